@@ -1,0 +1,1 @@
+//! Adapters and spines of the agent.

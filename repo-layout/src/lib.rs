@@ -1,0 +1,1 @@
+//! From a repository tree and a server name to its stack set.
