@@ -1,0 +1,12 @@
+//! `x-evenkeel: gate`: what a stack asks of its health gate.
+
+use std::time::Duration;
+
+/// Times that a stack sets for its own gate. `None` means: as the server's configuration has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GateSpec {
+    /// How long everything must be good without a break.
+    pub min_healthy_time: Option<Duration>,
+    /// How long it may take until everything is good.
+    pub healthy_deadline: Option<Duration>,
+}
