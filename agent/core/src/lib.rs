@@ -1,1 +1,10 @@
-//! Every decision of the agent; pure.
+//! Every decision of the Evenkeel agent.
+//!
+//! Pure: no input or output, no async, no clock, no randomness. Time comes in as an argument.
+
+pub mod id;
+pub mod model;
+pub mod outcome;
+pub mod plan;
+pub mod reason;
+pub mod release;

@@ -1,1 +1,21 @@
-//! Adapters and spines of the agent.
+//! The agent: adapters, the two spines, HTTP and the command line. See ARCHITECTURE.md for the layers.
+
+pub mod config;
+pub mod store;
+
+pub mod backup;
+pub mod compose;
+pub mod engine;
+pub mod git;
+pub mod report;
+pub mod tree;
+
+pub mod host;
+pub mod run;
+pub mod sync;
+pub mod trigger;
+
+pub mod http;
+pub mod socket;
+
+pub mod cli;

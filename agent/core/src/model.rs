@@ -1,0 +1,229 @@
+//! A rendered Compose model: what `docker compose config --format json` prints, read without changing it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The whole model of one stack. It may hold secrets (resolved variables), so it has no `Debug`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Model(Value);
+
+/// A text is not a Compose model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a Compose model: {0}")]
+pub struct ModelError(String);
+
+impl Model {
+    /// Reads a model from JSON text. The error names the place, never the content.
+    pub fn parse(json: &str) -> Result<Self, ModelError> {
+        let value: Value =
+            serde_json::from_str(json).map_err(|e| ModelError(format!("line {}, column {}", e.line(), e.column())))?;
+        if value.is_object() { Ok(Self(value)) } else { Err(ModelError("the document is not a mapping".to_owned())) }
+    }
+
+    /// The model as JSON.
+    pub fn value(&self) -> &Value {
+        &self.0
+    }
+
+    /// The model with every text that holds the path `from` moved under `to`; for models that were rendered in a staging place.
+    #[must_use]
+    pub fn rebased(&self, from: &str, to: &str) -> Self {
+        let mut value = self.0.clone();
+        rebase(&mut value, from.trim_end_matches('/'), to.trim_end_matches('/'));
+        Self(value)
+    }
+
+    /// The services, by name.
+    pub fn services(&self) -> BTreeMap<&str, Service<'_>> {
+        entries(&self.0["services"]).map(|(name, value)| (name, Service(value))).collect()
+    }
+
+    /// The service of this name.
+    pub fn service(&self, name: &str) -> Option<Service<'_>> {
+        self.0["services"].get(name).map(Service)
+    }
+
+    /// A top-level section (`networks`, `volumes`, `configs`, `secrets`) by key.
+    pub fn section(&self, name: &str) -> BTreeMap<&str, &Value> {
+        entries(&self.0[name]).collect()
+    }
+
+    /// The engine's names of the volumes that this model makes, by key; external ones too if `external`.
+    pub fn volume_names(&self, external: bool) -> BTreeMap<&str, &str> {
+        entries(&self.0["volumes"])
+            .filter(|(_, v)| external || v["external"].as_bool() != Some(true))
+            .map(|(key, v)| (key, v["name"].as_str().unwrap_or(key)))
+            .collect()
+    }
+
+    /// The names of variables whose values become secrets or configs when containers are made.
+    pub fn environment_secrets(&self) -> BTreeSet<&str> {
+        ["secrets", "configs"]
+            .into_iter()
+            .flat_map(|section| entries(&self.0[section]))
+            .filter_map(|(_, v)| v["environment"].as_str())
+            .collect()
+    }
+}
+
+fn entries(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    value.as_object().into_iter().flatten().map(|(k, v)| (k.as_str(), v))
+}
+
+fn rebase(value: &mut Value, from: &str, to: &str) {
+    match value {
+        Value::String(text) => {
+            if let Some(moved) = rebase_text(text, from, to) {
+                *text = moved;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|v| rebase(v, from, to)),
+        Value::Object(map) => map.values_mut().for_each(|v| rebase(v, from, to)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Replaces `from` where it ends at a path boundary. `None` if nothing changes.
+fn rebase_text(text: &str, from: &str, to: &str) -> Option<String> {
+    if from.is_empty() || !text.contains(from) {
+        return None;
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(from) {
+        let (before, tail) = rest.split_at(at);
+        let after = &tail[from.len()..];
+        let ends = after.chars().next().is_none_or(|c| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.')));
+        out.push_str(before);
+        out.push_str(if ends { to } else { from });
+        rest = after;
+    }
+    out.push_str(rest);
+    Some(out)
+}
+
+/// One service of a model.
+#[derive(Clone, Copy)]
+pub struct Service<'a>(&'a Value);
+
+impl<'a> Service<'a> {
+    /// The service as JSON.
+    pub fn value(&self) -> &'a Value {
+        self.0
+    }
+
+    /// The image reference, if stated.
+    pub fn image(&self) -> Option<&'a str> {
+        self.0["image"].as_str()
+    }
+
+    /// The image reference that Compose uses: the stated one, or the one it gives to what it builds.
+    pub fn image_reference(&self, project: &str, name: &str) -> String {
+        self.image().map_or_else(|| format!("{project}-{name}"), str::to_owned)
+    }
+
+    /// The build section, if the image is built here.
+    pub fn build(&self) -> Option<&'a Value> {
+        self.0.get("build").filter(|b| !b.is_null())
+    }
+
+    /// Whether the service has a healthcheck that is not switched off. The image may bring one of its own.
+    pub fn has_healthcheck(&self) -> bool {
+        let check = &self.0["healthcheck"];
+        check.is_object() && check["disable"].as_bool() != Some(true) && !check["test"].is_null()
+    }
+
+    /// The restart policy; Compose's default is `no`.
+    pub fn restart(&self) -> &'a str {
+        self.0["restart"].as_str().unwrap_or("no")
+    }
+
+    /// `pull_policy`, if stated.
+    pub fn pull_policy(&self) -> Option<&'a str> {
+        self.0["pull_policy"].as_str()
+    }
+
+    /// The services that this one depends on, with the condition for each.
+    pub fn depends_on(&self) -> BTreeMap<&'a str, &'a str> {
+        entries(&self.0["depends_on"]).map(|(k, v)| (k, v["condition"].as_str().unwrap_or("service_started"))).collect()
+    }
+
+    /// The services whose namespaces or volumes this one shares: it must be recreated with them.
+    pub fn shares_with(&self) -> BTreeSet<&'a str> {
+        let namespaces = ["network_mode", "ipc", "pid"]
+            .into_iter()
+            .filter_map(|key| self.0[key].as_str())
+            .filter_map(|mode| mode.strip_prefix("service:"));
+        let volumes = self.0["volumes_from"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .filter(|text| !text.starts_with("container:"))
+            .map(|text| text.split(':').next().unwrap_or(text));
+        let restarted =
+            entries(&self.0["depends_on"]).filter(|(_, v)| v["restart"].as_bool() == Some(true)).map(|(name, _)| name);
+        namespaces.chain(volumes).chain(restarted).collect()
+    }
+
+    /// The host paths that are bind-mounted, with whether each is read-only.
+    pub fn binds(&self) -> Vec<(&'a str, bool)> {
+        self.volumes()
+            .filter(|v| v["type"].as_str() == Some("bind"))
+            .filter_map(|v| Some((v["source"].as_str()?, v["read_only"].as_bool() == Some(true))))
+            .collect()
+    }
+
+    /// The keys of the named volumes that are mounted.
+    pub fn named_volumes(&self) -> BTreeSet<&'a str> {
+        self.volumes().filter(|v| v["type"].as_str() == Some("volume")).filter_map(|v| v["source"].as_str()).collect()
+    }
+
+    /// The keys used from a top-level section, `configs` or `secrets`.
+    pub fn uses(&self, section: &str) -> BTreeSet<&'a str> {
+        self.0[section]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|v| v["source"].as_str().or_else(|| v.as_str()))
+            .collect()
+    }
+
+    fn volumes(&self) -> impl Iterator<Item = &'a Value> {
+        self.0["volumes"].as_array().into_iter().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rebasing_moves_paths_and_leaves_longer_names_alone() {
+        let model =
+            Model::parse(r#"{"a":["/stage/x","/stage","/stage2/x","--f=/stage/y:/stage"],"b":{"c":1}}"#).unwrap();
+        assert_eq!(
+            model.rebased("/stage", "/live").value().to_string(),
+            r#"{"a":["/live/x","/live","/stage2/x","--f=/live/y:/live"],"b":{"c":1}}"#
+        );
+    }
+
+    #[test]
+    fn a_service_shares_with_those_it_would_die_with() {
+        let model = Model::parse(
+            r#"{"services":{"a":{"network_mode":"service:vpn","volumes_from":["data:ro","container:x"],"depends_on":{"db":{"condition":"service_healthy","restart":true}}}}}"#,
+        )
+        .unwrap();
+        let shares: Vec<_> = model.service("a").unwrap().shares_with().into_iter().collect();
+        assert_eq!(shares, ["data", "db", "vpn"]);
+    }
+
+    #[test]
+    fn a_document_that_is_no_mapping_is_no_model() {
+        assert!(Model::parse("[]").is_err());
+        assert!(Model::parse("{").is_err());
+    }
+}

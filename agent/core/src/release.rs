@@ -1,0 +1,127 @@
+//! Releases: what a stack ran, in enough detail to run it again without network, Git or registry.
+
+use std::collections::BTreeMap;
+
+use evenkeel_layout::{gate::GateSpec, name::StackName};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{CommitId, Digest, ImageId, ReleaseId},
+    model::Model,
+};
+
+/// A repository file as a release has it. The content is kept under its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// SHA-256 of the content.
+    pub digest: Digest,
+    /// Size of the content in bytes.
+    pub size: u64,
+    /// Whether the executable bit is set.
+    pub executable: bool,
+}
+
+/// Repository path to file.
+pub type Files = BTreeMap<String, FileRecord>;
+
+/// Variables whose values become secrets when containers are made. No `Debug`: the values are secret.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretEnv(pub BTreeMap<String, String>);
+
+/// A stack as a commit wants it: rendered, with everything it needs known but its images.
+#[derive(Clone)]
+pub struct Candidate {
+    /// The stack.
+    pub stack: StackName,
+    /// Its Compose project.
+    pub project: String,
+    /// Compose's project directory, relative to the live root; `""` for the root.
+    pub directory: String,
+    /// The commit it comes from.
+    pub commit: CommitId,
+    /// Stacks that must be committed first.
+    pub depends_on: Vec<StackName>,
+    /// What the stack says of its gate.
+    pub gate: GateSpec,
+    /// The model, with paths under the live root.
+    pub model: Model,
+    /// The slice: its layers and every repository file that the model mounts, reads or builds from.
+    pub files: Files,
+    /// Of `files`, those that only people and Compose's own commands read (layers, env files): they change no container.
+    pub passive: Vec<String>,
+    /// Values of secrets that come from the environment.
+    pub secret_env: SecretEnv,
+}
+
+impl Candidate {
+    /// What makes two candidates the same bytes: the model, the content of active files, the secret values.
+    /// Known before any image is pulled, so a quarantined candidate costs nothing.
+    pub fn digest(&self) -> Digest {
+        let active: BTreeMap<_, _> = self.files.iter().filter(|(path, _)| !self.passive.contains(path)).collect();
+        let secrets: BTreeMap<_, _> = self.secret_env.0.iter().map(|(k, v)| (k, Digest::of(v.as_bytes()))).collect();
+        let text = serde_json::json!([self.project, self.directory, self.model, active, secrets]).to_string();
+        Digest::of(text.as_bytes())
+    }
+}
+
+/// One image of a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseImage {
+    /// The reference that the model names.
+    pub reference: String,
+    /// The image it stood for.
+    pub id: ImageId,
+}
+
+/// What a stack ran, or is about to run.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Release {
+    /// Its number in the store; 0 until it is stored.
+    pub id: ReleaseId,
+    /// The stack.
+    pub stack: StackName,
+    /// Its Compose project.
+    pub project: String,
+    /// Compose's project directory, relative to the live root.
+    pub directory: String,
+    /// The commit it comes from.
+    pub commit: CommitId,
+    /// The candidate's digest.
+    pub digest: Digest,
+    /// Stacks it depends on.
+    pub depends_on: Vec<StackName>,
+    /// The model that was applied.
+    pub model: Model,
+    /// The exact images, by service.
+    pub images: BTreeMap<String, ReleaseImage>,
+    /// The slice of live files.
+    pub files: Files,
+    /// Of `files`, those that change no container.
+    pub passive: Vec<String>,
+    /// Values of secrets that come from the environment.
+    pub secret_env: SecretEnv,
+    /// The restic snapshot that was taken before this release replaced its predecessor.
+    pub snapshot: Option<String>,
+}
+
+impl Release {
+    /// The release that a candidate becomes with these images.
+    pub fn of(candidate: &Candidate, images: BTreeMap<String, ReleaseImage>) -> Self {
+        Self {
+            id: ReleaseId(0),
+            stack: candidate.stack.clone(),
+            project: candidate.project.clone(),
+            directory: candidate.directory.clone(),
+            commit: candidate.commit.clone(),
+            digest: candidate.digest(),
+            depends_on: candidate.depends_on.clone(),
+            model: candidate.model.clone(),
+            images,
+            files: candidate.files.clone(),
+            passive: candidate.passive.clone(),
+            secret_env: candidate.secret_env.clone(),
+            snapshot: None,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! `agent.yml`: raw, then validated, all problems at once.
+
+pub mod settings;

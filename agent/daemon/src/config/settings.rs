@@ -1,0 +1,213 @@
+//! The validated configuration: what the rest of the agent sees.
+
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
+
+use evenkeel_core::id::CommitId;
+use evenkeel_layout::name::ServerName;
+
+/// Everything that `agent.yml` says, with defaults filled in and checked as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// This server's name.
+    pub server: ServerName,
+    /// Plan and report, change nothing.
+    pub observe: bool,
+    /// The repository.
+    pub source: Source,
+    /// Whose commits may run.
+    pub trust: Trust,
+    /// Where things are on this server.
+    pub paths: Paths,
+    /// The engine.
+    pub engine: Engine,
+    /// The health gate's times, unless a stack says otherwise.
+    pub gate: Gate,
+    /// How many stacks may be removed at once without a person's confirm.
+    pub prune_max: usize,
+    /// How many releases of a stack are kept.
+    pub releases_keep: usize,
+    /// Backups before a deployment.
+    pub backup: Option<Backup>,
+    /// Who is told.
+    pub reports: Vec<Sink>,
+    /// What listens.
+    pub listen: Listen,
+    /// How to log.
+    pub log: Log,
+}
+
+/// The repository that is watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// `https://`, `http://` or `file://`.
+    pub url: String,
+    /// A full branch ref, `refs/heads/…`.
+    pub reference: String,
+    /// How often to look.
+    pub interval: Duration,
+    /// Wall clock of one fetch.
+    pub timeout: Duration,
+    /// A CA bundle instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Sent to the URL's own host only.
+    pub token_file: Option<PathBuf>,
+    /// The user name that goes with the token.
+    pub username: String,
+}
+
+/// Whose commits may run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trust {
+    /// In `ssh-keygen`'s allowed-signers syntax.
+    pub allowed_signers: PathBuf,
+    /// Keys that never count, one public key a line.
+    pub revoked: Option<PathBuf>,
+    /// Where trusted history begins; without it, every commit from the root must be signed.
+    pub introduction: Option<Introduction>,
+}
+
+/// The first trusted commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Introduction {
+    /// Its id.
+    pub commit: CommitId,
+    /// The fingerprint of the key that signed it, `SHA256:…`.
+    pub signer: String,
+}
+
+/// Where things are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths {
+    /// The agent's own state.
+    pub state: PathBuf,
+    /// The live tree.
+    pub live: PathBuf,
+    /// Environment files that are never in Git.
+    pub env: PathBuf,
+    /// The agent's socket.
+    pub socket: PathBuf,
+}
+
+/// The engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Engine {
+    /// `unix:///…`.
+    pub socket: String,
+    /// Stacks side by side.
+    pub parallel: usize,
+    /// A Docker `config.json` directory's file; `None` for the usual place.
+    pub registry_auth: Option<PathBuf>,
+    /// Whether external networks that nobody made are created.
+    pub create_networks: bool,
+}
+
+/// The health gate's times; `min_healthy_time < healthy_deadline < progress_deadline`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gate {
+    /// How long everything must be good without a break.
+    pub min_healthy_time: Duration,
+    /// How long until everything must be good.
+    pub healthy_deadline: Duration,
+    /// How long apply and gate may take together.
+    pub progress_deadline: Duration,
+}
+
+/// Backups by restic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backup {
+    /// Whatever restic takes as a repository.
+    pub repository: String,
+    /// The repository's password, in a file.
+    pub password_file: PathBuf,
+    /// Credentials of the repository, as `NAME=value` lines.
+    pub env_file: Option<PathBuf>,
+    /// Whether a failed backup stops the deployment.
+    pub required: bool,
+}
+
+/// A sink and what it is told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sink {
+    /// Unique and stable: its kind and a number in the list of that kind, such as `ntfy-1`.
+    pub name: String,
+    /// Which events it gets.
+    pub on: BTreeSet<Event>,
+    /// What it is.
+    pub kind: SinkKind,
+}
+
+/// What a sink is. Secrets stay in their files and are read when used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SinkKind {
+    /// JSON, signed.
+    Webhook {
+        /// Where to.
+        url: String,
+        /// The key of the signature.
+        secret_file: PathBuf,
+    },
+    /// A Discord channel's webhook; its URL is itself a secret.
+    Discord {
+        /// The file that holds the URL.
+        url_file: PathBuf,
+    },
+    /// An ntfy topic.
+    Ntfy {
+        /// The topic's URL.
+        url: String,
+        /// An access token.
+        token_file: Option<PathBuf>,
+    },
+}
+
+/// What can be told. The text form is part of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// A stack was deployed or removed.
+    Deployed,
+    /// A stack went back to its last good release.
+    RolledBack,
+    /// Trust refused a commit.
+    Refused,
+    /// A stack waits, was rejected or could not be staged.
+    Held,
+    /// A person must act.
+    Halted,
+    /// What was wrong is right again.
+    Recovered,
+}
+
+/// What listens. Nothing, unless asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Listen {
+    /// The webhook listener and the file of its secret.
+    pub hooks: Option<Hooks>,
+}
+
+/// The webhook listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hooks {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The shared secret, in a file.
+    pub secret_file: PathBuf,
+}
+
+/// How to log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: tracing::Level,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
