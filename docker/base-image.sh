@@ -9,7 +9,7 @@
 #
 # Exit status: 0 done; 1 failed; 2 not possible here, or wrong use.
 
-# shellcheck source=docker/lib.sh
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 readonly repository=evenkeel-test/busybox
@@ -52,7 +52,8 @@ make_images() {
   trap 'rm -rf "$scratch"' EXIT
   local image="$scratch/image" applet
   mkdir -p "$image"/{bin,etc,proc,sys,dev,root,var/log,home}
-  mkdir -p -m 1777 "$image/tmp" "$image/var/tmp"
+  mkdir -p "$image/tmp" "$image/var/tmp"
+  chmod 1777 "$image/tmp" "$image/var/tmp"
   cp "$busybox" "$image/bin/busybox"
   chmod 755 "$image/bin/busybox"
   for applet in $("$busybox" --list); do
@@ -61,11 +62,15 @@ make_images() {
   ln -s bin "$image/sbin"
   printf 'root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www-data:/var:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n' >"$image/etc/passwd"
   printf 'root:x:0:\nwww-data:x:33:\nnogroup:x:65534:\n' >"$image/etc/group"
+  local former
   for tag in "${wanted[@]}"; do
+    former="$(docker image inspect -f '{{.Id}}' "$repository:$tag" 2>/dev/null || true)"
     printf '%s\n' "$tag" >"$image/etc/evenkeel-release"
     tar -C "$image" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -c . |
       docker import -c 'CMD ["sh"]' -c 'ENV PATH=/bin' -c "LABEL $label=$origin" -m "busybox for Evenkeel's tests" - "$repository:$tag" >/dev/null
     say "$repository:$tag: made, $(docker image inspect -f '{{.Id}}' "$repository:$tag" | cut -c1-19)"
+    # Its tag has moved. Refused, and rightly, while a container uses it.
+    [ -z "$former" ] || docker image rm "$former" >/dev/null 2>&1 || true
   done
 }
 

@@ -16,7 +16,7 @@
 # EVENKEEL_PARTS   the private folder; default ${XDG_CACHE_HOME:-~/.cache}/evenkeel/parts
 # Exit status: 0 done; 1 failed, or `status` found no engine; 2 not possible here (the message says what to install), or wrong use.
 
-# shellcheck source=docker/lib.sh
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 log="$engine_dir/dockerd.log"
@@ -94,7 +94,7 @@ newer() {
 }
 
 fetch_engine() {
-  local from name needs=()
+  local from
   from="$(newer)"
   fetch "the engine" "docker.io$from" "containerd$from" "tini$from"
   expose "$cli_dir/dockerd" "$tree/usr/sbin/dockerd"
@@ -103,14 +103,24 @@ fetch_engine() {
   expose "$cli_dir/containerd-shim-runc-v2" "$tree/usr/bin/containerd-shim-runc-v2"
   # The static one: the other needs Debian 13's C library.
   expose "$cli_dir/docker-init" "$tree/usr/bin/tini-static"
+  fetch_machine_tools
+}
 
+# What the engine, or `down`, calls on the machine.
+fetch_machine_tools() {
+  local name needs=()
   # These meet the kernel and the C library most closely, so they come from the machine's own suite.
   for name in runc:runc iptables:iptables ip:iproute2; do
     on_machine "${name%:*}" >/dev/null || needs+=("${name#*:}")
   done
+  # Only `nft` can delete the tables that iptables-nft makes.
+  on_machine iptables >/dev/null || on_machine nft >/dev/null || needs+=(nftables)
   [ ${#needs[@]} -eq 0 ] || fetch_with_needs "the engine needs it, this machine lacks it" "${needs[@]}"
-  for name in runc ip; do
-    if ! on_machine "$name" >/dev/null; then expose "$cli_dir/$name" "$(first_file "$tree"/{usr/sbin,usr/bin,sbin,bin}/"$name")"; fi
+  for name in runc:runc ip:iproute2 nft:nftables; do
+    if [ -e "$have_dir/${name#*:}" ]; then
+      name="${name%:*}"
+      expose "$cli_dir/$name" "$(first_file "$tree"/{usr/sbin,usr/bin,sbin,bin}/"$name")"
+    fi
   done
   if ! on_machine iptables >/dev/null; then expose_iptables; fi
 }
@@ -163,7 +173,7 @@ note_machine() {
     iptables-save >"$before/iptables" 2>/dev/null || true
     ip6tables-save >"$before/ip6tables" 2>/dev/null || true
     local path
-    for path in /etc/docker /opt/containerd /run/docker /run/containerd /run/xtables.lock; do
+    for path in /etc/docker /opt/containerd /run/docker /run/containerd /run/runc /run/xtables.lock; do
       if [ -e "$path" ]; then printf '%s\n' "$path"; fi
     done >"$before/paths"
   )
@@ -329,35 +339,45 @@ restore_machine() {
   (
     use_cli_dir
     local name file value path
+    # Somebody deleted the prefix while the engine ran.
+    type -P iptables-save ip >/dev/null || (fetch_machine_tools) || say "ip or iptables is missing: the engine's bridges and rules stay"
+    hash -r
     # Bridges of a killed engine are known by their names and their age: made since it started, br-<12 hex> or docker0.
-    for name in $({ printf '%s\n' "$1"; interfaces | grep -E '^(docker0|br-[0-9a-f]{12})$'; } | sort -u | comm -23 - "$before/interfaces"); do
+    for name in $({ printf '%s\n' "$1"; interfaces | grep -E '^(docker0|docker_gwbridge|br-[0-9a-f]{12})$'; } | sort -u | comm -23 - "$before/interfaces"); do
       ip link delete "$name" 2>/dev/null || true
     done
-    forget_rules iptables
-    forget_rules ip6tables
+    forget_rules iptables ip "$1"
+    forget_rules ip6tables ip6 "$1"
     while read -r file value; do
       if [ "$(cat "$file" 2>/dev/null)" != "$value" ]; then printf '%s\n' "$value" >"$file" || true; fi
     done <"$before/sysctl"
     for path in $(cgroup_folders | comm -23 - "$before/cgroups"); do
       find "$path" -depth -type d -exec rmdir {} \; 2>/dev/null || true
     done
-    # Folders that dockerd and containerd make besides their own; only if new and empty.
-    for path in /opt/containerd /run/docker /run/containerd /etc/docker; do
+    # Folders that dockerd, containerd and runc make besides their own; only if new, and emptied of dead shims' sockets.
+    if [ -d /run/containerd/s ] && ! grep -qxF /run/containerd "$before/paths"; then find /run/containerd/s -type s -delete; fi
+    for path in /opt/containerd /run/docker /run/containerd /run/runc /etc/docker; do
       if [ -d "$path" ] && ! grep -qxF "$path" "$before/paths"; then find "$path" -depth -type d -empty -delete 2>/dev/null || true; fi
     done
     if ! grep -qxF /run/xtables.lock "$before/paths"; then rm -f /run/xtables.lock; fi
   )
 }
 
-# Deletes each rule and chain that is there now and was not before the engine started, and that names a chain or bridge of Docker's;
-# what others added in the meantime stays.
+# forget_rules TOOL FAMILY BRIDGES
+# Deletes each rule and chain that is there now and was not before the engine started, and that names a chain or bridge of Docker's
+# or is its masquerading of one published port; what others added in the meantime stays.
 forget_rules() {
-  local tool=$1 table='' line chain policy
+  local tool=$1 family=$2 table='' line chain
+  local made_by_docker='DOCKER|docker0|docker_gwbridge|br-[0-9a-f]{12}|-s [^ ]+/(32|128) -d [^ ]+/(32|128) -p .* -j MASQUERADE'
+  for line in $3; do made_by_docker+="|-[io] ${line//./\\.} "; done
   local -A was=()
   type -P "$tool-save" >/dev/null || return 0
   while read -r line; do
     case "$line" in
-      '*'*) table="${line#\*}" ;;
+      '*'*)
+        table="${line#\*}"
+        was["table $table"]=yes
+        ;;
       :*) was["$table ${line%% \[*}"]=yes ;;
       -A*) was["$table $line"]=yes ;;
     esac
@@ -375,11 +395,10 @@ forget_rules() {
         fi
         ;;
       ':FORWARD DROP'*)
-        policy=ACCEPT
-        if [ "$table" = filter ] && [ -z "${was["filter :FORWARD DROP"]:-}" ]; then "$tool" -w -P FORWARD "$policy" || true; fi
+        if [ "$table" = filter ] && [ -z "${was["filter :FORWARD DROP"]:-}" ]; then "$tool" -w -P FORWARD ACCEPT || true; fi
         ;;
       -A*)
-        if [ -z "${was["$table $line"]:-}" ] && [[ $line =~ DOCKER|docker0|br-[0-9a-f]{12}|MASQUERADE ]]; then rules+=("$table $line"); fi
+        if [ -z "${was["$table $line"]:-}" ] && [[ $line =~ $made_by_docker ]]; then rules+=("$table $line"); fi
         ;;
     esac
   done <<<"$now"
@@ -389,6 +408,13 @@ forget_rules() {
   done
   for line in "${chains[@]}"; do "$tool" -w -t "${line%% *}" -F "${line#* }" 2>/dev/null || true; done
   for line in "${chains[@]}"; do "$tool" -w -t "${line%% *}" -X "${line#* }" 2>/dev/null || true; done
+  # The tables themselves, if they are new and nobody put anything into them.
+  type -P nft >/dev/null && "$tool" --version | grep -q nf_tables || return 0
+  for table in filter nat raw mangle; do
+    [ -z "${was["table $table"]:-}" ] || continue
+    now="$("$tool-save" -t "$table" 2>/dev/null || true)"
+    if [ -n "$now" ] && ! grep -qE '^-A|^:[^ ]+ (-|DROP)' <<<"$now"; then nft delete table "$family" "$table" 2>/dev/null || true; fi
+  done
 }
 
 # Only the folders these scripts make, whatever EVENKEEL_PARTS points to.
@@ -396,7 +422,7 @@ purge_parts() {
   lock_parts
   local name
   if awk '{ print $5 }' /proc/self/mountinfo | grep -qF "$engine_dir/"; then die 1 "something is still mounted under $engine_dir: not deleting"; fi
-  for name in engine engine-bin bin root have apt cargo image .lock; do
+  for name in engine engine-bin bin root apt cargo .lock; do
     if [ -e "$prefix/$name" ]; then rm -rf --one-file-system "${prefix:?}/$name"; fi
   done
   rmdir "$prefix" 2>/dev/null || true
@@ -408,7 +434,13 @@ purge_parts() {
 status() {
   case "$found" in
     machine) printf 'in use: the engine of this machine\n' ;;
-    half) printf 'in use: the engine of this machine, with Compose from %s\n' "$cli_dir" ;;
+    half)
+      if [ -n "$compose_version" ]; then
+        printf 'in use: the engine of this machine, with Compose from %s\n' "$cli_dir"
+      else
+        printf 'none in use: the engine of this machine has no Compose >= %s; get it: docker/engine.sh up\n' "$min_compose"
+      fi
+      ;;
     own) printf 'in use: the private engine\n' ;;
     old) printf 'none in use: the one at %s is %s, too old (need %s)\n' "$host" "$engine_version" "$min_engine" ;;
     none) printf 'none in use; start one: docker/engine.sh up\n' ;;

@@ -20,7 +20,7 @@ own_host="unix://$own_socket"
 bin_dir="$prefix/bin"                  # restic, ntfy…: goes on PATH
 cli_dir="$prefix/engine-bin"           # docker, dockerd, runc…: on PATH only where the private engine or its CLI is in use
 tree="$prefix/root"                    # unpacked packages
-have_dir="$prefix/have"                # one file for each unpacked package: its version and suite
+have_dir="$tree/.have"                 # one file for each unpacked package: its version and suite
 apt_dir="$prefix/apt"                  # apt's private configuration, lists and archives
 engine_dir="$prefix/engine"            # data-root, log, the CLI's configuration
 docker_config="$engine_dir/config"
@@ -70,7 +70,7 @@ lock_parts() {
   exec 9>"$prefix/.lock"
   if ! flock -n 9; then
     say "another run holds $prefix/.lock: waiting for it (at most 15 minutes)"
-    flock -w 900 9 || die 1 "the lock is still held; see: fuser -v $prefix/.lock"
+    flock -w 900 9 || die 1 "the lock is still held: is another of these scripts stuck? See: fuser -v $prefix/.lock"
   fi
 }
 
@@ -181,12 +181,12 @@ prepare_apt() {
       Acquire::Retries 3 \
       APT::Sandbox::User root \
       Debug::NoLocking true \
-      Dir::Etc::main - \
-      Dir::Etc::parts - \
+      Dir::Etc::main /dev/null \
+      Dir::Etc::parts /dev/null \
       Dir::Etc::sourcelist "$apt_dir/sources.list" \
-      Dir::Etc::sourceparts - \
+      Dir::Etc::sourceparts /dev/null \
       Dir::Etc::preferences "$apt_dir/preferences" \
-      Dir::Etc::preferencesparts - \
+      Dir::Etc::preferencesparts /dev/null \
       Dir::State::lists "$apt_dir/lists" \
       Dir::Cache "$apt_dir/cache"
   } >"$apt_dir/apt.conf"
@@ -199,10 +199,8 @@ refresh_lists() {
   [ -z "$_lists_are_fresh" ] || return 0
   prepare_apt
   say "reading Debian's package lists from this machine's own mirror"
-  if ! private_apt update >"$apt_dir/update.log" 2>&1 || grep -q '^\(Err\|E\):' "$apt_dir/update.log"; then
-    grep -E '^(Err|E|W):' "$apt_dir/update.log" | head -n 8 >&2 || true
-    # Not the end yet: lists from an earlier run may do.
-  fi
+  # A failure is not the end yet: lists from an earlier run may do.
+  private_apt update >"$apt_dir/update.log" 2>&1 || true
   _lists_are_fresh=yes
 }
 
@@ -231,7 +229,7 @@ _fetch() {
     private_apt -o "Dir::Cache::archives=$stage" -y --no-install-recommends --reinstall --download-only install "${wanted[@]}" >"$log" 2>&1 || ok=
   fi
   if [ -z "$ok" ]; then
-    grep -E '^(Err|E|W):' "$log" "$apt_dir/update.log" 2>/dev/null | sed 's/^[^:]*://' | sort -u | head -n 8 >&2 || true
+    grep -hE '^(E|W):' "$apt_dir/update.log" "$log" | head -n 6 >&2 || true
     die 2 "could not get ${wanted[*]} from Debian: is there a network, and does 'apt-get update' work?" \
       "Without it, install them yourself and run again." "The whole output: $log"
   fi

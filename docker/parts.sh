@@ -14,7 +14,7 @@
 #
 # Exit status: 0 done; 1 failed; 2 not possible here (the message says what to install), or wrong use.
 
-# shellcheck source=docker/lib.sh
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 readonly all_parts=(restic ntfy git ssh-keygen busybox shellcheck docker-registry make curl jq)
