@@ -1,2 +1,13 @@
 //! The `evenkeel` program.
-fn main() {}
+
+use std::{ffi::OsString, process::ExitCode};
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    // Hidden verbs: parts of the agent that run as processes of their own. They are matched before the command line is
+    // parsed, so that nothing but the agent itself sees them.
+    match args.get(1).and_then(|verb| verb.to_str()) {
+        Some(evenkeel::compose::supervisor::VERB) => evenkeel::compose::supervisor::main(&args[2..]),
+        _ => evenkeel::cli::main(&args),
+    }
+}

@@ -1,1 +1,146 @@
-//! Module `cli`.
+//! The command line: one file for each verb.
+
+pub mod agent;
+pub mod check;
+pub mod completions;
+pub mod history;
+pub mod output;
+pub mod plan;
+pub mod render;
+pub mod stacks;
+pub mod status;
+pub mod sync;
+pub mod verify;
+
+use std::{
+    ffi::{OsStr, OsString},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
+use evenkeel_core::outcome::Exit;
+
+use output::{Failure, Format, Output};
+
+/// Signed GitOps for servers that run Docker Compose.
+#[derive(Debug, Parser)]
+#[command(name = "evenkeel", version, propagate_version = true, max_term_width = 120)]
+#[command(after_help = "\
+Exit codes: 0 fine; 1 failed; 2 usage or configuration; 3 `plan --exit-code` found changes; 4 refused by trust;
+5 rolled back or quarantined; 6 halted, a person must act; 7 transient, worth trying again.")]
+pub struct Cli {
+    /// What to print on standard output: text for people, or one JSON document
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// When to colour text; `auto` is: on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    color: Color,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// When to colour text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Agent(agent::Args),
+    Plan(plan::Args),
+    Sync(sync::Args),
+    Status(status::Args),
+    History(history::Args),
+    Verify(verify::Args),
+    Stacks(stacks::Args),
+    Render(render::Args),
+    Check(check::Args),
+    Completions(completions::Args),
+}
+
+/// Runs the program for these arguments (the first is its own name) and says with which code it ends.
+pub fn main(args: &[OsString]) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(usage(&error, args) as u8),
+    };
+    match cli.color {
+        Color::Auto => anstream::ColorChoice::Auto,
+        Color::Always => anstream::ColorChoice::Always,
+        Color::Never => anstream::ColorChoice::Never,
+    }
+    .write_global();
+    let out = Output::new(cli.format);
+    let exit = run(cli.verb, &out).unwrap_or_else(|failure| {
+        out.failure(&failure);
+        failure.exit
+    });
+    ExitCode::from(exit as u8)
+}
+
+fn run(verb: Verb, out: &Output) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Agent(args) => agent::run(&args, out),
+        Verb::Plan(args) => plan::run(&args, out),
+        Verb::Sync(args) => sync::run(&args, out),
+        Verb::Status(args) => status::run(&args, out),
+        Verb::History(args) => history::run(&args, out),
+        Verb::Verify(args) => verify::run(&args, out),
+        Verb::Stacks(args) => stacks::run(&args, out),
+        Verb::Render(args) => render::run(&args, out),
+        Verb::Check(args) => check::run(&args, out),
+        Verb::Completions(args) => completions::run(&args, out),
+    }
+}
+
+/// Says what is wrong with the arguments, as JSON too if the arguments ask for it anywhere.
+fn usage(error: &clap::Error, args: &[OsString]) -> Exit {
+    // A reader that went away is no fault of the arguments.
+    let _ = error.print();
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return Exit::Fine;
+    }
+    let wants_json = args.iter().any(|a| a == OsStr::new("--format=json"))
+        || args.windows(2).any(|w| w[0] == OsStr::new("--format") && w[1] == OsStr::new("json"));
+    if wants_json {
+        let text = error.to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        Output::new(Format::Json).error_document(&Failure::usage(
+            "usage",
+            message,
+            "run `evenkeel --help`, or the verb with --help",
+        ));
+    }
+    Exit::Usage
+}
+
+/// A runtime for the verbs that need one. Single-threaded: they do one thing at a time, and processes that they start
+/// live no longer than they do.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| {
+        Failure::failed("internal", format!("cannot start the runtime: {e}"), "look at the system's limits")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_shows_an_example() {
+        for verb in Cli::command().get_subcommands() {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("evenkeel "), "{} has no example", verb.get_name());
+        }
+    }
+}

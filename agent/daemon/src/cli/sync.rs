@@ -1,0 +1,24 @@
+//! `evenkeel sync`.
+
+use std::path::PathBuf;
+
+use evenkeel_core::outcome::Exit;
+
+use super::output::{Failure, Output};
+
+/// Tell the running agent to sync now, and wait for the end.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  evenkeel sync
+  evenkeel sync --format json")]
+pub struct Args {
+    /// The agent's configuration
+    #[arg(long, value_name = "FILE", default_value = "/etc/evenkeel/agent.yml")]
+    pub config: PathBuf,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args, _out: &Output) -> Result<Exit, Failure> {
+    Err(Failure::failed("internal", format!("sync is not there yet: {args:?}"), "use a newer version"))
+}
