@@ -67,7 +67,7 @@ start_private() {
 # An engine in this network namespace that find_engine cannot reach (another prefix, another socket).
 refuse_second_engine() {
   local pid
-  for pid in $(pgrep -x dockerd || true); do
+  for pid in $(processes_named dockerd); do
     [ "$(readlink "/proc/$pid/ns/net")" = "$(readlink /proc/self/ns/net)" ] || continue
     ! is_ours "$pid" || continue
     die 2 "another dockerd runs here (process $pid) and does not answer to 'docker version': two engines on one machine get in each other's way." \
@@ -78,7 +78,7 @@ refuse_second_engine() {
 fetch_cli() {
   local from
   from="$(newer)"
-  fetch "the tests run docker compose" "docker-cli$from" "docker-compose$from" "docker-buildx$from"
+  fetch "for docker compose" "docker-cli$from" "docker-compose$from" "docker-buildx$from"
   [ -x "$cli_dir/docker" ] || expose "$cli_dir/docker" "$tree/usr/bin/docker"
   mkdir -p "$docker_config"
   printf '{"cliPluginsExtraDirs": ["%s"]}\n' "$tree/usr/libexec/docker/cli-plugins" >"$docker_config/config.json.new"
@@ -96,7 +96,7 @@ newer() {
 fetch_engine() {
   local from
   from="$(newer)"
-  fetch "the engine" "docker.io$from" "containerd$from" "tini$from"
+  fetch "the engine itself" "docker.io$from" "containerd$from" "tini$from"
   expose "$cli_dir/dockerd" "$tree/usr/sbin/dockerd"
   expose "$cli_dir/docker-proxy" "$tree/usr/sbin/docker-proxy"
   expose "$cli_dir/containerd" "$tree/usr/bin/containerd"
@@ -231,16 +231,29 @@ is_ours() {
   return 1
 }
 
-# our_processes NAME…
-our_processes() {
-  local dir pid name exe
+# processes_named NAME…   by the file they were started from, which may be deleted by now
+processes_named() {
+  local dir name exe
   for dir in /proc/[0-9]*; do
-    pid="${dir#/proc/}"
     exe="$(readlink "$dir/exe" 2>/dev/null)" || continue
     exe="${exe% (deleted)}"
     for name in "$@"; do
-      if [ "${exe##*/}" = "$name" ] && is_ours "$pid"; then printf '%s\n' "$pid"; fi
+      if [ "${exe##*/}" = "$name" ]; then printf '%s\n' "${dir#/proc/}"; fi
     done
+  done
+}
+
+our_processes() {
+  local pid
+  for pid in $(processes_named "$@"); do
+    if is_ours "$pid"; then printf '%s\n' "$pid"; fi
+  done
+}
+
+children_of() {
+  local status
+  for status in /proc/[0-9]*/status; do
+    if grep -qx "PPid:[[:space:]]*$1" "$status" 2>/dev/null; then basename "${status%/status}"; fi
   done
 }
 
@@ -296,7 +309,7 @@ stop_private() {
   pids="$(our_processes containerd-shim-runc-v2)"
   for pid in $pids; do
     local child
-    for child in $(pgrep -P "$pid" || true); do kill -KILL "$child" 2>/dev/null || true; done
+    for child in $(children_of "$pid"); do kill -KILL "$child" 2>/dev/null || true; done
   done
   pids="$pids $(our_processes containerd docker-proxy containerd-shim-runc-v2)"
   # shellcheck disable=SC2086

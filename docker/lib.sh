@@ -233,16 +233,29 @@ _fetch() {
     die 2 "could not get ${wanted[*]} from Debian: is there a network, and does 'apt-get update' work?" \
       "Without it, install them yourself and run again." "The whole output: $log"
   fi
-  local deb package version
+  local deb package version libraries=0
   for deb in "$stage"/*.deb; do
     package="$(dpkg-deb -f "$deb" Package)"
     version="$(dpkg-deb -f "$deb" Version)"
     dpkg -x "$deb" "$tree"
     printf '%s\n' "$version" >"$have_dir/$package.new"
     mv "$have_dir/$package.new" "$have_dir/$package"
-    say "$package $version: from Debian's packages into $tree ($why)"
+    case " ${wanted[*]} " in
+      *" $package "* | *" $package/"*) say "$package $version: taken from Debian's packages into $tree, $why" ;;
+      *) libraries=$((libraries + 1)) ;;
+    esac
   done
+  [ "$libraries" -eq 0 ] || say "and $libraries more that those need and this machine lacks"
   rm -rf "$stage"
+}
+
+# The folders with the private tree's libraries, for LD_LIBRARY_PATH.
+library_path() {
+  local dir out=
+  for dir in "$tree"/{usr/lib,lib}/*-linux-gnu*; do
+    if [ -d "$dir" ]; then out="${out:+$out:}$dir"; fi
+  done
+  printf '%s' "$out"
 }
 
 # expose DIR/NAME FILE [VARIABLE=VALUE…]   makes FILE of the private tree callable as DIR/NAME: a link where it runs as it is, else a small
@@ -259,7 +272,7 @@ expose() {
       die 2 "${name##*/} needs a newer C library than this machine has:" "$(grep -m1 'GLIBC_.*not found' <<<"$libs")"
     fi
     if grep -q 'not found' <<<"$libs"; then
-      dir="$(find "$tree" -name '*.so*' -printf '%h\n' | grep -vE '/(xtables|plugins)$' | sort -u | paste -sd:)"
+      dir="$(library_path)"
       missing="$(LD_LIBRARY_PATH="$dir" ldd "$file" | grep 'not found' || true)"
       [ -z "$missing" ] || die 2 "${name##*/} lacks libraries:" "$missing"
       set -- "LD_LIBRARY_PATH=$dir" "$@"

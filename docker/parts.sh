@@ -20,7 +20,7 @@
 readonly all_parts=(restic ntfy git ssh-keygen busybox shellcheck docker-registry make curl jq)
 
 # describe NAME   sets what is known about it:
-#   package   Debian's package           suite    machine: its own. new: the newer one
+#   package   Debian's package           suite    machine: its own, with all that it needs. new: the newer one, it alone
 #   file      in the package             minimum  the version that will do, if it matters
 #   why       what the tests do with it  lacks    packages of the machine's own suite that it needs besides
 describe() {
@@ -46,7 +46,7 @@ version_of() {
     restic) "$2" version 2>/dev/null ;;
     ntfy) "$2" --help 2>/dev/null | grep -oE 'ntfy [0-9][0-9.]*' ;;
     shellcheck) "$2" --version 2>/dev/null | sed -n 's/^version: //p' ;;
-    ssh-keygen) ssh -V 2>&1 ;;
+    ssh-keygen) "${2%/*}/ssh" -V 2>&1 ;;
     busybox) "$2" 2>&1 | head -n1 ;;
     *) "$2" --version 2>/dev/null ;;
   esac | head -n1 || true
@@ -77,9 +77,9 @@ provide() {
     compile_cargo_deny
     return 0
   fi
-  local own missing=()
-  own="$(machine_suite)"
-  if [ "$suite" = new ] && [ "$own" != "$new_suite" ]; then
+  local missing=()
+  if [ "$suite" = new ]; then
+    # A program written in Go needs next to nothing; what its package asks for (systemd, adduser) is for running it as a service.
     fetch "$why" "$package/$new_suite"
     for found in "${lacks[@]}"; do
       dpkg-query -W -f '${db:Status-Status}' "$found" 2>/dev/null | grep -qx installed || missing+=("$found")
@@ -92,7 +92,7 @@ provide() {
   [ -x "$found" ] || found="$tree/usr/$file"
   case "$name" in
     # Its commands are programs of their own, found by a path that was built in.
-    git) expose "$bin_dir/git" "$found" "GIT_EXEC_PATH=$tree/usr/lib/git-core" "GIT_TEMPLATE_DIR=$tree/usr/share/git-core/templates" ;;
+    git) expose "$bin_dir/git" "$found" "LD_LIBRARY_PATH=$(library_path)" "GIT_EXEC_PATH=$tree/usr/lib/git-core" "GIT_TEMPLATE_DIR=$tree/usr/share/git-core/templates" ;;
     ssh-keygen)
       expose "$bin_dir/ssh-keygen" "$found"
       expose "$bin_dir/ssh" "$tree/usr/bin/ssh"
