@@ -2,7 +2,9 @@
 //!
 //! Pure: no input or output, no async, no clock, no randomness. Time comes in as an argument.
 
+pub mod health;
 pub mod id;
+pub mod journal;
 pub mod model;
 pub mod outcome;
 pub mod plan;

@@ -1,0 +1,158 @@
+use super::*;
+
+const POLICY: GatePolicy =
+    GatePolicy { min_healthy_time: Duration::from_secs(10), healthy_deadline: Duration::from_secs(60) };
+
+fn expect(may_end: bool) -> Expectations {
+    Expectations::from([("web".to_owned(), Expected { replicas: 1, may_end, must_end: false })])
+}
+
+fn web(activity: Activity, health: Health) -> ContainerSample {
+    ContainerSample {
+        service: "web".to_owned(),
+        id: "1".to_owned(),
+        name: "p-web-1".to_owned(),
+        activity,
+        health,
+        restarts: 0,
+        oom_killed: false,
+    }
+}
+
+fn code(verdict: &Verdict) -> Option<Code> {
+    match verdict {
+        Verdict::Failed(failure) => Some(failure.reason.code),
+        Verdict::Waiting(_) | Verdict::Passed => None,
+    }
+}
+
+/// Runs samples one a second and gives the second of the verdict.
+fn run(expected: Expectations, samples: impl Fn(u64) -> Vec<ContainerSample>) -> (u64, Verdict) {
+    let mut gate = Gate::new(POLICY, expected, 0);
+    for second in 0..200 {
+        match gate.observe(second * 1000, &samples(second)) {
+            Verdict::Waiting(_) => {}
+            verdict => return (second, verdict),
+        }
+    }
+    panic!("no verdict");
+}
+
+#[test]
+fn passes_after_the_stable_time_and_not_before() {
+    assert_eq!(run(expect(false), |_| vec![web(Activity::Running, Health::None)]), (10, Verdict::Passed));
+}
+
+#[test]
+fn waits_for_the_healthcheck_before_the_stable_time_begins() {
+    let slow = |s| vec![web(Activity::Running, if s < 7 { Health::Starting } else { Health::Healthy })];
+    assert_eq!(run(expect(false), slow), (17, Verdict::Passed));
+}
+
+#[test]
+fn fails_at_once_when_a_container_becomes_unhealthy() {
+    let (second, verdict) =
+        run(expect(false), |s| vec![web(Activity::Running, if s < 3 { Health::Starting } else { Health::Unhealthy })]);
+    assert_eq!((second, code(&verdict)), (3, Some(Code::GateUnhealthy)));
+}
+
+#[test]
+fn fails_at_once_when_a_container_exits() {
+    for exit in [0, 1, 137] {
+        let (second, verdict) = run(expect(false), |_| vec![web(Activity::Exited(exit), Health::None)]);
+        assert_eq!((second, code(&verdict)), (0, Some(Code::GateExited)));
+    }
+}
+
+#[test]
+fn a_service_that_may_end_passes_with_0_and_fails_with_1() {
+    assert_eq!(run(expect(true), |_| vec![web(Activity::Exited(0), Health::None)]), (10, Verdict::Passed));
+    let (_, verdict) = run(expect(true), |_| vec![web(Activity::Exited(1), Health::None)]);
+    assert_eq!(code(&verdict), Some(Code::GateExited));
+}
+
+#[test]
+fn a_service_that_is_awaited_must_end() {
+    let expected = Expectations::from([("web".to_owned(), Expected { replicas: 1, may_end: true, must_end: true })]);
+    let ends = |s| vec![web(if s < 5 { Activity::Running } else { Activity::Exited(0) }, Health::None)];
+    assert_eq!(run(expected, ends), (15, Verdict::Passed));
+}
+
+#[test]
+fn a_restart_begins_the_stable_time_again() {
+    let once = |s| {
+        let mut sample = web(Activity::Running, Health::None);
+        sample.restarts = u64::from(s >= 5);
+        vec![sample]
+    };
+    assert_eq!(run(expect(false), once), (16, Verdict::Passed));
+}
+
+#[test]
+fn a_crash_loop_is_known_at_its_third_restart() {
+    let (second, verdict) = run(expect(false), |s| {
+        let mut sample = web(Activity::Restarting, Health::None);
+        sample.restarts = s;
+        vec![sample]
+    });
+    assert_eq!((second, code(&verdict)), (3, Some(Code::GateExited)));
+}
+
+#[test]
+fn earlier_restarts_of_an_unchanged_container_do_not_count() {
+    let old = |_| {
+        let mut sample = web(Activity::Running, Health::None);
+        sample.restarts = 40;
+        vec![sample]
+    };
+    assert_eq!(run(expect(false), old), (10, Verdict::Passed));
+}
+
+#[test]
+fn a_replica_that_is_missing_is_waited_for_until_the_deadline() {
+    let expected = Expectations::from([("web".to_owned(), Expected { replicas: 2, may_end: false, must_end: false })]);
+    let (second, verdict) = run(expected, |_| vec![web(Activity::Running, Health::None)]);
+    assert_eq!((second, code(&verdict)), (60, Some(Code::GateDeadline)));
+}
+
+#[test]
+fn an_engine_that_does_not_answer_is_not_held_against_the_candidate() {
+    let mut gate = Gate::new(POLICY, expect(false), 0);
+    assert!(matches!(gate.observe(0, &[web(Activity::Running, Health::Starting)]), Verdict::Waiting(_)));
+    for second in 1..=100 {
+        assert!(matches!(gate.unknown(second * 1000), Verdict::Waiting(_)), "{second}");
+    }
+    assert!(matches!(gate.observe(101_000, &[web(Activity::Running, Health::Healthy)]), Verdict::Waiting(_)));
+    assert_eq!(gate.observe(111_000, &[web(Activity::Running, Health::Healthy)]), Verdict::Passed);
+}
+
+#[test]
+fn an_engine_that_never_comes_back_fails_the_gate_in_the_end() {
+    let mut gate = Gate::new(POLICY, expect(false), 0);
+    gate.unknown(0);
+    assert_eq!(code(&gate.unknown(359_000)), None);
+    assert_eq!(code(&gate.unknown(360_000)), Some(Code::GateDeadline));
+}
+
+#[test]
+fn an_oom_kill_is_named_as_such() {
+    let (_, verdict) = run(expect(false), |_| {
+        let mut sample = web(Activity::Exited(137), Health::None);
+        sample.oom_killed = true;
+        vec![sample]
+    });
+    assert_eq!(code(&verdict), Some(Code::GateOom));
+}
+
+#[test]
+fn expectations_come_from_the_model() {
+    let model = Model::parse(
+        r#"{"services":{"db":{"restart":"always"},"migrate":{},"web":{"restart":"unless-stopped","deploy":{"replicas":3},
+            "depends_on":{"migrate":{"condition":"service_completed_successfully"}}}}}"#,
+    )
+    .unwrap();
+    let expected = expectations(&model);
+    assert_eq!(expected["db"], Expected { replicas: 1, may_end: false, must_end: false });
+    assert_eq!(expected["migrate"], Expected { replicas: 1, may_end: true, must_end: true });
+    assert_eq!(expected["web"], Expected { replicas: 3, may_end: false, must_end: false });
+}

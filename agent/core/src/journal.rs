@@ -1,0 +1,407 @@
+//! A deployment's life: events, the one transition function, and what a restart makes of what it finds.
+//!
+//! The same [`Progress::next`] is used while living and when a journal is read back, so a state that cannot be
+//! reached by events cannot be reached at all. [`Progress::todo`] says what comes next; the spine does it and
+//! journals what came of it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{Digest, ReleaseId},
+    outcome::Outcome,
+    reason::{Code, Reason},
+};
+
+/// How often an apply is begun before the agent gives a candidate up.
+pub const APPLY_TRIES: u32 = 2;
+/// How often a rollback is begun before the stack is halted.
+pub const ROLLBACK_TRIES: u32 = 3;
+
+/// Where a deployment is. The names are also those of logs, history and the status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Images are being brought.
+    Staging,
+    /// Both sets of images are here.
+    Staged,
+    /// A backup runs.
+    BackingUp,
+    /// A backup was taken, or none is configured.
+    BackedUp,
+    /// Files and containers are being changed.
+    Applying,
+    /// The candidate is on trial.
+    Gating,
+    /// The candidate is the release.
+    Committed,
+    /// The former release is being put back.
+    RollingBack,
+    /// The former release is on trial.
+    GatingRollback,
+    /// The former release runs.
+    RolledBack,
+    /// Ended before the server was touched.
+    Aborted,
+    /// A person must act.
+    Halted,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: &[State] = &[
+        Self::Staging,
+        Self::Staged,
+        Self::BackingUp,
+        Self::BackedUp,
+        Self::Applying,
+        Self::Gating,
+        Self::Committed,
+        Self::RollingBack,
+        Self::GatingRollback,
+        Self::RolledBack,
+        Self::Aborted,
+        Self::Halted,
+    ];
+
+    /// The outcome, if this is an end.
+    pub fn outcome(self) -> Option<Outcome> {
+        match self {
+            Self::Committed => Some(Outcome::Committed),
+            Self::RolledBack => Some(Outcome::RolledBack),
+            Self::Aborted => Some(Outcome::Aborted),
+            Self::Halted => Some(Outcome::Halted),
+            Self::Staging
+            | Self::Staged
+            | Self::BackingUp
+            | Self::BackedUp
+            | Self::Applying
+            | Self::Gating
+            | Self::RollingBack
+            | Self::GatingRollback => None,
+        }
+    }
+}
+
+/// What was decided about a backup. There is no way past this decision to an apply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotDecision {
+    /// restic's snapshot of the stack's volumes.
+    Taken(String),
+    /// Nothing to save: the stack has no volume with data yet.
+    NothingToSave,
+    /// No backup is configured. Reported as such.
+    NotConfigured,
+    /// The backup failed and is not required.
+    Failed(String),
+}
+
+/// What happened. Written before the effect it announces, or right after the effect it records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The deployment is meant: nothing has been done yet.
+    Intended {
+        /// The candidate's digest; `None` for a removal.
+        digest: Option<Digest>,
+        /// The release that runs now.
+        from: Option<ReleaseId>,
+    },
+    /// The candidate's images are here and it is stored as a release to be.
+    Staged {
+        /// The stored candidate; `None` for a removal.
+        to: Option<ReleaseId>,
+    },
+    /// A backup begins.
+    BackupStarted,
+    /// The backup is decided.
+    BackedUp {
+        /// What was decided.
+        snapshot: SnapshotDecision,
+    },
+    /// A try at the apply begins.
+    ApplyStarted {
+        /// The containers that stood before the first try.
+        before: Vec<String>,
+    },
+    /// Compose has done its part.
+    Applied,
+    /// The gate let the candidate pass.
+    GatePassed,
+    /// What was under way failed.
+    Failed {
+        /// Why.
+        reason: Reason,
+    },
+    /// A try at the rollback begins.
+    RollbackStarted {
+        /// The containers that stood before the first try of the rollback.
+        before: Vec<String>,
+    },
+    /// Compose has done its part of the rollback.
+    RollbackApplied,
+    /// The gate let the former release pass.
+    RollbackPassed,
+    /// The agent found this deployment unfinished when it started.
+    Resumed,
+}
+
+/// An event that cannot happen in a state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the event {event} cannot happen in the state {state:?}")]
+pub struct Illegal {
+    state: Option<State>,
+    event: &'static str,
+}
+
+/// A deployment as its journal tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    state: State,
+    digest: Option<Digest>,
+    from: Option<ReleaseId>,
+    to: Option<ReleaseId>,
+    snapshot: Option<SnapshotDecision>,
+    before: Vec<String>,
+    apply_tries: u32,
+    rollback_tries: u32,
+    failure: Option<Reason>,
+    resumed: bool,
+}
+
+/// What comes next. Each admits exactly the effects that it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Todo {
+    /// Bring the images.
+    Stage,
+    /// Journal `BackupStarted`.
+    BeginBackup,
+    /// Back up, or decide that there is nothing to do.
+    BackUp,
+    /// Journal `ApplyStarted`.
+    BeginApply,
+    /// Write files, point tags, run Compose.
+    Apply(ApplyPermit),
+    /// Watch health.
+    Gate,
+    /// Journal `RollbackStarted`.
+    BeginRollback,
+    /// The same apply, with the former release.
+    RollBack(ApplyPermit),
+    /// Watch the former release's health.
+    GateRollback,
+}
+
+/// Leave to change files, containers and tags of one stack. Only a journalled apply or rollback gives it,
+/// and an apply is only journalled after a [`SnapshotDecision`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplyPermit {
+    before: Vec<String>,
+    again: bool,
+}
+
+impl ApplyPermit {
+    /// The containers that stood before the first try; what is not among them was made by this deployment.
+    pub fn before(&self) -> &[String] {
+        &self.before
+    }
+
+    /// Whether an earlier try was interrupted.
+    pub fn is_again(&self) -> bool {
+        self.again
+    }
+}
+
+impl Progress {
+    /// Begins with the first event, which must be `Intended`.
+    pub fn begin(event: &Event) -> Result<Self, Illegal> {
+        match event {
+            Event::Intended { digest, from } => Ok(Self {
+                state: State::Staging,
+                digest: digest.clone(),
+                from: *from,
+                to: None,
+                snapshot: None,
+                before: Vec::new(),
+                apply_tries: 0,
+                rollback_tries: 0,
+                failure: None,
+                resumed: false,
+            }),
+            other => Err(Illegal { state: None, event: other.name() }),
+        }
+    }
+
+    /// Reads a journal back.
+    pub fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> Result<Self, Illegal> {
+        let mut events = events.into_iter();
+        let first = events.next().ok_or(Illegal { state: None, event: "none" })?;
+        events.try_fold(Self::begin(first)?, |progress, event| progress.next(event))
+    }
+
+    /// The one transition function.
+    pub fn next(mut self, event: &Event) -> Result<Self, Illegal> {
+        use State as S;
+        self.state = match (self.state, event) {
+            (S::Staging, Event::Staged { to }) => {
+                self.to = *to;
+                S::Staged
+            }
+            (S::Staged, Event::BackupStarted) => S::BackingUp,
+            (S::BackingUp, Event::BackedUp { snapshot }) => {
+                self.snapshot = Some(snapshot.clone());
+                S::BackedUp
+            }
+            (S::BackedUp | S::Applying, Event::ApplyStarted { before }) if self.apply_tries < APPLY_TRIES => {
+                self.begin_try(before);
+                self.apply_tries += 1;
+                S::Applying
+            }
+            (S::Applying, Event::Applied) => S::Gating,
+            (S::Gating, Event::GatePassed) => S::Committed,
+            (S::Staging | S::Staged | S::BackingUp | S::BackedUp, Event::Failed { reason }) => {
+                self.failure = Some(reason.clone());
+                S::Aborted
+            }
+            (S::Applying | S::Gating, Event::Failed { reason }) => {
+                self.failure = Some(reason.clone());
+                self.before.clear();
+                self.resumed = false;
+                S::RollingBack
+            }
+            (S::RollingBack, Event::RollbackStarted { before }) if self.rollback_tries < ROLLBACK_TRIES => {
+                self.begin_try(before);
+                self.rollback_tries += 1;
+                S::RollingBack
+            }
+            (S::RollingBack, Event::RollbackApplied) if self.rollback_tries > 0 => S::GatingRollback,
+            (S::GatingRollback, Event::RollbackPassed) => S::RolledBack,
+            (S::RollingBack | S::GatingRollback, Event::Failed { reason }) => {
+                self.failure = Some(reason.clone());
+                S::Halted
+            }
+            (state, Event::Resumed) if state.outcome().is_none() => self.resume(),
+            (state, other) => return Err(Illegal { state: Some(state), event: other.name() }),
+        };
+        Ok(self)
+    }
+
+    /// The containers of the first try are what counts: a second try must not spare what the first one made.
+    fn begin_try(&mut self, before: &[String]) {
+        if !self.resumed {
+            self.before = before.to_vec();
+        }
+    }
+
+    fn resume(&mut self) -> State {
+        match self.state {
+            State::Staging | State::Staged | State::BackingUp | State::BackedUp => {
+                self.failure = Some(Reason::new(
+                    Code::Interrupted,
+                    "the agent was stopped before this stack was touched; the next sync deploys it again",
+                ));
+                State::Aborted
+            }
+            State::Applying if self.apply_tries >= APPLY_TRIES => {
+                self.failure = Some(Reason::new(
+                    Code::Interrupted,
+                    format!(
+                        "the agent was stopped {APPLY_TRIES} times while it applied this candidate; the last good release is put back"
+                    ),
+                ));
+                self.before.clear();
+                self.resumed = false;
+                State::RollingBack
+            }
+            State::RollingBack if self.rollback_tries >= ROLLBACK_TRIES => {
+                self.failure = Some(Reason::new(
+                    Code::RollbackFailed,
+                    format!(
+                        "the agent was stopped {ROLLBACK_TRIES} times while it put the last good release back; look at the stack with `docker compose ps`"
+                    ),
+                ));
+                State::Halted
+            }
+            state => {
+                self.resumed = true;
+                state
+            }
+        }
+    }
+
+    /// What comes next, or `None` at an end.
+    pub fn todo(&self) -> Option<Todo> {
+        let permit = || ApplyPermit { before: self.before.clone(), again: self.resumed };
+        match self.state {
+            State::Staging => Some(Todo::Stage),
+            State::Staged => Some(Todo::BeginBackup),
+            State::BackingUp => Some(Todo::BackUp),
+            State::BackedUp => Some(Todo::BeginApply),
+            State::Applying => Some(Todo::Apply(permit())),
+            State::Gating => Some(Todo::Gate),
+            State::RollingBack if self.rollback_tries == 0 => Some(Todo::BeginRollback),
+            State::RollingBack => Some(Todo::RollBack(permit())),
+            State::GatingRollback => Some(Todo::GateRollback),
+            State::Committed | State::RolledBack | State::Aborted | State::Halted => None,
+        }
+    }
+
+    /// Whether a restart has to spend a try (journal `ApplyStarted` or `RollbackStarted`) before it goes on.
+    pub fn spends_try_on_resume(&self) -> bool {
+        matches!(self.state, State::Applying) || (self.state == State::RollingBack && self.rollback_tries > 0)
+    }
+
+    /// Where it is.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The candidate's digest; `None` for a removal.
+    pub fn digest(&self) -> Option<&Digest> {
+        self.digest.as_ref()
+    }
+
+    /// The release that ran when it began.
+    pub fn from(&self) -> Option<ReleaseId> {
+        self.from
+    }
+
+    /// The stored candidate.
+    pub fn to(&self) -> Option<ReleaseId> {
+        self.to
+    }
+
+    /// What was decided about a backup.
+    pub fn snapshot(&self) -> Option<&SnapshotDecision> {
+        self.snapshot.as_ref()
+    }
+
+    /// Why it failed, if it did.
+    pub fn failure(&self) -> Option<&Reason> {
+        self.failure.as_ref()
+    }
+}
+
+impl Event {
+    /// The event's name, as the journal has it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Intended { .. } => "intended",
+            Self::Staged { .. } => "staged",
+            Self::BackupStarted => "backup_started",
+            Self::BackedUp { .. } => "backed_up",
+            Self::ApplyStarted { .. } => "apply_started",
+            Self::Applied => "applied",
+            Self::GatePassed => "gate_passed",
+            Self::Failed { .. } => "failed",
+            Self::RollbackStarted { .. } => "rollback_started",
+            Self::RollbackApplied => "rollback_applied",
+            Self::RollbackPassed => "rollback_passed",
+            Self::Resumed => "resumed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+use std::collections::{BTreeSet, VecDeque};
+
+use super::*;
+
+fn intended() -> Event {
+    Event::Intended { digest: Some(Digest::of(b"x")), from: Some(ReleaseId(1)) }
+}
+
+fn failed() -> Event {
+    Event::Failed { reason: Reason::new(Code::GateUnhealthy, "web is unhealthy") }
+}
+
+fn before(id: &str) -> Vec<String> {
+    vec![id.to_owned()]
+}
+
+fn every_event() -> Vec<Event> {
+    vec![
+        intended(),
+        Event::Staged { to: Some(ReleaseId(2)) },
+        Event::BackupStarted,
+        Event::BackedUp { snapshot: SnapshotDecision::NotConfigured },
+        Event::ApplyStarted { before: before("a") },
+        Event::Applied,
+        Event::GatePassed,
+        failed(),
+        Event::RollbackStarted { before: before("b") },
+        Event::RollbackApplied,
+        Event::RollbackPassed,
+        Event::Resumed,
+    ]
+}
+
+fn good_path() -> Vec<Event> {
+    vec![
+        intended(),
+        Event::Staged { to: Some(ReleaseId(2)) },
+        Event::BackupStarted,
+        Event::BackedUp { snapshot: SnapshotDecision::NotConfigured },
+        Event::ApplyStarted { before: before("a") },
+        Event::Applied,
+        Event::GatePassed,
+    ]
+}
+
+/// Every progress that any sequence of events can reach.
+fn reachable() -> Vec<Progress> {
+    let mut found: Vec<Progress> = Vec::new();
+    let mut queue = VecDeque::from([Progress::begin(&intended()).unwrap()]);
+    while let Some(progress) = queue.pop_front() {
+        if found.contains(&progress) {
+            continue;
+        }
+        queue.extend(every_event().iter().filter_map(|e| progress.clone().next(e).ok()));
+        found.push(progress);
+    }
+    found
+}
+
+#[test]
+fn a_good_deployment_ends_committed() {
+    assert_eq!(Progress::replay(&good_path()).unwrap().state(), State::Committed);
+}
+
+#[test]
+fn a_failure_before_the_apply_aborts_and_one_after_it_rolls_back() {
+    for cut in 1..good_path().len() {
+        let progress = Progress::replay(&good_path()[..cut]).unwrap();
+        let touched = matches!(progress.state(), State::Applying | State::Gating);
+        let expected = if touched { State::RollingBack } else { State::Aborted };
+        assert_eq!(progress.next(&failed()).unwrap().state(), expected);
+    }
+}
+
+#[test]
+fn every_state_is_reachable_and_every_unfinished_one_makes_progress() {
+    let found = reachable();
+    let states: BTreeSet<_> = found.iter().map(Progress::state).collect();
+    assert_eq!(states, State::ALL.iter().copied().collect());
+    for progress in &found {
+        assert_eq!(progress.todo().is_none(), progress.state().outcome().is_some(), "{progress:?}");
+    }
+}
+
+#[test]
+fn an_end_admits_no_event() {
+    for progress in reachable().into_iter().filter(|p| p.state().outcome().is_some()) {
+        for event in every_event() {
+            assert!(progress.clone().next(&event).is_err(), "{progress:?} took {event:?}");
+        }
+    }
+}
+
+#[test]
+fn a_rollback_never_leads_back_to_the_candidate() {
+    for progress in reachable() {
+        if matches!(progress.state(), State::RollingBack | State::GatingRollback) {
+            for event in every_event() {
+                if let Ok(next) = progress.clone().next(&event) {
+                    assert!(!matches!(next.state(), State::Applying | State::Gating | State::Committed));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn there_is_no_apply_without_a_decision_about_the_backup() {
+    for progress in reachable() {
+        if matches!(progress.todo(), Some(Todo::Apply(_))) {
+            assert!(progress.snapshot().is_some(), "{progress:?}");
+        }
+    }
+}
+
+#[test]
+fn restarts_alone_always_reach_an_end() {
+    for progress in reachable() {
+        let mut now = progress;
+        for _ in 0..APPLY_TRIES + ROLLBACK_TRIES + 4 {
+            let Some(todo) = now.todo() else { break };
+            let resumed = now.clone().next(&Event::Resumed).unwrap();
+            now = match todo {
+                Todo::Apply(_) if resumed.state() == State::Applying => {
+                    resumed.next(&Event::ApplyStarted { before: vec![] }).unwrap()
+                }
+                Todo::BeginRollback | Todo::RollBack(_) if resumed.state() == State::RollingBack => {
+                    resumed.next(&Event::RollbackStarted { before: vec![] }).unwrap()
+                }
+                Todo::Gate => resumed.next(&failed()).unwrap(),
+                Todo::GateRollback => resumed.next(&Event::RollbackPassed).unwrap(),
+                _ => resumed,
+            };
+        }
+        assert!(now.state().outcome().is_some(), "{now:?}");
+    }
+}
+
+#[test]
+fn a_second_try_keeps_the_containers_of_the_first() {
+    let mut events = good_path()[..5].to_vec();
+    events.extend([Event::Resumed, Event::ApplyStarted { before: before("made by the first try") }]);
+    let Some(Todo::Apply(permit)) = Progress::replay(&events).unwrap().todo() else { panic!("not applying") };
+    assert_eq!(permit.before(), ["a"]);
+    assert!(permit.is_again());
+}
+
+#[test]
+fn the_journal_reads_back_what_it_wrote() {
+    for event in every_event() {
+        let json = serde_json::to_string(&event).unwrap();
+        assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
+    }
+}
