@@ -75,13 +75,16 @@ make_images() {
 }
 
 remove_images() {
-  local tag
+  local tag kept=
   for tag in "${tags[@]}"; do
-    if docker image inspect "$repository:$tag" >/dev/null 2>&1; then
-      docker image rm "$repository:$tag" >/dev/null
+    docker image inspect "$repository:$tag" >/dev/null 2>&1 || continue
+    if docker image rm "$repository:$tag" >/dev/null; then
       say "$repository:$tag: removed"
+    else
+      kept="$kept $repository:$tag"
     fi
   done
+  [ -z "$kept" ] || die 1 "containers use$kept: remove them first (docker ps -a --filter ancestor=…)"
 }
 
 case "${1:-}" in

@@ -31,7 +31,7 @@ up() {
     half)
       if [ -z "$compose_version" ]; then
         say "the engine at $host has no Compose >= $min_compose: fetching the CLI and Compose for it, the engine stays as it is"
-        lock_parts
+        lock_parts packages
         fetch_cli
         find_engine
       fi
@@ -49,7 +49,7 @@ up() {
 start_private() {
   [ "$(id -u)" = 0 ] || die 2 "no Docker engine with Compose >= $min_compose answers, and starting a private one needs root." \
     "Run this as root (sudo), or start your engine, or join its group: https://docs.docker.com/engine/install/"
-  lock_parts
+  lock_parts packages
   # Somebody else may have started it while this run waited.
   find_engine
   [ "$found" != own ] || return 0
@@ -279,7 +279,7 @@ down() {
   esac
   if [ -e "$run_dir" ] || [ -n "$(our_processes dockerd containerd)" ]; then
     [ "$(id -u)" = 0 ] || die 2 "stopping the private engine needs root"
-    lock_parts
+    lock_parts packages
     stop_private
     say "the private engine is stopped"
   else
@@ -338,12 +338,18 @@ own_bridges() {
   fi
 }
 
+# Deepest first. The kernel writes a space in a path as \040.
+mounts_under() {
+  local path
+  awk '{ print $5 }' /proc/self/mountinfo | sed 's/\\040/ /g' | sort -r | while read -r path; do
+    case "$path" in "$1"/*) printf '%s\n' "$path" ;; esac
+  done
+}
+
 unmount_under() {
   local path
-  # Deepest first. The kernel writes a space in a path as \040.
-  awk '{ print $5 }' /proc/self/mountinfo | sort -r | while read -r path; do
-    path="$(printf %b "$path")"
-    case "$path" in "$1"/*) umount "$path" 2>/dev/null || umount -l "$path" || true ;; esac
+  mounts_under "$1" | while read -r path; do
+    umount "$path" 2>/dev/null || umount -l "$path" || true
   done
 }
 
@@ -432,10 +438,10 @@ forget_rules() {
 
 # Only the folders these scripts make, whatever EVENKEEL_PARTS points to.
 purge_parts() {
-  lock_parts
+  lock_parts packages
   local name
-  if awk '{ print $5 }' /proc/self/mountinfo | grep -qF "$engine_dir/"; then die 1 "something is still mounted under $engine_dir: not deleting"; fi
-  for name in engine engine-bin bin root apt cargo .lock; do
+  if [ -n "$(mounts_under "$engine_dir")" ]; then die 1 "something is still mounted under $engine_dir: not deleting"; fi
+  for name in engine engine-bin bin root apt cargo .lock-packages .lock-cargo-deny; do
     if [ -e "$prefix/$name" ]; then rm -rf --one-file-system "${prefix:?}/$name"; fi
   done
   rmdir "$prefix" 2>/dev/null || true

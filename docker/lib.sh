@@ -64,13 +64,15 @@ path_without_parts() {
 # on_machine NAME   prints where the machine itself has the program. Debian keeps some in sbin, which is not on everybody's PATH.
 on_machine() { PATH="$(path_without_parts):/usr/sbin:/sbin" type -P "$1"; }
 
-# Two checkouts may share one prefix: whoever changes it holds this lock (file descriptor 9).
+# lock_parts NAME   Two checkouts may share one prefix: whoever changes it holds this lock (file descriptor 9).
+# What takes minutes has a lock of its own name, so that it holds nobody else up.
 lock_parts() {
+  local file="$prefix/.lock-$1"
   mkdir -p "$prefix"
-  exec 9>"$prefix/.lock"
+  exec 9>"$file"
   if ! flock -n 9; then
-    say "another run holds $prefix/.lock: waiting for it (at most 15 minutes)"
-    flock -w 900 9 || die 1 "the lock is still held: is another of these scripts stuck? See: fuser -v $prefix/.lock"
+    say "another run holds $file: waiting for it (at most 15 minutes)"
+    flock -w 900 9 || die 1 "the lock is still held: is another of these scripts stuck? See: fuser -v $file"
   fi
 }
 

@@ -72,11 +72,12 @@ provide() {
     say "$name ${version:-}: in $bin_dir already; $why"
     return 0
   fi
-  lock_parts
   if [ "$name" = cargo-deny ]; then
+    lock_parts "$name"
     compile_cargo_deny
     return 0
   fi
+  lock_parts packages
   local missing=()
   if [ "$suite" = new ]; then
     # A program written in Go needs next to nothing; what its package asks for (systemd, adduser) is for running it as a service.
@@ -105,6 +106,8 @@ provide() {
 
 compile_cargo_deny() {
   type -P cargo >/dev/null || die 2 "cargo-deny is compiled with cargo, which is not on PATH: https://rustup.rs"
+  # Another run may have compiled it while this one waited.
+  if [ -x "$bin_dir/cargo-deny" ]; then return 0; fi
   say "cargo-deny: compiling it into $prefix/cargo, once; $why"
   # Outside the checkout, or its .cargo/config.toml and rust-toolchain.toml would take part.
   (cd "$prefix" && cargo install --locked cargo-deny --root "$prefix/cargo") || die 1 "cargo install cargo-deny failed; its output is above"
