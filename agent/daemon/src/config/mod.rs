@@ -1,3 +1,86 @@
-//! `agent.yml`: raw, then validated, all problems at once.
+//! `agent.yml`: read whole, checked whole, or not taken over at all.
+//!
+//! [`load`] turns the file into [`settings::Settings`] or says everything that is wrong with it, with line and remedy.
+//! Secrets are never in it: it names files, which [`read_secret`] reads when they are used.
 
+mod document;
+mod problem;
+mod read;
+mod secret;
+mod section;
 pub mod settings;
+mod sinks;
+mod value;
+
+use std::{
+    fs,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+pub use problem::{ConfigErrors, ConfigProblem};
+pub use secret::{SecretError, read_secret};
+use section::{Found, Reader};
+use settings::Settings;
+pub use value::parse_duration;
+
+/// Where the agent's configuration is unless the command line says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/evenkeel/agent.yml";
+
+/// Largest configuration file that is read, in bytes.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// Reads and checks the agent's configuration, the files that it names included.
+///
+/// Systemd credentials (`credential:NAME`) are turned into their paths here.
+/// The error holds every problem that was found; nothing of the file may be used then.
+pub fn load(path: &Path) -> Result<Settings, ConfigErrors> {
+    let text = read_capped(path).map_err(|problem| ConfigErrors { file: path.to_owned(), problems: vec![problem] })?;
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    parse(&text, path, host.trim(), secret::credentials_directory())
+}
+
+/// [`load`] of a text that was read from `file`, on a host of this name.
+fn parse(text: &str, file: &Path, host: &str, credentials: Option<PathBuf>) -> Result<Settings, ConfigErrors> {
+    let errors = |problems| ConfigErrors { file: file.to_owned(), problems };
+    let node = document::parse(text).map_err(|error| {
+        errors(vec![whole(error.line, format!("is not valid YAML: {}", error.message), "correct the syntax")])
+    })?;
+    let reader = Reader::new(text, credentials);
+    let settings = read::settings(Found::root(&reader, &node), host);
+    let (problems, _) = reader.finish();
+    settings.ok().filter(|_| problems.is_empty()).ok_or_else(|| errors(problems))
+}
+
+/// What should wake the agent when it changes: the configuration, the environment folder and the files of keys and
+/// tokens. Some of it may not exist yet.
+pub fn watched(settings: &Settings, config_path: &Path) -> Vec<PathBuf> {
+    let Settings { source, trust, paths, listen, .. } = settings;
+    let always = [config_path.to_owned(), paths.env.clone(), trust.allowed_signers.clone()];
+    let hook_secret = listen.hooks.as_ref().map(|hooks| hooks.secret_file.clone());
+    let optional = [trust.revoked.clone(), source.ca_file.clone(), source.token_file.clone(), hook_secret];
+    always.into_iter().chain(optional.into_iter().flatten()).collect()
+}
+
+fn whole(line: Option<usize>, message: impl Into<String>, help: &str) -> ConfigProblem {
+    ConfigProblem { line, key: String::new(), message: message.into(), help: help.to_owned() }
+}
+
+fn read_capped(path: &Path) -> Result<String, ConfigProblem> {
+    let unreadable = |error: io::Error| {
+        let help = match error.kind() {
+            io::ErrorKind::NotFound => "create it, or name another file with --config",
+            _ => "let the agent's user read it",
+        };
+        whole(None, format!("cannot be read: {error}"), help)
+    };
+    let mut bytes = Vec::new();
+    fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(whole(None, "is larger than 1 MiB", "is this the right file?"));
+    }
+    String::from_utf8(bytes).map_err(|_| whole(None, "is not UTF-8 text", "save it as UTF-8"))
+}
+
+#[cfg(test)]
+mod tests;

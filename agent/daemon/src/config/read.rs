@@ -1,0 +1,261 @@
+//! From the document to [`Settings`], block by block. Defaults and limits stand here, beside the keys they belong to.
+
+use std::{path::Path, time::Duration};
+
+use evenkeel_core::id::CommitId;
+use evenkeel_layout::name::ServerName;
+use tracing::Level;
+
+use super::{
+    section::{Found, Read, Recorded, Section},
+    settings::{Backup, Engine, Gate, Hooks, Introduction, Listen, Log, LogFormat, Paths, Settings, Source, Trust},
+    sinks, value,
+};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Reads the whole file. `host` is the host's name.
+pub(super) fn settings(root: Found<'_, '_>, host: &str) -> Read<Settings> {
+    let root = root.section()?;
+    let server = server(&root, host);
+    let observe = root.flag("observe", false);
+    let source = source(root.section("source"));
+    let trust = trust(root.section("trust"));
+    let paths = paths(root.section("paths"));
+    let engine = engine(root.section("engine"));
+    let gate = gate(root.section("gate"));
+    let prune = root.section("prune");
+    let prune_max = prune.count("max", 1, (0, 1000));
+    prune.finish();
+    let releases = root.section("releases");
+    let releases_keep = releases.count("keep", 5, (1, 1000));
+    releases.finish();
+    let backup = optional(root.find("backup"), backup);
+    let reports = root.find("reports").map_or_else(|| Ok(Vec::new()), |list| sinks::sinks(&list));
+    let listen = listen(root.section("listen"));
+    let log = log(root.section("log"));
+    root.finish();
+    Ok(Settings {
+        server: server?,
+        observe: observe?,
+        source: source?,
+        trust: trust?,
+        paths: paths?,
+        engine: engine?,
+        gate: gate?,
+        prune_max: prune_max?,
+        releases_keep: releases_keep?,
+        backup: backup?,
+        reports: reports?,
+        listen: listen?,
+        log: log?,
+    })
+}
+
+fn optional<'d, 'r, T>(found: Option<Found<'d, 'r>>, read: impl FnOnce(Section<'d, 'r>) -> Read<T>) -> Read<Option<T>> {
+    found.map(|found| read(found.section()?)).transpose()
+}
+
+fn server(root: &Section<'_, '_>, host: &str) -> Read<ServerName> {
+    if let Some(found) = root.find("server") {
+        return found.parsed(ServerName::new, "write the name that the repository has for this server");
+    }
+    ServerName::new(host).map_err(|_| {
+        let message = "is absent, and the host's own name cannot be a server's name";
+        root.wrong("server", message, "add `server:` with the name that the repository has for this server");
+        Recorded
+    })
+}
+
+fn source(source: Section<'_, '_>) -> Read<Source> {
+    let url = source
+        .require("url", "write the repository's URL, such as https://github.com/you/infra.git")
+        .and_then(|found| url_of(&found, &["https", "http", "file"]));
+    let reference = source.text("ref", "refs/heads/main");
+    if let Some(name) = reference.as_deref().ok().filter(|name| !value::is_branch_ref(name)) {
+        let guess = format!("refs/heads/{name}");
+        let help =
+            if value::is_branch_ref(&guess) { format!("write {guess}") } else { "write refs/heads/<branch>".into() };
+        source.wrong("ref", "must be a branch's full name: a short one may also mean a tag", help);
+    }
+    let interval = source.duration("interval", MINUTE, (100 * MILLISECOND, 7 * DAY));
+    let timeout = source.duration("timeout", 2 * MINUTE, (SECOND, HOUR));
+    let ca_file = source.file("ca_file");
+    let auth = source.section("auth");
+    let token_file = auth.secret_file("token_file");
+    let username = auth.text("username", "git");
+    auth.finish();
+    if let (Ok(url), Ok(Some(_))) = (&url, &token_file)
+        && !url.starts_with("https://")
+        && !is_loopback(url)
+    {
+        source.wrong(
+            "url",
+            "would send the token of `auth.token_file` unencrypted, or to nobody",
+            "use an https:// URL",
+        );
+    }
+    source.finish();
+    Ok(Source {
+        url: url?,
+        reference: reference?,
+        interval: interval?,
+        timeout: timeout?,
+        ca_file: ca_file?,
+        token_file: token_file?,
+        username: username?,
+    })
+}
+
+/// Whether a URL stays on this machine, where plain HTTP shows a token to nobody else.
+fn is_loopback(url: &str) -> bool {
+    let host = reqwest::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
+    host.is_some_and(|host| matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]"))
+}
+
+/// The text of a checked URL.
+pub(super) fn url_of(found: &Found<'_, '_>, schemes: &[&str]) -> Read<String> {
+    let text = found.text()?;
+    match value::checked_url(text, schemes) {
+        Ok(_) => Ok(text.to_owned()),
+        Err((message, help)) => found.wrong(message, help),
+    }
+}
+
+fn trust(trust: Section<'_, '_>) -> Read<Trust> {
+    let allowed_signers = trust.guarded_file_or("allowed_signers", "/etc/evenkeel/allowed_signers");
+    let revoked = trust.guarded_file("revoked");
+    let introduction = optional(trust.find("introduction"), introduction);
+    trust.finish();
+    Ok(Trust { allowed_signers: allowed_signers?, revoked: revoked?, introduction: introduction? })
+}
+
+fn introduction(introduction: Section<'_, '_>) -> Read<Introduction> {
+    let commit = introduction
+        .require("commit", "write the full id of the first commit that is trusted")
+        .and_then(|found| found.parsed(CommitId::new, "write all 40 or 64 digits, as `git rev-parse` prints them"));
+    let help = "write the fingerprint as `ssh-keygen -lf key.pub` prints it";
+    let signer = introduction.require("signer", help).and_then(|found| {
+        let text = found.text()?;
+        let base64 = |b: u8| b.is_ascii_alphanumeric() || b == b'+' || b == b'/';
+        match text.strip_prefix("SHA256:") {
+            Some(rest) if rest.len() == 43 && rest.bytes().all(base64) => Ok(text.to_owned()),
+            _ => found.wrong("must be a key's fingerprint: SHA256: and 43 characters", help),
+        }
+    });
+    introduction.finish();
+    Ok(Introduction { commit: commit?, signer: signer? })
+}
+
+fn paths(paths: Section<'_, '_>) -> Read<Paths> {
+    let state = paths.path("state", "/var/lib/evenkeel");
+    let live = paths.path("live", "/srv/evenkeel");
+    let env = paths.path("env", "/etc/evenkeel/env");
+    let socket = paths.path("socket", "/run/evenkeel/agent.sock");
+    if let (Ok(state), Ok(live), Ok(env), Ok(socket)) = (&state, &live, &env, &socket) {
+        // Whatever stands in the live tree may be overwritten by a commit, and mounted into a container.
+        for (key, path) in [("state", state), ("env", env), ("socket", socket)] {
+            if path.starts_with(live) {
+                paths.wrong(key, "is inside the live tree, where a commit could overwrite it", "choose another place");
+            }
+        }
+        if live != state && live.starts_with(state) {
+            paths.wrong("live", "is inside the agent's own state", "choose another place");
+        }
+    }
+    paths.finish();
+    Ok(Paths { state: state?, live: live?, env: env?, socket: socket? })
+}
+
+fn engine(engine: Section<'_, '_>) -> Read<Engine> {
+    let socket = engine.text("socket", "unix:///var/run/docker.sock");
+    let is_socket =
+        |text: &str| text.strip_prefix("unix://").is_some_and(|path| value::is_plain_absolute(Path::new(path)));
+    if socket.as_deref().is_ok_and(|text| !is_socket(text)) {
+        engine.wrong(
+            "socket",
+            "must be a Unix socket's URL",
+            "write unix:///var/run/docker.sock or your engine's socket",
+        );
+    }
+    let parallel = engine.count("parallel", 2, (1, 64));
+    let registry_auth = engine.file("registry_auth");
+    let create_networks = engine.flag("create_networks", true);
+    engine.finish();
+    Ok(Engine {
+        socket: socket?,
+        parallel: parallel?,
+        registry_auth: registry_auth?,
+        create_networks: create_networks?,
+    })
+}
+
+fn gate(gate: Section<'_, '_>) -> Read<Gate> {
+    let min = gate.duration("min_healthy_time", 10 * SECOND, (100 * MILLISECOND, HOUR));
+    let healthy = gate.duration("healthy_deadline", 5 * MINUTE, (SECOND, 12 * HOUR));
+    let progress = gate.duration("progress_deadline", 10 * MINUTE, (SECOND, DAY));
+    let help = "keep min_healthy_time < healthy_deadline < progress_deadline (10s, 5m, 10m unless set)";
+    if let (Ok(min), Ok(healthy), Ok(progress)) = (min, healthy, progress) {
+        if min >= healthy {
+            gate.wrong("min_healthy_time", "is not shorter than healthy_deadline: the gate could never pass", help);
+        }
+        if healthy >= progress {
+            gate.wrong("healthy_deadline", "is not shorter than progress_deadline: it could never be reached", help);
+        }
+    }
+    gate.finish();
+    Ok(Gate { min_healthy_time: min?, healthy_deadline: healthy?, progress_deadline: progress? })
+}
+
+fn backup(backup: Section<'_, '_>) -> Read<Backup> {
+    let repository = backup
+        .require("repository", "write where backups go, as restic takes it: a path, sftp:…, rest:…, s3:…")
+        .and_then(|found| found.text())
+        .map(str::to_owned);
+    if repository.as_deref().is_ok_and(has_password) {
+        let help = "take it out and set RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD in a file named by `env_file`";
+        backup.wrong("repository", "has a password in it, which would end up in logs and process lists", help);
+    }
+    let password_file = backup.required_secret("password_file", "name the file that holds the repository's password");
+    let env_file = backup.secret_file("env_file");
+    let required = backup.flag("required", true);
+    backup.finish();
+    Ok(Backup { repository: repository?, password_file: password_file?, env_file: env_file?, required: required? })
+}
+
+/// Whether a restic repository such as `rest:https://user:pass@host/` tells a password.
+fn has_password(repository: &str) -> bool {
+    let url = repository.strip_prefix("rest:").unwrap_or(repository);
+    reqwest::Url::parse(url).is_ok_and(|url| url.password().is_some())
+}
+
+fn listen(listen: Section<'_, '_>) -> Read<Listen> {
+    let help = "write an address and a port: 0.0.0.0:8421 or [::]:8421";
+    let address = listen.find("hooks").map(|found| found.parsed(str::parse, help)).transpose();
+    let secret = if let Ok(Some(_)) = address {
+        listen.required_secret("hook_secret_file", "name the file that holds the secret you gave the forge").map(Some)
+    } else {
+        listen.secret_file("hook_secret_file")
+    };
+    listen.finish();
+    Ok(Listen { hooks: address?.zip(secret?).map(|(address, secret_file)| Hooks { address, secret_file }) })
+}
+
+fn log(log: Section<'_, '_>) -> Read<Log> {
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let format = log.find("format").map_or(Ok(LogFormat::Text), |found| found.choice(&formats));
+    let levels = [
+        ("error", Level::ERROR),
+        ("warn", Level::WARN),
+        ("info", Level::INFO),
+        ("debug", Level::DEBUG),
+        ("trace", Level::TRACE),
+    ];
+    let level = log.find("level").map_or(Ok(Level::INFO), |found| found.choice(&levels));
+    log.finish();
+    Ok(Log { format: format?, level: level? })
+}

@@ -1,0 +1,238 @@
+use std::{
+    collections::BTreeSet, fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{
+    settings::{Event, SinkKind},
+    *,
+};
+
+const REFERENCE: &str = include_str!("../../../../docs/reference/agent.yml.md");
+const SCHEMA: &str = include_str!("../../../../docs/reference/agent.schema.json");
+
+/// A folder that stands for `/etc/evenkeel`, with every file that the examples name.
+struct Etc(TempDir);
+
+impl Etc {
+    fn new() -> Self {
+        let etc = Self(tempfile::tempdir().unwrap());
+        for name in ["token", "restic-password", "webhook-secret", "discord-url", "hook-secret"] {
+            etc.put(name, 0o600);
+        }
+        etc.put("allowed_signers", 0o644);
+        etc.put("revoked", 0o644);
+        etc
+    }
+
+    fn put(&self, name: &str, mode: u32) {
+        let path = self.path(name);
+        fs::write(&path, "hunter2\n").unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn text(&self, text: &str) -> String {
+        text.replace("/etc/evenkeel", self.0.path().to_str().unwrap())
+    }
+
+    fn parse(&self, text: &str) -> Result<Settings, ConfigErrors> {
+        parse(&self.text(text), Path::new("agent.yml"), "box", None)
+    }
+
+    /// What a person reads, with the folder's name made stable.
+    fn errors(&self, text: &str) -> String {
+        self.parse(text).unwrap_err().to_string().replace(self.0.path().to_str().unwrap(), "/etc/evenkeel")
+    }
+}
+
+/// The complete example of the reference.
+fn example() -> &'static str {
+    let (_, rest) = REFERENCE.split_once("```yaml\n").unwrap();
+    rest.split_once("```").unwrap().0
+}
+
+const MINIMAL: &str =
+    "source: { url: 'file:///srv/git/infra.git' }\ntrust: { allowed_signers: /etc/evenkeel/allowed_signers }\n";
+
+#[test]
+fn the_documented_example_is_valid() {
+    let settings = Etc::new().parse(example()).unwrap();
+    assert_eq!(settings.server.as_str(), "home");
+    assert_eq!(settings.source.interval, Duration::from_secs(60));
+    assert_eq!(
+        settings.reports.iter().map(|sink| sink.name.as_str()).collect::<Vec<_>>(),
+        ["webhook-1", "discord-1", "ntfy-1"]
+    );
+    assert!(!settings.reports[1].on.contains(&Event::Held) && settings.reports[0].on.contains(&Event::Held));
+    assert!(matches!(&settings.reports[2].kind, SinkKind::Ntfy { token_file: None, .. }));
+    assert_eq!(settings.listen.hooks.unwrap().address, SocketAddr::from(([0, 0, 0, 0], 8421)));
+    assert!(settings.trust.introduction.is_some() && settings.backup.unwrap().required);
+}
+
+#[test]
+fn two_keys_are_enough() {
+    let etc = Etc::new();
+    let settings = etc.parse(MINIMAL).unwrap();
+    assert_eq!(settings.server.as_str(), "box");
+    assert_eq!(settings.source.reference, "refs/heads/main");
+    assert_eq!(settings.gate.healthy_deadline, Duration::from_secs(300));
+    assert!(settings.backup.is_none() && settings.reports.is_empty() && settings.listen.hooks.is_none());
+    let watched = watched(&settings, Path::new("/etc/agent.yml"));
+    assert_eq!(watched, [PathBuf::from("/etc/agent.yml"), "/etc/evenkeel/env".into(), etc.path("allowed_signers")]);
+}
+
+#[test]
+fn all_problems_are_told_at_once_with_line_and_remedy() {
+    let etc = Etc::new();
+    etc.put("webhook-secret", 0o644);
+    let text = "\
+serverr: home
+observe: yes please
+source:
+  url: https://you:hunter2@example.org/infra.git
+  ref: main
+  intervall: 1m
+  timeout: 90
+trust: { allowed_signers: /etc/evenkeel/allowed_signers, revoked: /etc/evenkeel/nowhere }
+gate: { min_healthy_time: 5m,
+        healthy_deadline: 5m }
+reports:
+  - webhook: { url: 'https://example.org', secret_file: /etc/evenkeel/webhook-secret }
+  - ntfy: { url: 'https://ntfy.sh/' }
+    discord: { url_file: hunter2 }
+    on: [deploied]
+observe: false
+";
+    insta::assert_snapshot!(etc.errors(text));
+}
+
+#[test]
+fn no_message_repeats_what_may_be_a_secret() {
+    let etc = Etc::new();
+    for text in [
+        "source: { url: 'https://x:hunter2@h/', auth: { token_file: hunter2 } }",
+        "source: { url: 'hunter2' }",
+        "backup: { repository: 'rest:https://u:hunter2@h/', password_file: hunter2 }",
+        "backup: { repository: /b, password: hunter2 }",
+        "listen: { hooks: '1.2.3.4:5', hook_secret_file: hunter2 }",
+        "reports: [{ webhook: { url: 'https://u:hunter2@h/', secret_file: hunter2 } }, { discord: { url: hunter2 } }]",
+        "reports: hunter2",
+    ] {
+        let errors = etc.errors(text);
+        assert!(!errors.contains("hunter2"), "{errors}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_or_open_to_others_is_a_problem() {
+    let etc = Etc::new();
+    etc.put("token", 0o640);
+    etc.put("allowed_signers", 0o666);
+    let text = "source: { url: 'https://h/x', auth: { token_file: /etc/evenkeel/token } }\n\
+                trust: { allowed_signers: /etc/evenkeel/allowed_signers }\n\
+                backup: { repository: /b, password_file: /etc/evenkeel/none }\n";
+    let errors = etc.errors(text);
+    for wanted in
+        ["chmod 600 /etc/evenkeel/token", "chmod 644 /etc/evenkeel/allowed_signers", "create it, or correct the path"]
+    {
+        assert!(errors.contains(wanted), "{errors}");
+    }
+}
+
+#[test]
+fn a_systemd_credential_becomes_its_path() {
+    let etc = Etc::new();
+    let text = etc
+        .text(MINIMAL)
+        .replace("file:///srv/git", "https://h")
+        .replace(" }\ntrust", ", auth: { token_file: 'credential:token' } }\ntrust");
+    let settings = parse(&text, Path::new("agent.yml"), "box", Some(etc.0.path().to_owned())).unwrap();
+    assert_eq!(settings.source.token_file, Some(etc.path("token")));
+    let errors = parse(&text, Path::new("agent.yml"), "box", None).unwrap_err().to_string();
+    assert!(errors.contains("LoadCredential=token:"), "{errors}");
+}
+
+#[test]
+fn refuses_state_where_a_commit_could_overwrite_it() {
+    let errors = Etc::new().errors(&format!("{MINIMAL}paths: {{ live: /srv, state: /srv/state, env: /srv }}\n"));
+    assert!(
+        errors.contains("paths.state: is inside the live tree") && errors.contains("paths.env: is inside"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn refuses_a_token_over_plain_http_but_to_this_machine() {
+    let etc = Etc::new();
+    let with = |url: &str| {
+        format!(
+            "source: {{ url: '{url}', auth: {{ token_file: /etc/evenkeel/token }} }}\ntrust: {{ allowed_signers: /etc/evenkeel/allowed_signers }}\n"
+        )
+    };
+    assert!(etc.errors(&with("http://git.example/x.git")).contains("unencrypted"));
+    assert!(etc.parse(&with("http://127.0.0.1:3000/x.git")).is_ok());
+}
+
+#[test]
+fn a_broken_or_foreign_file_is_one_clear_problem() {
+    let etc = Etc::new();
+    for (text, wanted) in [
+        ("", "must be a block of keys"),
+        ("- a\n- b\n", "must be a block of keys"),
+        ("a: [\n", "is not valid YAML"),
+        ("a: 1\n---\nb: 2\n", "is not valid YAML"),
+        ("source: !secret x\n", "tagged value"),
+    ] {
+        assert!(etc.errors(text).contains(wanted), "{text}: {}", etc.errors(text));
+    }
+    let path = etc.path("agent.yml");
+    assert!(load(&path).unwrap_err().to_string().contains("create it"));
+    fs::write(&path, vec![b'#'; 1024 * 1024 + 1]).unwrap();
+    assert!(load(&path).unwrap_err().to_string().contains("larger than 1 MiB"));
+    fs::write(&path, b"server: \xff").unwrap();
+    assert!(load(&path).unwrap_err().to_string().contains("UTF-8"));
+}
+
+#[test]
+fn a_flood_of_problems_is_cut() {
+    let text: String = (0..5000).map(|n| format!("key{n}: 1")).collect::<Vec<_>>().join("\n");
+    assert_eq!(Etc::new().parse(&text).unwrap_err().problems.len(), 50);
+}
+
+/// Every key that the schema has, written as the code names it.
+fn schema_keys(schema: &Value, prefix: &str, keys: &mut BTreeSet<String>) {
+    for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        schema_keys(inner, &key, keys);
+        schema_keys(&inner["items"], &format!("{key}[]"), keys);
+        keys.insert(key);
+    }
+}
+
+#[test]
+fn schema_and_reference_have_exactly_the_keys_that_the_code_reads() {
+    let etc = Etc::new();
+    let text = etc.text(example());
+    let node = document::parse(&text).unwrap();
+    let reader = Reader::new(&text, None);
+    assert!(read::settings(Found::root(&reader, &node), "box").is_ok());
+    let (problems, asked) = reader.finish();
+    assert_eq!(problems, []);
+
+    let mut keys = BTreeSet::new();
+    schema_keys(&serde_json::from_str(SCHEMA).unwrap(), "", &mut keys);
+    assert_eq!(keys, asked, "schema and code");
+
+    let leaves = asked.iter().filter(|key| {
+        !asked.iter().any(|other| other.strip_prefix(key.as_str()).is_some_and(|rest| rest.starts_with(['.', '['])))
+    });
+    for key in leaves {
+        assert!(REFERENCE.contains(&format!("| `{key}` |")), "the reference says nothing of `{key}`");
+    }
+}
