@@ -10,3 +10,11 @@ pub struct GateSpec {
     /// How long it may take until everything is good.
     pub healthy_deadline: Option<Duration>,
 }
+
+impl GateSpec {
+    /// Takes over what a higher layer says.
+    pub fn overlay(&mut self, higher: Self) {
+        self.min_healthy_time = higher.min_healthy_time.or(self.min_healthy_time);
+        self.healthy_deadline = higher.healthy_deadline.or(self.healthy_deadline);
+    }
+}

@@ -66,6 +66,7 @@ impl Problem {
 
     /// Names the server.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "takes names and texts alike")]
     pub fn on_server(mut self, server: impl ToString) -> Self {
         self.server = Some(server.to_string());
         self
@@ -73,6 +74,7 @@ impl Problem {
 
     /// Names the stack.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "takes names and texts alike")]
     pub fn in_stack(mut self, stack: impl ToString) -> Self {
         self.stack = Some(stack.to_string());
         self

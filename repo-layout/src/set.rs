@@ -1,8 +1,14 @@
 //! The answer: a server's stack set.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
-use crate::{gate::GateSpec, name::StackName, problem::Problem};
+use crate::{
+    gate::GateSpec,
+    name::StackName,
+    problem::{Problem, Severity},
+};
 
 /// How a repository is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -83,4 +89,22 @@ pub struct StackSet {
     pub stacks: Vec<Stack>,
     /// Sorted.
     pub problems: Vec<Problem>,
+}
+
+impl StackSet {
+    /// Whether the set as a whole is not to be acted on: an error that names no stack. Then nothing is taken for
+    /// removed, since what is missing may only be unreadable.
+    pub fn is_broken(&self) -> bool {
+        self.errors().any(|problem| problem.stack.is_none())
+    }
+
+    /// The names in errors: these keep the release that they have. Some may be in no stack of the set, as a name in a
+    /// list without a folder.
+    pub fn rejected(&self) -> BTreeSet<&str> {
+        self.errors().filter_map(|problem| problem.stack.as_deref()).collect()
+    }
+
+    fn errors(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().filter(|problem| problem.severity == Severity::Error)
+    }
 }

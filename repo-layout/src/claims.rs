@@ -1,0 +1,77 @@
+//! Compose files that no stack claims: each a stack that somebody may believe to be running.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    compose,
+    config::{CONFIG_FILE, LayoutConfig},
+    problem::Problem,
+    repo::{Repo, join, resolve, split},
+    set::StackSet,
+    tree::{EntryKind, Tree},
+};
+
+/// Deepest folder that is looked into.
+const MAX_DEPTH: usize = 32;
+
+/// Folders in which every YAML file is taken for a stack's.
+const STACK_FOLDERS: &[&str] = &["localStacks", "sharedStacks", "stacks"];
+
+/// A warning for each Compose file that no stack of `sets`, the sets of all servers, has as a layer or takes in through
+/// `include` or `extends`. Files that are ignored, vendored or examples are left out.
+pub fn unclaimed(tree: &dyn Tree, sets: &[StackSet]) -> Vec<Problem> {
+    let (config, _) = LayoutConfig::read(tree);
+    let repo = Repo::new(tree, &config, Vec::new());
+    let mut claimed = BTreeSet::new();
+    let layers = sets.iter().flat_map(|set| &set.stacks).flat_map(|stack| &stack.layers);
+    for layer in layers {
+        claim(&repo, &layer.path, &mut claimed);
+    }
+    // What the sets say of a file already need not be said twice.
+    let told = sets.iter().flat_map(|set| &set.problems).filter(|p| p.code == "layout.two-files");
+    claimed.extend(told.filter_map(|problem| problem.path.clone()));
+    let mut found = Vec::new();
+    look(&repo, "", MAX_DEPTH, &mut found);
+    for path in found.into_iter().filter(|path| !claimed.contains(path)) {
+        let help = format!("name it under `stacks:` in {CONFIG_FILE}, or list it under `ignore:`");
+        let message = format!("no stack of any server uses {path}");
+        repo.note(Problem::warning("layout.unclaimed", message, help).at(path, None));
+    }
+    let mut problems = repo.into_problems();
+    problems.retain(|p| p.code == "layout.unclaimed" || p.code == "tree.unreadable");
+    problems
+}
+
+/// Adds a file and what it takes in.
+fn claim(repo: &Repo<'_>, path: &str, claimed: &mut BTreeSet<String>) {
+    let mut waiting = vec![path.to_owned()];
+    while let Some(path) = waiting.pop() {
+        if !claimed.insert(path.clone()) {
+            continue;
+        }
+        let Some(bytes) = repo.read(&path) else { continue };
+        let (file, _) = compose::parse(&path, &bytes);
+        waiting.extend(file.references.iter().filter_map(|written| resolve(split(&path).0, written)));
+    }
+}
+
+fn look(repo: &Repo<'_>, dir: &str, depth: usize, found: &mut Vec<String>) {
+    let Some(depth) = depth.checked_sub(1) else { return };
+    for entry in repo.entries(dir) {
+        let path = join(dir, &entry.name);
+        match entry.kind {
+            EntryKind::Directory => look(repo, &path, depth, found),
+            EntryKind::File { .. } if is_compose(dir, &entry.name) => found.push(path),
+            EntryKind::File { .. } | EntryKind::Symlink | EntryKind::Submodule => {}
+        }
+    }
+}
+
+/// `compose.yml`, `docker-compose.vault.yaml`, …, and any YAML file that lies directly among stacks.
+fn is_compose(dir: &str, name: &str) -> bool {
+    let Some((stem, "yml" | "yaml")) = name.rsplit_once('.') else { return false };
+    let named = ["compose", "docker-compose"]
+        .iter()
+        .any(|word| stem.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-', '_'])));
+    named || STACK_FOLDERS.contains(&split(dir).1)
+}

@@ -1,0 +1,142 @@
+//! `evenkeel.yml` at a repository's root: what cannot be recognised, or should differ.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    name::{ServerName, StackName},
+    nearest,
+    problem::Problem,
+    section::{Section, Source},
+    set::LayoutKind,
+    tree::Tree,
+    yaml::{self, Node, Step},
+};
+
+pub use crate::section::Written;
+
+/// Where the file stands.
+pub const CONFIG_FILE: &str = "evenkeel.yml";
+
+/// Keys of the file. The schema `evenkeel.schema.json` names the same.
+pub(crate) const KEYS: &[&str] = &["ignore", "layout", "servers", "stacks"];
+/// Keys of `servers.<s>`.
+pub(crate) const SERVER_KEYS: &[&str] = &["stacks"];
+/// Keys of `stacks.<x>`.
+pub(crate) const STACK_KEYS: &[&str] = &["depends_on", "files"];
+/// Values of `layout`.
+pub(crate) const LAYOUTS: &[(&str, LayoutKind)] = &[
+    ("servers", LayoutKind::Servers),
+    ("stacks", LayoutKind::Stacks),
+    ("hosts", LayoutKind::Hosts),
+    ("root", LayoutKind::Root),
+    ("sites", LayoutKind::Sites),
+];
+
+/// What the file says of one stack.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StackConfig {
+    /// Its Compose files, lowest first. Without any, the stack is one that the layout finds.
+    pub files: Vec<Written>,
+    /// Stacks that must be committed before it, besides those that its files name.
+    pub depends_on: Vec<Written>,
+    /// Line of its key.
+    pub line: Option<u32>,
+}
+
+/// The file, validated: names are names, kinds are known.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LayoutConfig {
+    /// Where it was read from, for problems.
+    pub path: String,
+    /// The layout, if it is stated.
+    pub layout: Option<LayoutKind>,
+    /// Patterns of paths that are not looked at.
+    pub ignore: Vec<String>,
+    /// For each server the stacks that it runs; `None` is those that the layout gives it.
+    pub servers: BTreeMap<ServerName, Option<Vec<Written>>>,
+    /// Stacks of which the file says something.
+    pub stacks: BTreeMap<StackName, StackConfig>,
+}
+
+impl LayoutConfig {
+    /// Reads the file of `tree`; an empty configuration if there is none.
+    pub fn read(tree: &dyn Tree) -> (Self, Vec<Problem>) {
+        match tree.read(CONFIG_FILE) {
+            Ok(None) => (Self::default(), Vec::new()),
+            Ok(Some(bytes)) => Self::parse(CONFIG_FILE, &bytes),
+            Err(error) => {
+                let help = "check the repository; `git fsck` finds broken objects";
+                let problem = Problem::error("tree.unreadable", error.to_string(), help).at(CONFIG_FILE, None);
+                (Self::default(), vec![problem])
+            }
+        }
+    }
+
+    /// Reads a file's content, with everything that is wrong with it. `path` names it in problems.
+    pub fn parse(path: &str, bytes: &[u8]) -> (Self, Vec<Problem>) {
+        let mut config = Self { path: path.to_owned(), ..Self::default() };
+        let parsed = yaml::decode(bytes).and_then(|text| Ok((text, yaml::parse(text)?)));
+        let (text, documents) = match parsed {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                let problem = Problem::error("config.syntax", error.message, error.help).at(path, error.line);
+                return (config, vec![problem]);
+            }
+        };
+        let source = Source::new(path, text, "config");
+        let node = documents.first().unwrap_or(&Node::Null);
+        let root = Section::new(&source, Vec::new(), node).only(KEYS);
+        if documents.len() > 1 {
+            root.refuse(&[], "it holds more than one document", "remove the `---` between them");
+        }
+        config.layout = layout(&root);
+        config.ignore = root.texts("ignore").unwrap_or_default().into_iter().map(|i| i.text).collect();
+        config.read_servers(&root);
+        config.read_stacks(&root);
+        (config, source.into_problems())
+    }
+
+    fn read_servers(&mut self, root: &Section<'_, '_>) {
+        let Some(servers) = root.section("servers") else { return };
+        for key in servers.keys() {
+            match ServerName::new(key) {
+                Ok(name) => {
+                    let server = servers.section(key).map(|s| s.only(SERVER_KEYS));
+                    let picked = server.and_then(|s| s.texts("stacks"));
+                    self.servers.insert(name, picked);
+                }
+                Err(error) => servers.refuse(&[Step::Key(key)], &error.to_string(), "rename the server"),
+            }
+        }
+    }
+
+    fn read_stacks(&mut self, root: &Section<'_, '_>) {
+        let Some(stacks) = root.section("stacks") else { return };
+        for key in stacks.keys() {
+            match StackName::new(key) {
+                Ok(name) => {
+                    let Some(stack) = stacks.section(key).map(|s| s.only(STACK_KEYS)) else { continue };
+                    let files = stack.texts("files").unwrap_or_default();
+                    let depends_on = stack.texts("depends_on").unwrap_or_default();
+                    self.stacks.insert(name, StackConfig { files, depends_on, line: stack.line() });
+                }
+                Err(error) => stacks.refuse(&[Step::Key(key)], &error.to_string(), "rename the stack"),
+            }
+        }
+    }
+}
+
+fn layout(root: &Section<'_, '_>) -> Option<LayoutKind> {
+    let text = root.text("layout")?;
+    let known = || LAYOUTS.iter().map(|(name, _)| *name);
+    let found = LAYOUTS.iter().find(|(name, _)| *name == text).map(|(_, kind)| *kind);
+    if found.is_none() {
+        let shown: String = text.chars().take(40).collect();
+        let help = nearest(known(), text).map_or_else(
+            || format!("one of {}", known().collect::<Vec<_>>().join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        );
+        root.refuse(&[Step::Key("layout")], &format!("unknown layout {shown:?}"), &help);
+    }
+    found
+}

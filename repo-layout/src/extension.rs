@@ -1,0 +1,53 @@
+//! `x-evenkeel`: what a stack says of itself in its Compose file.
+
+use crate::{
+    duration,
+    gate::GateSpec,
+    section::{Section, Source, Written},
+    yaml::{Node, Step},
+};
+
+/// Keys of the top-level `x-evenkeel`. The schema `x-evenkeel.schema.json` names the same.
+pub(crate) const KEYS: &[&str] = &["depends_on", "gate"];
+/// Keys of `x-evenkeel.gate`.
+pub(crate) const GATE_KEYS: &[&str] = &["healthy_deadline", "min_healthy_time"];
+/// Keys of a service's `x-evenkeel`: none yet.
+pub(crate) const SERVICE_KEYS: &[&str] = &[];
+/// Where the block stands.
+pub(crate) const NAME: &str = "x-evenkeel";
+
+/// What one file says.
+#[derive(Debug, Default)]
+pub(crate) struct Extension {
+    /// Stacks that must be committed first.
+    pub depends_on: Vec<Written>,
+    /// Times of the gate.
+    pub gate: GateSpec,
+}
+
+/// Reads the block of a whole file, and refuses what its services say that has no effect.
+pub(crate) fn read(source: &Source<'_>, document: &Node) -> Extension {
+    let mut extension = Extension::default();
+    if let Some(node) = document.get(NAME) {
+        let block = Section::new(source, vec![Step::Key(NAME)], node).only(KEYS);
+        extension.depends_on = block.texts("depends_on").unwrap_or_default();
+        if let Some(gate) = block.section("gate") {
+            let gate = gate.only(GATE_KEYS);
+            extension.gate.min_healthy_time = time(&gate, "min_healthy_time");
+            extension.gate.healthy_deadline = time(&gate, "healthy_deadline");
+        }
+    }
+    for (service, body) in document.get("services").map(Node::entries).unwrap_or_default() {
+        if let Some(node) = body.get(NAME) {
+            let steps = vec![Step::Key("services"), Step::Key(service), Step::Key(NAME)];
+            Section::new(source, steps, node).only(SERVICE_KEYS);
+        }
+    }
+    extension
+}
+
+fn time(gate: &Section<'_, '_>, key: &str) -> Option<std::time::Duration> {
+    duration::parse(gate.text(key)?)
+        .map_err(|error| gate.refuse(&[Step::Key(key)], &error.to_string(), "correct the duration"))
+        .ok()
+}

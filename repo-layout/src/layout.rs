@@ -1,0 +1,176 @@
+//! The layouts: which one a repository has, and what each finds in it.
+
+use crate::{
+    compose::MAIN_FILES,
+    config::CONFIG_FILE,
+    name::ServerName,
+    nearest,
+    problem::Problem,
+    repo::{Repo, join, resolve, split},
+    server_file::{self, Pick},
+    set::{Layer, LayoutKind, Origin},
+};
+
+mod servers;
+mod stacks;
+
+/// A stack as a layout finds it, before its files are read.
+#[derive(Debug, Clone)]
+pub(crate) struct Draft {
+    /// Its folder's or file's name; not checked yet.
+    pub name: String,
+    /// Its files, lowest first; never empty.
+    pub layers: Vec<Layer>,
+    /// The project, if something besides the files states it.
+    pub project: Option<String>,
+    /// Why its files cannot be one stack yet.
+    pub layering: Option<String>,
+}
+
+impl Draft {
+    fn new(name: &str, layers: Vec<Layer>) -> Self {
+        Self { name: name.to_owned(), layers, project: None, layering: None }
+    }
+
+    /// The files, for a message.
+    pub fn paths(&self) -> String {
+        self.layers.iter().map(|l| l.path.as_str()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The folder of the servers, and of one of them.
+pub(crate) const SERVERS: &str = "servers";
+
+/// Folder of a server.
+pub(crate) fn server_folder(server: &str) -> String {
+    join(SERVERS, server)
+}
+
+/// The layout that the repository states or shows; `None` if it has no Compose file that a layout knows.
+pub(crate) fn recognise(repo: &Repo<'_>) -> Option<LayoutKind> {
+    let explicit = repo.config.stacks.values().any(|s| !s.files.is_empty());
+    let stated = repo.config.layout.or(explicit.then_some(LayoutKind::Explicit));
+    stated.or_else(|| {
+        let has_compose = |dir: &str| repo.has_compose(dir);
+        let below = |dir: &str| repo.folders_quietly(dir).iter().map(|name| join(dir, name)).collect::<Vec<_>>();
+        let any_below = |dir: &str| below(dir).iter().any(|folder| has_compose(folder));
+        let shared = |folder: &str| server_file::has_shared(repo, &join(folder, "config.json"));
+        let root_file = has_compose("");
+        if repo.has_folder("sharedStacks") || below(SERVERS).iter().any(|folder| shared(folder)) {
+            Some(LayoutKind::Servers)
+        } else if any_below("stacks") || (!root_file && any_below("")) {
+            Some(LayoutKind::Stacks)
+        } else if !root_file
+            && below("").iter().any(|dir| any_below(dir) || below(dir).iter().any(|host| any_below(host)))
+        {
+            Some(LayoutKind::Hosts)
+        } else if root_file && any_below("sites") {
+            Some(LayoutKind::Sites)
+        } else {
+            root_file.then_some(LayoutKind::Root)
+        }
+    })
+}
+
+/// The stacks of a server. What is stated in `evenkeel.yml` comes besides what the layout finds, and wins.
+pub(crate) fn find(repo: &Repo<'_>, server: &ServerName, kind: LayoutKind) -> Vec<Draft> {
+    let mut drafts = match kind {
+        LayoutKind::Stacks => stacks::find(repo),
+        LayoutKind::Servers => servers::find(repo, server),
+        LayoutKind::Explicit => Vec::new(),
+        LayoutKind::Hosts | LayoutKind::Root | LayoutKind::Sites => {
+            unsupported(repo, kind);
+            Vec::new()
+        }
+    };
+    let stated = explicit(repo);
+    drafts.retain(|d| !stated.iter().any(|s| s.name == d.name));
+    drafts.extend(stated);
+    drafts.sort_by(|a, b| a.name.cmp(&b.name));
+    choose(repo, server, kind, drafts)
+}
+
+fn unsupported(repo: &Repo<'_>, kind: LayoutKind) {
+    let name = match kind {
+        LayoutKind::Hosts => "hosts",
+        LayoutKind::Sites => "sites",
+        _ => "root",
+    };
+    let message = format!("the layout `{name}` is not supported yet");
+    let help = format!("name each stack's files in {CONFIG_FILE}: `stacks: {{NAME: {{files: [PATH]}}}}`");
+    repo.note(Problem::error("layout.unsupported", message, help));
+}
+
+/// The stacks whose files are stated.
+fn explicit(repo: &Repo<'_>) -> Vec<Draft> {
+    let mut drafts = Vec::new();
+    for (name, stack) in &repo.config.stacks {
+        let mut layers = Vec::new();
+        for file in &stack.files {
+            let path = resolve("", &file.text).filter(|p| !p.is_empty());
+            if let Some(path) = path.filter(|p| repo.reaches_file(p)) {
+                layers.push(Layer { path, origin: Origin::Explicit });
+            } else {
+                let message = format!("the file {:?} is not in the repository", file.text);
+                let help = nearest_file(repo, &file.text).unwrap_or_else(|| "correct the path".to_owned());
+                let problem = Problem::error("stack.file-missing", message, help).in_stack(name);
+                repo.note(problem.at(&repo.config.path, file.line));
+            }
+        }
+        if !layers.is_empty() {
+            drafts.push(Draft::new(name.as_str(), layers));
+        }
+    }
+    drafts
+}
+
+fn nearest_file(repo: &Repo<'_>, written: &str) -> Option<String> {
+    let path = resolve("", written)?;
+    let (dir, name) = split(&path);
+    let entries = repo.entries(dir);
+    let near = nearest(entries.iter().map(|e| e.name.as_str()), name)?;
+    Some(format!("did you mean `{}`?", join(dir, near)))
+}
+
+/// Keeps the stacks that the server's list names, if there is one; a name that is not there is a problem.
+fn choose(repo: &Repo<'_>, server: &ServerName, kind: LayoutKind, drafts: Vec<Draft>) -> Vec<Draft> {
+    let Some((path, picks)) = picked(repo, server, kind) else { return drafts };
+    let mut chosen: Vec<Draft> = Vec::new();
+    for Pick { written, deploy_as } in picks {
+        if let Some(draft) = drafts.iter().find(|d| d.name == written.text) {
+            chosen.push(Draft { project: deploy_as, ..draft.clone() });
+        } else {
+            let names = drafts.iter().map(|d| d.name.as_str());
+            repo.note(unknown_stack(server, names, &written.text, "stacks").at(&path, written.line));
+        }
+    }
+    chosen.sort_by(|a, b| a.name.cmp(&b.name));
+    chosen.dedup_by(|a, b| a.name == b.name);
+    chosen
+}
+
+/// The list of stacks that names what this server runs: `evenkeel.yml`'s, else that of its `config.json`.
+fn picked(repo: &Repo<'_>, server: &ServerName, kind: LayoutKind) -> Option<(String, Vec<Pick>)> {
+    if let Some(Some(stacks)) = repo.config.servers.get(server) {
+        let picks = stacks.iter().map(|written| Pick { written: written.clone(), deploy_as: None });
+        return Some((repo.config.path.clone(), picks.collect()));
+    }
+    // The layout `servers` reads its own file, where the names are not of all stacks.
+    if kind == LayoutKind::Servers {
+        return None;
+    }
+    let path = join(&server_folder(server.as_str()), "config.json");
+    let file = server_file::read(repo, server.as_str(), &path)?;
+    Some((file.path, file.stacks?))
+}
+
+/// A stack that a list names and nobody has; `folder` is where it could be created.
+fn unknown_stack<'n>(server: &ServerName, names: impl Iterator<Item = &'n str>, given: &str, folder: &str) -> Problem {
+    let shown: String = given.chars().take(80).collect();
+    let help = match nearest(names, given) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("create {folder}/{shown}/{}, or remove the name", MAIN_FILES[1]),
+    };
+    let message = format!("there is no stack {shown:?}");
+    Problem::error("stack.unknown", message, help).on_server(server).in_stack(shown)
+}

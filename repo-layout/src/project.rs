@@ -1,0 +1,98 @@
+//! A stack's Compose project, by Compose's own rules.
+
+use crate::{
+    compose::ComposeFile,
+    env::{Env, interpolate},
+};
+
+/// What is known of a project's name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Project {
+    /// Its name.
+    Known(String),
+    /// A text with variables that the repository's env files do not set.
+    Literal(String),
+    /// No usable name can come of it; why, and the line in the last layer that says so.
+    Bad { why: String, line: Option<u32> },
+}
+
+/// The variable that names the project, over the files' own `name`.
+const VARIABLE: &str = "COMPOSE_PROJECT_NAME";
+
+/// The project of layers, lowest first, in `folder` (its last part; empty at the root).
+///
+/// In Compose's order: `COMPOSE_PROJECT_NAME` of the folder's `.env` (`own`), `name:` of the last layer that has one
+/// (variables from `env`), the folder's name.
+pub(crate) fn of(layers: &[ComposeFile], folder: &str, own: &Env, env: &Env) -> Project {
+    if let Some(name) = own.get(VARIABLE).filter(|n| !n.is_empty()) {
+        return exact(name.clone(), None);
+    }
+    if let Some((name, line)) = layers.iter().rev().find_map(|file| file.name.clone()) {
+        return match interpolate(&name, env) {
+            Some(name) if !name.is_empty() => exact(name, line),
+            Some(_) => Project::Bad { why: format!("the project name {name:?} is empty"), line },
+            None => Project::Literal(name),
+        };
+    }
+    match normalised(folder) {
+        name if name.is_empty() => {
+            let what = if folder.is_empty() { "the repository's root".to_owned() } else { format!("{folder:?}") };
+            Project::Bad { why: format!("no project name can be made of {what}"), line: None }
+        }
+        name => Project::Known(name),
+    }
+}
+
+/// A project that something besides the files states (`deployAs`).
+pub(crate) fn stated(name: &str) -> Project {
+    exact(name.to_owned(), None)
+}
+
+/// A stated name, which Compose does not normalise but refuses.
+fn exact(name: String, line: Option<u32>) -> Project {
+    if normalised(&name) == name {
+        Project::Known(name)
+    } else {
+        let shown: String = name.chars().take(80).collect();
+        Project::Bad { why: format!("the project name {shown:?} is refused by Compose"), line }
+    }
+}
+
+/// As Compose makes a project's name of a folder's: lower case, `a-z 0-9 _ -` only, none of `_ -` in front.
+fn normalised(folder: &str) -> String {
+    let kept: String = folder
+        .to_lowercase()
+        .chars()
+        .filter(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-'))
+        .collect();
+    kept.trim_start_matches(['_', '-']).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_folders_as_compose_does() {
+        for (folder, want) in [("Web.Site", "website"), ("_-x_y-", "x_y-"), ("9a", "9a"), ("É b", "b"), ("...", "")] {
+            assert_eq!(normalised(folder), want, "{folder}");
+        }
+    }
+
+    #[test]
+    fn the_env_file_wins_over_the_name_and_the_name_over_the_folder() {
+        let file = |name: &str| ComposeFile { name: Some((name.to_owned(), Some(1))), ..ComposeFile::default() };
+        let env = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let (none, own): (Env, Env) = (Env::new(), env(&[("COMPOSE_PROJECT_NAME", "own")]));
+        let known = |name: &str| Project::Known(name.to_owned());
+        assert_eq!(of(&[file("named")], "folder", &own, &none), known("own"));
+        assert_eq!(of(&[file("low"), file("high"), ComposeFile::default()], "folder", &none, &none), known("high"));
+        assert_eq!(of(&[ComposeFile::default()], "Folder", &none, &none), known("folder"));
+        assert_eq!(of(&[file("${P}-x")], "f", &none, &env(&[("P", "home")])), known("home-x"));
+        assert_eq!(of(&[file("${P}-x")], "f", &none, &none), Project::Literal("${P}-x".to_owned()));
+        for (name, folder) in [("Upper", "f"), ("-x", "f"), ("${E}", "f")] {
+            assert!(matches!(of(&[file(name)], folder, &none, &env(&[("E", "")])), Project::Bad { line: Some(1), .. }));
+        }
+        assert!(matches!(of(&[ComposeFile::default()], "", &none, &none), Project::Bad { .. }));
+    }
+}

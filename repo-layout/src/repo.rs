@@ -1,0 +1,215 @@
+//! The repository as the layouts see it: without what is ignored or vendored, links refused, problems collected.
+
+use std::cell::RefCell;
+
+use crate::{
+    compose::{MAIN_FILES, OVERRIDE_FILES},
+    config::LayoutConfig,
+    glob,
+    problem::Problem,
+    set::{Layer, Origin},
+    tree::{Entry, EntryKind, Tree, TreeError},
+};
+
+/// Folders whose Compose files are somebody else's.
+const VENDORED: &[&str] = &["example", "examples", "node_modules", "vendor"];
+
+/// One look at one repository.
+pub(crate) struct Repo<'a> {
+    tree: &'a dyn Tree,
+    /// The repository's own settings.
+    pub config: &'a LayoutConfig,
+    problems: RefCell<Vec<Problem>>,
+    /// The stack that is being looked at, which problems concern.
+    stack: RefCell<Option<String>>,
+}
+
+/// `dir/name`, or `name` at the root.
+pub(crate) fn join(dir: &str, name: &str) -> String {
+    if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
+}
+
+/// The folder and the last part of a path.
+pub(crate) fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+/// `written`, taken from `dir`, as a path from the root; `None` if it is absolute or leaves the repository.
+pub(crate) fn resolve(dir: &str, written: &str) -> Option<String> {
+    if written.starts_with('/') || written.starts_with('~') {
+        return None;
+    }
+    let mut parts: Vec<&str> = dir.split('/').filter(|p| !p.is_empty()).collect();
+    for part in written.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+impl<'a> Repo<'a> {
+    pub fn new(tree: &'a dyn Tree, config: &'a LayoutConfig, problems: Vec<Problem>) -> Self {
+        Self { tree, config, problems: RefCell::new(problems), stack: RefCell::default() }
+    }
+
+    /// Adds a problem.
+    pub fn note(&self, mut problem: Problem) {
+        problem.stack = problem.stack.or_else(|| self.stack.borrow().clone());
+        self.problems.borrow_mut().push(problem);
+    }
+
+    /// Does `work`; the problems noted on the way concern `stack`, so that its faults stay its own.
+    pub fn within<T>(&self, stack: &str, work: impl FnOnce() -> T) -> T {
+        let before = self.stack.replace(Some(stack.to_owned()));
+        let result = work();
+        self.stack.replace(before);
+        result
+    }
+
+    /// The problems, sorted, each once.
+    pub fn into_problems(self) -> Vec<Problem> {
+        let mut problems = self.problems.into_inner();
+        problems.sort();
+        problems.dedup();
+        problems
+    }
+
+    fn or_note<T: Default>(&self, result: Result<T, TreeError>) -> T {
+        result.unwrap_or_else(|error| {
+            let help = "check the repository (`git fsck`), and that the file is not too large";
+            self.note(Problem::error("tree.unreadable", error.to_string(), help).at(error.path, None));
+            T::default()
+        })
+    }
+
+    fn ignored(&self, path: &str) -> bool {
+        self.config.ignore.iter().any(|pattern| glob::matches(pattern, path))
+    }
+
+    /// What a folder holds, but for what is ignored, vendored or begins with a dot.
+    pub fn entries(&self, dir: &str) -> Vec<Entry> {
+        let mut entries = self.or_note(self.tree.list(dir));
+        entries.retain(|e| {
+            let vendored = e.kind == EntryKind::Directory && VENDORED.contains(&e.name.as_str());
+            !e.name.starts_with('.') && !vendored && !self.ignored(&join(dir, &e.name))
+        });
+        entries
+    }
+
+    /// The folders in a folder. Links to folders and submodules are told of and left out.
+    pub fn folders(&self, dir: &str) -> Vec<String> {
+        let mut folders = Vec::new();
+        for Entry { name, kind } in self.entries(dir) {
+            let path = join(dir, &name);
+            match kind {
+                EntryKind::Directory => folders.push(name),
+                EntryKind::Symlink if self.may_be_stack(&path) => self.within(&name, || self.refuse_link(&path)),
+                EntryKind::Submodule => {
+                    let help = "copy its Compose file into the repository if it is to be deployed";
+                    let message = format!("the submodule {path} is ignored: its content is not in this repository");
+                    self.note(Problem::info("tree.submodule", message, help).at(path, None));
+                }
+                EntryKind::Symlink | EntryKind::File { .. } => {}
+            }
+        }
+        folders
+    }
+
+    /// The folders in a folder; nothing is noted.
+    pub fn folders_quietly(&self, dir: &str) -> Vec<String> {
+        let folders = self.entries(dir).into_iter().filter(|e| e.kind == EntryKind::Directory);
+        folders.map(|e| e.name).collect()
+    }
+
+    /// Whether there is a folder, not a link to one.
+    pub fn has_folder(&self, path: &str) -> bool {
+        let (dir, name) = split(path);
+        self.entries(dir).iter().any(|e| e.name == name && e.kind == EntryKind::Directory)
+    }
+
+    /// Whether there is a regular file. A link in its place is a problem.
+    pub fn has_file(&self, path: &str) -> bool {
+        let (dir, name) = split(path);
+        match self.or_note(self.tree.list(dir)).into_iter().find(|e| e.name == name).map(|e| e.kind) {
+            Some(EntryKind::File { .. }) => !self.ignored(path),
+            Some(EntryKind::Symlink) => {
+                self.refuse_link(path);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether every part of `path` is a folder and its end a regular file. A link on the way is a problem.
+    pub fn reaches_file(&self, path: &str) -> bool {
+        let ends = path.match_indices('/').map(|(at, _)| at);
+        for end in ends {
+            let folder = &path[..end];
+            match self.or_note(self.tree.kind(folder)) {
+                Some(EntryKind::Directory) => {}
+                Some(EntryKind::Symlink) => {
+                    self.refuse_link(folder);
+                    return false;
+                }
+                _ => return false,
+            }
+        }
+        self.has_file(path)
+    }
+
+    /// A file's bytes, if there is one.
+    pub fn read(&self, path: &str) -> Option<Vec<u8>> {
+        if self.has_file(path) { self.or_note(self.tree.read(path)) } else { None }
+    }
+
+    /// Whether a link leads to a folder of Compose files. What leads out of the repository, or nowhere, may be one on
+    /// the server, but at the root it is more likely to be data.
+    fn may_be_stack(&self, path: &str) -> bool {
+        let target = self.or_note(self.tree.read(path)).unwrap_or_default();
+        let inside = std::str::from_utf8(&target).ok().and_then(|target| resolve(split(path).0, target));
+        match inside.map(|inside| (self.or_note(self.tree.kind(&inside)), inside)) {
+            Some((Some(EntryKind::Directory), folder)) => self.has_compose(&folder),
+            Some((Some(_), _)) => false,
+            Some((None, _)) | None => path.contains('/'),
+        }
+    }
+
+    fn refuse_link(&self, path: &str) {
+        let help = "put the file or folder itself there: a link could lead out of what was signed";
+        let message = format!("{path} is a symbolic link, which is refused here");
+        self.note(Problem::error("tree.symlink", message, help).at(path, None));
+    }
+
+    /// The Compose files that `docker compose` would take in a folder: the main one, then its override.
+    pub fn compose_files(&self, dir: &str, origin: Origin) -> Vec<Layer> {
+        let stack = if dir.is_empty() { "root" } else { split(dir).1 };
+        self.within(stack, || self.files_of(dir, origin))
+    }
+
+    fn files_of(&self, dir: &str, origin: Origin) -> Vec<Layer> {
+        let names: Vec<Entry> = self.entries(dir);
+        let mut layers = Vec::new();
+        for candidates in [MAIN_FILES, OVERRIDE_FILES] {
+            let there = candidates.iter().filter(|name| names.iter().any(|e| e.name == **name));
+            let mut there = there.map(|name| join(dir, name)).filter(|path| self.has_file(path));
+            let Some(chosen) = there.next() else { break };
+            for other in there {
+                let help = format!("keep one of the two; `docker compose` takes {chosen}, and so does Evenkeel");
+                let message = format!("{other} is not used, because {chosen} is beside it");
+                self.note(Problem::warning("layout.two-files", message, help).at(other, None));
+            }
+            layers.push(Layer { path: chosen, origin });
+        }
+        layers
+    }
+
+    /// Whether a folder holds a main Compose file; nothing is noted.
+    pub fn has_compose(&self, dir: &str) -> bool {
+        self.entries(dir)
+            .iter()
+            .any(|e| MAIN_FILES.contains(&e.name.as_str()) && !matches!(e.kind, EntryKind::Directory))
+    }
+}

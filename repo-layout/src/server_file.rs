@@ -1,0 +1,163 @@
+//! `servers/<s>/config.json`, as real repositories have it: three shapes of one list of stacks.
+
+use std::{cell::Cell, collections::BTreeSet};
+
+use serde_json::{Map, Value};
+
+use crate::{
+    nearest,
+    problem::Problem,
+    repo::Repo,
+    section::Written,
+    yaml::{self, Step},
+};
+
+/// Keys of the file.
+const KEYS: &[&str] = &["localStacks", "sharedStacks", "stacks"];
+/// Keys of an entry of `stacks` that is an object.
+const STACK_KEYS: &[&str] = &["deployAs", "envs", "name", "watchFilesAndRestartIfChanged"];
+
+/// A stack that the file names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pick {
+    /// Its name or path, and where it is written.
+    pub written: Written,
+    /// Project to deploy it as.
+    pub deploy_as: Option<String>,
+}
+
+/// What the file says; `None` for a list that it does not have.
+#[derive(Debug, Default)]
+pub(crate) struct ServerFile {
+    /// Path of the file.
+    pub path: String,
+    /// Shared stacks, by name.
+    pub shared: Option<Vec<Pick>>,
+    /// Local stacks, by path from the server's folder.
+    pub local: Option<Vec<Pick>>,
+    /// Stacks, by name.
+    pub stacks: Option<Vec<Pick>>,
+}
+
+/// Reads the file at `path`; `None` if there is none.
+pub(crate) fn read(repo: &Repo<'_>, server: &str, path: &str) -> Option<ServerFile> {
+    let bytes = repo.read(path)?;
+    let mut file = ServerFile { path: path.to_owned(), ..ServerFile::default() };
+    let refuse = |line: Option<u32>, message: String| {
+        let help = r#"write it as {"stacks": ["name", …]} or {"sharedStacks": ["name", …]}"#;
+        repo.note(Problem::error("config.syntax", message, help).on_server(server).at(path, line));
+    };
+    if bytes.len() > yaml::MAX_YAML_BYTES {
+        refuse(None, format!("{} bytes are more than the {} that are read", bytes.len(), yaml::MAX_YAML_BYTES));
+        return Some(file);
+    }
+    let object = match serde_json::from_slice(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes)) {
+        Ok(Value::Object(object)) => object,
+        Ok(_) => {
+            refuse(Some(1), "the file is not a JSON object".to_owned());
+            return Some(file);
+        }
+        Err(error) => {
+            refuse(u32::try_from(error.line()).ok(), format!("not valid JSON: {error}"));
+            return Some(file);
+        }
+    };
+    let reader = Reader { repo, server, path, text: yaml::decode(&bytes).unwrap_or_default(), lookups: Cell::new(100) };
+    reader.unknown_keys(&object, KEYS, &[]);
+    file.shared = reader.list(&object, "sharedStacks");
+    file.local = reader.list(&object, "localStacks");
+    file.stacks = reader.list(&object, "stacks");
+    Some(file)
+}
+
+/// Whether the file at `path` has a `sharedStacks` key; nothing is noted.
+pub(crate) fn has_shared(repo: &Repo<'_>, path: &str) -> bool {
+    let parsed = repo.read(path).and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    parsed.is_some_and(|value| value.get("sharedStacks").is_some())
+}
+
+struct Reader<'a> {
+    repo: &'a Repo<'a>,
+    server: &'a str,
+    path: &'a str,
+    text: &'a str,
+    lookups: Cell<u32>,
+}
+
+impl Reader<'_> {
+    fn note(&self, problem: Problem, steps: &[Step<'_>]) {
+        // JSON is YAML, so the same finder of lines serves.
+        self.repo.note(problem.on_server(self.server).at(self.path, self.line(steps)));
+    }
+
+    /// A look-up reads the file again, so a long file gets lines for its first entries only.
+    fn line(&self, steps: &[Step<'_>]) -> Option<u32> {
+        self.lookups.set(self.lookups.get().checked_sub(1)?);
+        yaml::line_of(self.text, steps)
+    }
+
+    /// The file belongs to other tools too, so an unknown key is a warning only.
+    fn unknown_keys(&self, object: &Map<String, Value>, known: &[&str], above: &[Step<'_>]) {
+        for key in object.keys().filter(|key| !known.contains(&key.as_str())).take(20) {
+            let help = match nearest(known.iter().copied(), key) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known here: {}", known.join(", ")),
+            };
+            let steps: Vec<Step<'_>> = above.iter().copied().chain([Step::Key(key)]).collect();
+            let message = format!("the key {:?} has no effect", key.chars().take(80).collect::<String>());
+            self.note(Problem::warning("config.unknown-key", message, help), &steps);
+        }
+    }
+
+    fn list(&self, object: &Map<String, Value>, key: &str) -> Option<Vec<Pick>> {
+        let value = object.get(key)?;
+        let Value::Array(values) = value else {
+            let problem = Problem::error("config.value", format!("`{key}` is not a list"), "make it a list of names");
+            self.note(problem, &[Step::Key(key)]);
+            return Some(Vec::new());
+        };
+        let mut picks: Vec<Pick> = Vec::new();
+        let mut seen = BTreeSet::new();
+        for (index, value) in values.iter().enumerate() {
+            let steps = [Step::Key(key), Step::Index(index)];
+            let Some(pick) = self.pick(value, &steps) else { continue };
+            if seen.insert(pick.written.text.clone()) {
+                picks.push(pick);
+            } else {
+                let message = format!("{:?} is named twice", pick.written.text);
+                self.note(Problem::warning("config.value", message, "remove one of the two"), &steps);
+            }
+        }
+        Some(picks)
+    }
+
+    fn pick(&self, value: &Value, steps: &[Step<'_>]) -> Option<Pick> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let written = |text: String| Written { text, line: self.line(steps) };
+        if let Some(name) = text(value) {
+            return Some(Pick { written: written(name), deploy_as: None });
+        }
+        let name = value.get("name").and_then(text);
+        let (Some(object), Some(name)) = (value.as_object(), name) else {
+            let help = r#"write "name" or {"name": "…"}"#;
+            self.note(Problem::error("config.value", "this entry names no stack", help), steps);
+            return None;
+        };
+        self.unknown_keys(object, STACK_KEYS, steps);
+        self.without_effect(object, &name, steps);
+        Some(Pick { written: written(name), deploy_as: object.get("deployAs").and_then(text) })
+    }
+
+    fn without_effect(&self, object: &Map<String, Value>, stack: &str, steps: &[Step<'_>]) {
+        if object.contains_key("envs") {
+            let help = format!("put the variables into the `.env` file beside {stack}'s Compose file");
+            let problem = Problem::error("config.unsupported", "`envs` is not supported yet", help);
+            self.note(problem.in_stack(stack), steps);
+        }
+        if object.contains_key("watchFilesAndRestartIfChanged") {
+            let message = "`watchFilesAndRestartIfChanged` has no effect of its own";
+            let help = "a service is recreated when a file that it mounts changes; mount the file, or remove the key";
+            self.note(Problem::warning("config.unsupported", message, help).in_stack(stack), steps);
+        }
+    }
+}

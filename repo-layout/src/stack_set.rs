@@ -1,0 +1,79 @@
+//! The way in: a tree and a server's name to the server's stacks.
+
+use crate::{
+    assemble::assemble,
+    config::LayoutConfig,
+    layout::{self, SERVERS},
+    name::ServerName,
+    nearest,
+    problem::Problem,
+    repo::{Repo, join},
+    set::{LayoutKind, StackSet},
+    tree::Tree,
+};
+
+/// The stacks of `server` in `tree`.
+///
+/// `config` takes the place of the repository's own `evenkeel.yml`: it is the same block in a server's `agent.yml`.
+/// Problems are in the set. An error without a stack concerns the whole set: then what is missing from it must not be
+/// taken for removed.
+pub fn stack_set(tree: &dyn Tree, server: &ServerName, config: Option<&LayoutConfig>) -> StackSet {
+    let (own, problems) = if config.is_none() { LayoutConfig::read(tree) } else { Default::default() };
+    let repo = Repo::new(tree, config.unwrap_or(&own), problems);
+    let kind = layout::recognise(&repo);
+    let stacks = match kind {
+        Some(kind) if is_known(&repo, server) => {
+            let drafts = layout::find(&repo, server, kind);
+            assemble(&repo, server, kind, drafts)
+        }
+        Some(_) => Vec::new(),
+        None => {
+            let help = "add stacks/NAME/compose.yml, or name the files under `stacks:` in evenkeel.yml";
+            repo.note(Problem::error("layout.none", "the repository has no Compose file that makes a stack", help));
+            Vec::new()
+        }
+    };
+    // Nothing is recognised in an empty repository; `stacks` is what the help above leads to.
+    StackSet { layout: kind.unwrap_or(LayoutKind::Stacks), stacks, problems: repo.into_problems() }
+}
+
+/// The servers that the repository knows: the folders of `servers/` and the names in `evenkeel.yml`, sorted.
+/// Empty for a repository without servers, where any server runs every stack.
+pub fn servers(tree: &dyn Tree) -> Vec<ServerName> {
+    let (config, _) = LayoutConfig::read(tree);
+    names(&Repo::new(tree, &config, Vec::new()))
+}
+
+fn names(repo: &Repo<'_>) -> Vec<ServerName> {
+    let mut names: Vec<ServerName> = repo.config.servers.keys().cloned().collect();
+    if repo.has_folder(SERVERS) {
+        for folder in repo.folders(SERVERS) {
+            match ServerName::new(&folder) {
+                Ok(name) => names.push(name),
+                Err(error) => {
+                    let problem = Problem::warning("server.name", error.to_string(), "rename the folder");
+                    repo.note(problem.at(join(SERVERS, &folder), None));
+                }
+            }
+        }
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Whether the repository has the server; where it knows of no server, it has any.
+fn is_known(repo: &Repo<'_>, server: &ServerName) -> bool {
+    let names = names(repo);
+    if names.is_empty() || names.contains(server) {
+        return true;
+    }
+    let known = || names.iter().map(ServerName::as_str);
+    let help = nearest(known(), server.as_str()).map_or_else(
+        || format!("it has {}; add the folder servers/{server} for another", known().collect::<Vec<_>>().join(", ")),
+        |near| format!("did you mean `{near}`?"),
+    );
+    let message = format!("the repository has no server {:?}", server.as_str());
+    repo.note(Problem::error("server.unknown", message, help).on_server(server));
+    false
+}
