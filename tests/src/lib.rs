@@ -1,1 +1,20 @@
-//! The test kit.
+//! The test kit: a [`world::World`] with a server, a signed repository and an agent, on real parts; and receivers for
+//! what the agent says.
+//!
+//! A kit's way to say that a promise is broken is to panic, with what was waited for and what was seen instead: tests
+//! read better without a `?` on each line, and the line of the test that failed is in the message.
+#![expect(clippy::panic, clippy::missing_panics_doc, reason = "a test kit fails tests by panicking")]
+
+pub mod agent;
+pub mod config;
+pub mod docker;
+pub mod fixture;
+pub mod http;
+pub mod keys;
+pub mod port;
+pub mod program;
+pub mod receivers;
+pub mod repository;
+pub mod said;
+pub mod wait;
+pub mod world;

@@ -1,0 +1,73 @@
+//! Receivers of what the agent says, and servers of what it reads: in this process, on the loopback address.
+
+pub mod discord;
+pub mod git_http;
+pub mod ntfy;
+pub mod webhook;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Mutex, MutexGuard},
+    thread::{self, JoinHandle},
+};
+
+use axum::Router;
+use tokio::sync::oneshot;
+
+use crate::port;
+
+/// An HTTP server on a thread of its own. Dropping it closes it.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Serves `router` on a free port.
+    #[track_caller]
+    pub fn start(router: Router) -> Self {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port::free()));
+        let listener =
+            std::net::TcpListener::bind(address).unwrap_or_else(|e| panic!("cannot listen on {address}: {e}"));
+        listener.set_nonblocking(true).expect("a listener can be made non-blocking");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.expect("a runtime of one thread can be made");
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).expect("the listener is non-blocking");
+                // Not graceful: an open connection must not keep a test from ending.
+                tokio::select! {
+                    end = async { axum::serve(listener, router).await } => end.expect("axum serves until it is dropped"),
+                    _ = stopped => {}
+                }
+            });
+            runtime.shutdown_background();
+        });
+        Self { address, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// `http://127.0.0.1:port` and `path`.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            // It has ended already if this fails.
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Locks what a server's thread shares with the test, also after that thread panicked.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
