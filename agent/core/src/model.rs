@@ -36,6 +36,18 @@ impl Model {
         Self(value)
     }
 
+    /// The model with every occurrence of a text replaced, wherever it stands in a value.
+    #[must_use]
+    pub fn replaced(&self, text: &str, with: &str) -> Self {
+        let mut value = self.0.clone();
+        for_each_text(&mut value, &mut |found| {
+            if found.contains(text) {
+                *found = found.replace(text, with);
+            }
+        });
+        Self(value)
+    }
+
     /// The services, by name.
     pub fn services(&self) -> BTreeMap<&str, Service<'_>> {
         entries(&self.0["services"]).map(|(name, value)| (name, Service(value))).collect()
@@ -74,14 +86,18 @@ fn entries(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
 }
 
 fn rebase(value: &mut Value, from: &str, to: &str) {
-    match value {
-        Value::String(text) => {
-            if let Some(moved) = rebase_text(text, from, to) {
-                *text = moved;
-            }
+    for_each_text(value, &mut |text| {
+        if let Some(moved) = rebase_text(text, from, to) {
+            *text = moved;
         }
-        Value::Array(items) => items.iter_mut().for_each(|v| rebase(v, from, to)),
-        Value::Object(map) => map.values_mut().for_each(|v| rebase(v, from, to)),
+    });
+}
+
+fn for_each_text(value: &mut Value, change: &mut dyn FnMut(&mut String)) {
+    match value {
+        Value::String(text) => change(text),
+        Value::Array(items) => items.iter_mut().for_each(|v| for_each_text(v, change)),
+        Value::Object(map) => map.values_mut().for_each(|v| for_each_text(v, change)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }

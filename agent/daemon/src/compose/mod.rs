@@ -1,6 +1,8 @@
 //! The `docker compose` program: argument vectors, and the process that runs them.
 
+mod message;
 pub mod process;
+pub mod render;
 pub mod supervisor;
 pub mod version;
 

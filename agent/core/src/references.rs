@@ -1,0 +1,233 @@
+//! Which other files a Compose file reads while it is rendered: these are gone from the rendered model.
+
+use std::collections::BTreeSet;
+
+use evenkeel_layout::tree::{Tree, TreeError};
+use serde_yaml::Value;
+
+use crate::path::{Place, parent, resolve};
+
+/// Most files that are followed; `include` and `extends` of real repositories stay far below.
+const MAX_FILES: usize = 256;
+
+/// How a file is referred to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReferenceKind {
+    /// `include`: another Compose file.
+    Include,
+    /// `extends` with a file: another Compose file.
+    Extends,
+    /// `env_file` of a service or of an include: variables.
+    EnvFile,
+    /// `label_file` of a service: labels.
+    LabelFile,
+}
+
+impl ReferenceKind {
+    /// The key in a Compose file.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Include => "include",
+            Self::Extends => "extends",
+            Self::EnvFile => "env_file",
+            Self::LabelFile => "label_file",
+        }
+    }
+}
+
+/// One reference, resolved as far as that is possible without variables.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reference {
+    /// How.
+    pub kind: ReferenceKind,
+    /// The Compose file that has it, from the repository's root.
+    pub file: String,
+    /// The line it is on, if it can be told.
+    pub line: Option<u32>,
+    /// As written.
+    pub written: String,
+    /// Where it is in the repository; `None` if outside, remote, or not to be told because of a variable.
+    pub path: Option<String>,
+    /// Whether it leads out of the repository, whatever the variables.
+    pub outside: bool,
+}
+
+/// Everything that `layers` read when they are rendered in `directory`. Files that cannot be parsed refer to nothing:
+/// Compose says what is wrong with them.
+pub fn references(tree: &dyn Tree, layers: &[String], directory: &str) -> Result<BTreeSet<Reference>, TreeError> {
+    let mut found = BTreeSet::new();
+    let mut seen: BTreeSet<(String, String)> = BTreeSet::new();
+    let mut open: Vec<(String, String)> = layers.iter().map(|l| (l.clone(), directory.to_owned())).collect();
+    while let Some((file, base)) = open.pop() {
+        if seen.len() >= MAX_FILES || !seen.insert((file.clone(), base.clone())) {
+            continue;
+        }
+        let Some(bytes) = tree.read(&file)? else { continue };
+        let text = String::from_utf8_lossy(&bytes);
+        let Ok(mut document) = serde_yaml::from_str::<Value>(&text) else { continue };
+        // Merge keys that merge nothing are Compose's to complain about.
+        let _ = document.apply_merge();
+        for raw in read(&document) {
+            let reference = raw.resolve(&file, &base, &text);
+            if let (true, Some(path)) = (raw.is_compose_file(), &reference.path) {
+                // What an included or extended file refers to lies beside that file, unless it is told otherwise.
+                let stated = raw.directory.as_deref().map(|directory| resolve(&base, directory));
+                match stated.unwrap_or_else(|| Place::Inside(parent(path).to_owned())) {
+                    Place::Inside(beside) => open.push((path.clone(), beside)),
+                    Place::Outside => {}
+                }
+            }
+            found.insert(reference);
+        }
+    }
+    Ok(found)
+}
+
+struct Raw {
+    kind: ReferenceKind,
+    written: String,
+    /// `project_directory` of an include.
+    directory: Option<String>,
+}
+
+impl Raw {
+    fn new(kind: ReferenceKind, written: &str) -> Self {
+        Self { kind, written: written.to_owned(), directory: None }
+    }
+
+    fn is_compose_file(&self) -> bool {
+        matches!(self.kind, ReferenceKind::Include | ReferenceKind::Extends)
+    }
+
+    fn resolve(&self, file: &str, base: &str, text: &str) -> Reference {
+        let remote = self.is_compose_file() && (self.written.contains("://") || self.written.starts_with("git@"));
+        let place = resolve(base, &self.written);
+        // A variable may stand for anything, `..` too: Compose resolves it where nothing but the repository is.
+        let variable = self.written.contains('$');
+        let outside = remote || (place == Place::Outside && !self.written.starts_with('$'));
+        let path = match place {
+            Place::Inside(path) if !remote && !variable => Some(path),
+            Place::Inside(_) | Place::Outside => None,
+        };
+        Reference {
+            kind: self.kind,
+            file: file.to_owned(),
+            line: line_of(text, &self.written),
+            written: self.written.clone(),
+            path,
+            outside,
+        }
+    }
+}
+
+/// The first line that has this text, from 1.
+pub(crate) fn line_of(text: &str, needle: &str) -> Option<u32> {
+    let index = text.lines().position(|line| line.contains(needle))?;
+    u32::try_from(index + 1).ok()
+}
+
+fn read(document: &Value) -> Vec<Raw> {
+    let mut found = Vec::new();
+    for entry in items(get(document, "include")) {
+        if let Some(path) = entry.as_str() {
+            found.push(Raw::new(ReferenceKind::Include, path));
+            continue;
+        }
+        let directory = get(entry, "project_directory").and_then(Value::as_str);
+        for path in items(get(entry, "path")).filter_map(Value::as_str) {
+            found.push(Raw { directory: directory.map(str::to_owned), ..Raw::new(ReferenceKind::Include, path) });
+        }
+        found.extend(paths(get(entry, "env_file"), ReferenceKind::EnvFile));
+    }
+    let services = get(document, "services").and_then(Value::as_mapping);
+    for service in services.into_iter().flat_map(serde_yaml::Mapping::values).map(untagged) {
+        if let Some(path) = get(service, "extends").and_then(|e| get(e, "file")).and_then(Value::as_str) {
+            found.push(Raw::new(ReferenceKind::Extends, path));
+        }
+        found.extend(paths(get(service, "env_file"), ReferenceKind::EnvFile));
+        found.extend(paths(get(service, "label_file"), ReferenceKind::LabelFile));
+    }
+    found
+}
+
+/// A path, or a list of paths and of mappings with a `path`.
+fn paths(value: Option<&Value>, kind: ReferenceKind) -> impl Iterator<Item = Raw> {
+    items(value)
+        .filter_map(|v| v.as_str().or_else(|| get(v, "path").and_then(Value::as_str)))
+        .map(move |path| Raw::new(kind, path))
+}
+
+/// The items of a list, or the one value that stands for a list of one.
+fn items(value: Option<&Value>) -> impl Iterator<Item = &Value> {
+    let list = value.and_then(Value::as_sequence);
+    let single = if list.is_some() { None } else { value };
+    list.into_iter().flatten().map(untagged).chain(single)
+}
+
+fn get<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
+    untagged(value).as_mapping()?.get(key).map(untagged)
+}
+
+/// `!override` and `!reset` say how a value merges, not what it is.
+fn untagged(value: &Value) -> &Value {
+    match value {
+        Value::Tagged(tagged) => untagged(&tagged.value),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use evenkeel_layout::tree::MapTree;
+
+    use super::*;
+
+    fn found(files: &[(&str, &str)]) -> Vec<(String, Option<String>, bool, Option<u32>)> {
+        let tree = MapTree::new(files.iter().copied());
+        let layers = ["stacks/web/compose.yml".to_owned()];
+        let all = references(&tree, &layers, "stacks/web").unwrap();
+        all.into_iter().map(|r| (r.written, r.path, r.outside, r.line)).collect()
+    }
+
+    #[test]
+    fn follows_includes_and_extends_and_lists_what_they_read() {
+        let files = [
+            (
+                "stacks/web/compose.yml",
+                "include:\n  - ../common/x.yml\nservices:\n  a:\n    extends: {file: base.yml, service: b}\n    env_file: !override [a.env, {path: ./b.env, required: false}]\n",
+            ),
+            ("stacks/common/x.yml", "services:\n  c:\n    env_file: c.env\n"),
+            ("stacks/web/base.yml", "services:\n  b:\n    label_file: l\n"),
+        ];
+        let paths: Vec<_> = found(&files).into_iter().filter_map(|(_, path, ..)| path).collect();
+        assert_eq!(
+            paths,
+            [
+                "stacks/common/x.yml",
+                "stacks/web/base.yml",
+                "stacks/common/c.env",
+                "stacks/web/b.env",
+                "stacks/web/a.env",
+                "stacks/web/l"
+            ]
+        );
+    }
+
+    #[test]
+    fn tells_what_leads_out_of_the_repository() {
+        let text = "include: ['https://example.org/x.git']\nservices:\n  a:\n    env_file:\n      - ../../../x\n      - /etc/y\n      - ${V}/z\n";
+        let outside: Vec<_> = found(&[("stacks/web/compose.yml", text)])
+            .into_iter()
+            .filter(|(_, _, outside, _)| *outside)
+            .map(|(written, _, _, line)| (written, line))
+            .collect();
+        assert_eq!(
+            outside,
+            [
+                ("https://example.org/x.git".to_owned(), Some(1)),
+                ("../../../x".to_owned(), Some(5)),
+                ("/etc/y".to_owned(), Some(6))
+            ]
+        );
+    }
+}

@@ -1,0 +1,110 @@
+//! What a rendered stack may not do, whatever Compose makes of it.
+
+use std::collections::BTreeSet;
+
+use evenkeel_layout::problem::Problem;
+
+use crate::{
+    model::Model,
+    path::{Place, below, resolve},
+    references::Reference,
+};
+
+const HELP: &str = "keep the file in the repository, or bind-mount it: only bind mounts may name paths of the host";
+
+/// Everything that Compose reads must be in the repository: what a commit's signature covers is what is deployed. Bind mounts
+/// may name any path of the host. `root` is where the model has the repository's root.
+pub fn check(model: &Model, root: &str, references: &BTreeSet<Reference>) -> Vec<Problem> {
+    let mut problems: Vec<Problem> = references.iter().filter(|r| r.outside).map(outside).collect();
+    for section in ["configs", "secrets"] {
+        for (name, value) in model.section(section) {
+            if value["file"].as_str().is_some_and(|file| below(root, file).is_none()) {
+                problems.push(refused(&format!("{section}.{name}.file")));
+            }
+        }
+    }
+    for (name, service) in model.services() {
+        let Some(build) = service.build() else { continue };
+        let context = build["context"].as_str().unwrap_or_default();
+        if leaves(context, root) {
+            problems.push(refused(&format!("services.{name}.build.context")));
+        } else if let (Some(dir), Some(file)) = (below(root, context), build["dockerfile"].as_str()) {
+            if resolve(dir, file) == Place::Outside && below(root, file).is_none() {
+                problems.push(refused(&format!("services.{name}.build.dockerfile")));
+            }
+        }
+        for (key, path) in build["additional_contexts"].as_object().into_iter().flatten() {
+            if path.as_str().is_some_and(|path| leaves(path, root)) {
+                problems.push(refused(&format!("services.{name}.build.additional_contexts.{key}")));
+            }
+        }
+    }
+    problems
+}
+
+/// A rendered path is absolute; a URL or an image is not.
+fn leaves(path: &str, root: &str) -> bool {
+    path.starts_with('/') && below(root, path).is_none()
+}
+
+fn outside(reference: &Reference) -> Problem {
+    let message = format!("{} {:?} leads out of the repository", reference.kind.key(), reference.written);
+    Problem::error("path.outside", message, HELP).at(reference.file.clone(), reference.line)
+}
+
+fn refused(place: &str) -> Problem {
+    Problem::error("path.outside", format!("{place} leads out of the repository"), HELP)
+}
+
+/// Whether a text is the output of an encryption tool where a value or a file in plain text is expected.
+pub fn is_ciphertext(text: &str) -> bool {
+    let text = text.trim().trim_matches(['"', '\'']);
+    text.starts_with("ENC[AES256_GCM,")
+        || text.starts_with("-----BEGIN AGE ENCRYPTED FILE-----")
+        || text.starts_with("age-encryption.org/v1")
+        || text.starts_with("Salted__")
+        || text.starts_with("U2FsdGVkX1")
+        || text.starts_with("$ANSIBLE_VAULT;")
+}
+
+/// The first line of an environment file that holds ciphertext, from 1.
+pub fn ciphertext_line(content: &[u8]) -> Option<u32> {
+    let text = String::from_utf8_lossy(content);
+    let found = text.lines().position(|line| {
+        let value = line.split_once('=').map_or(line, |(_, value)| value);
+        is_ciphertext(line) || is_ciphertext(value)
+    });
+    found.and_then(|index| u32::try_from(index + 1).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_what_leads_out_of_the_repository_but_for_bind_mounts() {
+        let model = Model::parse(
+            r#"{"services":{"a":{"build":{"context":"/r/a","dockerfile":"../../x"},"volumes":[{"type":"bind","source":"/etc"}]},
+                "b":{"build":{"context":"/other"}},"c":{"build":{"context":"https://example.org/x.git"}}},
+                "configs":{"ok":{"file":"/r/c"},"no":{"file":"/etc/x"}}}"#,
+        )
+        .unwrap();
+        let messages: Vec<_> = check(&model, "/r", &BTreeSet::new()).into_iter().map(|p| p.message).collect();
+        assert_eq!(
+            messages,
+            [
+                "configs.no.file leads out of the repository",
+                "services.a.build.dockerfile leads out of the repository",
+                "services.b.build.context leads out of the repository"
+            ]
+        );
+    }
+
+    #[test]
+    fn knows_ciphertext_from_values() {
+        assert_eq!(ciphertext_line(b"A=1\nB=ENC[AES256_GCM,data:x]\n"), Some(2));
+        assert_eq!(ciphertext_line(b"A=1\nB='U2FsdGVkX19abc'\n"), Some(2));
+        assert_eq!(ciphertext_line(b"Salted__\x00\xff"), Some(1));
+        assert_eq!(ciphertext_line(b"# Salted__ is not plain\nA=ENC\n"), None);
+    }
+}

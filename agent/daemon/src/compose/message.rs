@@ -1,0 +1,256 @@
+//! What Compose says, without its noise, with paths as the repository has them, and without values.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use evenkeel_layout::problem::Problem;
+
+/// Longest message that is passed on, in characters.
+const MAX_CHARS: usize = 1000;
+
+/// A layer's text, for finding lines.
+pub(super) struct Layer<'a> {
+    /// Its path from the repository's root.
+    pub path: &'a str,
+    /// Its text.
+    pub text: String,
+}
+
+/// What Compose printed on standard error, sorted by what it means.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Said {
+    /// Variables that are not set.
+    pub unset: BTreeSet<String>,
+    /// Other warnings.
+    pub warnings: Vec<String>,
+    /// Everything else: why it failed.
+    pub errors: Vec<String>,
+}
+
+/// Sorts standard error. `root` is where the repository's files are: paths below it are shown without it.
+pub(super) fn sort(stderr: &[u8], root: &Path) -> Said {
+    let mut said = Said::default();
+    let prefix = format!("{}/", root.display().to_string().trim_end_matches('/'));
+    for line in String::from_utf8_lossy(stderr).lines().map(str::trim).filter(|l| !l.is_empty()) {
+        let (level, text) = log_line(line);
+        if let Some(name) = unset_variable(&text) {
+            said.unset.insert(name.to_owned());
+        } else {
+            let text = without_values(&text.replace(&prefix, ""));
+            match level {
+                Some("warning") => said.warnings.push(text),
+                Some("error" | "fatal") | None => said.errors.push(text),
+                Some(_) => {}
+            }
+        }
+    }
+    said.warnings.dedup();
+    said
+}
+
+/// Takes a line such as `time="…" level=warning msg="…"` apart. Other lines have no level and are their own text.
+fn log_line(line: &str) -> (Option<&str>, String) {
+    let parts = line.split_once(" level=").and_then(|(_, rest)| rest.split_once(" msg="));
+    match parts {
+        Some((level, msg)) if line.starts_with("time=") => {
+            // A quoted message is written as Go does, which JSON can read but for a few escapes that do not occur here.
+            let text = serde_json::from_str::<String>(msg).unwrap_or_else(|_| msg.trim_matches('"').to_owned());
+            (Some(level), text)
+        }
+        _ => (None, line.to_owned()),
+    }
+}
+
+fn unset_variable(text: &str) -> Option<&str> {
+    text.strip_prefix("The \"")?.split_once("\" variable is not set").map(|(name, _)| name)
+}
+
+/// Compose repeats the text that it cannot read. In a Compose file that helps; of an environment file it can be a secret.
+fn without_values(text: &str) -> String {
+    let markers =
+        [" near \"", " in variable name \"", "quoted value ", "Invalid template: ", "key cannot contain a space"];
+    let cut =
+        markers.iter().filter_map(|marker| text.find(marker).map(|at| at + marker.trim_end_matches('"').len())).min();
+    let text = cut.map_or(text, |at| text[..at].trim_end_matches([' ', ':']));
+    text.chars().take(MAX_CHARS).collect()
+}
+
+/// Replaces every value of these variables where it stands in a text.
+pub(super) fn redacted(text: &str, env_files: &[Vec<u8>]) -> String {
+    let mut out = text.to_owned();
+    for content in env_files {
+        for line in String::from_utf8_lossy(content).lines() {
+            let Some((_, value)) = line.split_once('=') else { continue };
+            let value = value.trim().trim_matches(['"', '\'']);
+            // Short values stand in too many words, and a number is no secret that a message could give away.
+            if value.len() >= 6 && out.contains(value) {
+                out = out.replace(value, "***");
+            }
+        }
+    }
+    out
+}
+
+/// Makes a problem of Compose's failure, with the file and, as far as it can be told, the line.
+pub(super) fn problem(errors: &[String], layers: &[Layer<'_>]) -> Problem {
+    let text = errors.join("\n");
+    if let Some(name) = required_variable(&text) {
+        return required(name, &text, layers);
+    }
+    let message = if text.is_empty() { "Compose failed and did not say why".to_owned() } else { text.clone() };
+    let mut problem = Problem::error("compose.invalid", message, help(&text));
+    let named = layers.iter().find(|l| text.contains(l.path));
+    if let Some((path, line)) = syntax_error(layers).filter(|_| text.contains("yaml: ")) {
+        problem = problem.at(path, line);
+    } else if let Some((path, line)) = keys_in(&text).and_then(|keys| locate_in(layers, &keys)) {
+        problem = problem.at(path, Some(line));
+    } else if let Some(path) = env_file(&text) {
+        problem = problem.at(path.0, path.1);
+    } else if let Some(layer) = named.or_else(|| layers.first()) {
+        problem = problem.at(layer.path, None);
+    }
+    problem
+}
+
+/// The variable that Compose says must be set.
+pub(super) fn required_variable(errors: &str) -> Option<&str> {
+    let (_, rest) = errors.split_once("required variable ")?;
+    rest.split([' ', ':', '\n']).next()
+}
+
+fn required(name: &str, text: &str, layers: &[Layer<'_>]) -> Problem {
+    let (_, why) = text.split_once("is missing a value").unwrap_or_default();
+    let why = why.trim_start_matches(':').trim();
+    let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+    unset(name, layers, &format!("the variable {name} must be set and is not{why}"))
+}
+
+/// The problem of a variable that is set nowhere. A name that no layer uses comes out of an environment file, where a `$` in a
+/// value begins a variable: then the name is a part of a value and is not shown.
+pub(super) fn unset_problem(name: &str, layers: &[Layer<'_>]) -> Problem {
+    if uses(name, layers).is_some() {
+        return unset(name, layers, &format!("the variable {name} is used and set nowhere"));
+    }
+    Problem::error(
+        "env.unset",
+        "a value in an environment file, or a file that a layer includes, uses a variable that is set nowhere",
+        "set it; if a value of an environment file has a `$` of its own, put the value in single quotes",
+    )
+    .at(layers.first().map_or("", |l| l.path), None)
+}
+
+fn unset(name: &str, layers: &[Layer<'_>], message: &str) -> Problem {
+    let help = format!(
+        "set {name} in an environment file beside the stack or on the server (_server.env or <stack>.env), or give it a default: ${{{name}:-…}}"
+    );
+    let problem = Problem::error("env.unset", message, help);
+    match uses(name, layers) {
+        Some((path, line)) => problem.at(path, Some(line)),
+        None => problem.at(layers.first().map_or("", |l| l.path), None),
+    }
+}
+
+/// The first place that uses a variable.
+fn uses<'a>(name: &str, layers: &[Layer<'a>]) -> Option<(&'a str, u32)> {
+    layers.iter().find_map(|layer| {
+        let index = layer.text.lines().position(|line| names(line, name))?;
+        Some((layer.path, u32::try_from(index + 1).ok()?))
+    })
+}
+
+/// Whether a line has `$NAME` or `${NAME`, not escaped by another `$`.
+fn names(line: &str, name: &str) -> bool {
+    line.match_indices('$').any(|(at, _)| {
+        let escaped = line[..at].chars().rev().take_while(|c| *c == '$').count() % 2 == 1;
+        let rest = &line[at + 1..];
+        let rest = rest.strip_prefix('{').unwrap_or(rest);
+        let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+        !escaped && rest.strip_prefix(name).is_some_and(ends)
+    })
+}
+
+/// Where a layer is no YAML. Compose's own line number is that of a block's beginning.
+fn syntax_error<'a>(layers: &[Layer<'a>]) -> Option<(&'a str, Option<u32>)> {
+    layers.iter().find_map(|layer| {
+        let error = serde_yaml::from_str::<serde_yaml::Value>(&layer.text).err()?;
+        let line = error.location().and_then(|l| u32::try_from(l.line()).ok());
+        Some((layer.path, line))
+    })
+}
+
+/// `failed to read <file>: line 2: …`, and the file of `Couldn't find env file: <file>`.
+fn env_file(text: &str) -> Option<(&str, Option<u32>)> {
+    let rest = text.strip_prefix("failed to read ")?;
+    let (path, rest) = rest.split_once(": line ")?;
+    Some((path, rest.split(':').next()?.parse().ok()))
+}
+
+/// The keys that a message such as `services.web.image must be a string` or `service "web" depends on …` speaks of.
+fn keys_in(text: &str) -> Option<Vec<String>> {
+    for word in text.split([' ', '\n', '\'']) {
+        let word = word.trim_matches(['.', ':', ',', '"']);
+        if ["services.", "networks.", "volumes.", "configs.", "secrets."].iter().any(|s| word.starts_with(s)) {
+            return Some(word.split('.').map(str::to_owned).collect());
+        }
+    }
+    let (_, rest) = text.split_once("service \"")?;
+    let (name, rest) = rest.split_once('"')?;
+    let mut keys = vec!["services".to_owned(), name.to_owned()];
+    for (word, key) in
+        [("depends on", "depends_on"), ("network", "networks"), ("volume", "volumes"), ("secret", "secrets")]
+    {
+        if rest.contains(word) {
+            keys.push(key.to_owned());
+            break;
+        }
+    }
+    Some(keys)
+}
+
+fn locate_in<'a>(layers: &[Layer<'a>], keys: &[String]) -> Option<(&'a str, u32)> {
+    // The layer that has most of the keys, the highest of these: it has the last word.
+    let found: BTreeMap<usize, (&str, u32)> =
+        layers.iter().filter_map(|l| locate(&l.text, keys).map(|(depth, line)| (depth, (l.path, line)))).collect();
+    found.into_iter().next_back().filter(|(depth, _)| *depth > 1).map(|(_, place)| place)
+}
+
+/// How many of the nested keys a text in block style has, and the line of the deepest, from 1.
+fn locate(text: &str, keys: &[String]) -> Option<(usize, u32)> {
+    let (mut depth, mut found, mut indent) = (0, None, None::<usize>);
+    for (index, line) in text.lines().enumerate() {
+        let content = line.trim_start();
+        if content.is_empty() || content.starts_with('#') {
+            continue;
+        }
+        let here = line.len() - content.len();
+        if indent.is_some_and(|indent| here <= indent) {
+            break;
+        }
+        let Some(key) = keys.get(depth) else { break };
+        let key_here = content.split(':').next().unwrap_or_default().trim_matches(['"', '\'']);
+        if key_here == key && content.contains(':') && (depth > 0 || here == 0) {
+            depth += 1;
+            indent = Some(here);
+            found = u32::try_from(index + 1).ok();
+        }
+    }
+    found.map(|line| (depth, line))
+}
+
+fn help(text: &str) -> &'static str {
+    if text.contains("not found") || text.contains("no such file") || text.contains("Couldn't find env file") {
+        "add the file to the repository, or place it on the server; for an env_file that may be missing say `required: false`"
+    } else if text.contains("depends on undefined service") {
+        "name a service of this stack, or use x-evenkeel's depends_on for another stack"
+    } else if text.contains("remote resource is disabled") {
+        "copy the file into the repository: only what a signed commit holds is deployed"
+    } else {
+        "correct the file; `docker compose config` in its folder says the same"
+    }
+}
+
+#[cfg(test)]
+#[path = "message_tests.rs"]
+mod tests;

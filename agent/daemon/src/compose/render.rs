@@ -1,0 +1,308 @@
+//! Rendering: Compose resolves and merges, nothing here does.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use evenkeel_core::model::Model;
+use evenkeel_layout::problem::Problem;
+
+use super::{Compose, ComposeError, message, process::Finished, process::Invocation};
+
+/// How long one `docker compose config` may take. It reads files and talks to nobody.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// How many times a rendering that lacks required variables is tried again with one more of them.
+const MAX_TRIES: usize = 16;
+/// Most that is read of one layer or environment file for messages, in bytes.
+const MAX_READ_BYTES: u64 = 10 * 1024 * 1024;
+/// An environment file without anything in it: Compose looks for an `.env` of its own only if it is given none.
+const NO_ENV_FILE: &str = "/dev/null";
+
+/// What to render.
+#[derive(Debug, Clone)]
+pub struct RenderRequest<'a> {
+    /// The Compose project; `None` leaves it to Compose: `COMPOSE_PROJECT_NAME`, `name:`, the folder.
+    pub project: Option<&'a str>,
+    /// The stack's files from the root, lowest first.
+    pub layers: &'a [String],
+    /// Compose's project directory from the root.
+    pub directory: &'a str,
+    /// Environment files for interpolation, lowest first: absolute paths.
+    pub env_files: &'a [PathBuf],
+    /// Where the repository's files are, absolute. Best a folder that nothing else is named like: its path is replaced.
+    pub root: &'a Path,
+    /// Where they will be: the model's paths are below this.
+    pub target: &'a Path,
+    /// Treat required variables (`${X:?}`) that are not set as empty, too: for predictions in a place without secrets.
+    pub lenient: bool,
+}
+
+/// A rendered stack.
+#[derive(Clone)]
+pub struct Rendered {
+    /// The model with the services that are active, and paths below the request's target.
+    pub model: Model,
+    /// The Compose project.
+    pub project: String,
+    /// Variables that are set nowhere, one problem of severity error for each.
+    pub unset: Vec<Problem>,
+    /// What Compose warned of.
+    pub warnings: Vec<Problem>,
+}
+
+/// A stack could not be rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// Compose refuses what the files say.
+    #[error("{}", .0.message)]
+    Refused(Box<Problem>),
+    /// Compose itself could not be used.
+    #[error(transparent)]
+    Compose(#[from] ComposeError),
+    /// A file that is needed on the way could not be written.
+    #[error("cannot prepare the rendering in the system's temporary folder: {0}")]
+    Prepare(#[from] std::io::Error),
+}
+
+impl Compose {
+    /// Renders a stack as it would be applied.
+    pub async fn render(&self, request: &RenderRequest<'_>) -> Result<Rendered, RenderError> {
+        let view = View::of(request);
+        let mut stand_ins = StandIns::default();
+        let mut project = request.project.map(str::to_owned);
+        let all = loop {
+            let done = self.config(request, project.as_deref(), &stand_ins, true).await?;
+            match view.read(&done) {
+                Ok(model) => break (model, done),
+                Err(problem) if request.lenient && stand_ins.names.len() < MAX_TRIES => {
+                    stand_ins.add(&view, &done.stderr).map_err(|e| e.unwrap_or(RenderError::Refused(problem)))?;
+                }
+                Err(problem) => return Err(RenderError::Refused(problem)),
+            }
+        };
+        let (mut model, done) = all;
+        let renamed = project.is_none().then(|| folder_name(request, &model)).flatten();
+        let has_profiles = model.services().values().any(|s| !s.value()["profiles"].is_null());
+        if renamed.is_some() || has_profiles {
+            // Everything is checked above; what is applied is what the environment files activate.
+            project = project.or(renamed);
+            let active = self.config(request, project.as_deref(), &stand_ins, false).await?;
+            model = view.read(&active).map_err(RenderError::Refused)?;
+        }
+        let said = message::sort(&done.stderr, request.root);
+        let missing = stand_ins.used(&model);
+        let names: BTreeSet<&str> = said.unset.iter().map(String::as_str).chain(missing.iter().copied()).collect();
+        let model = stand_ins.emptied(&model).rebased(&text(request.root), &text(request.target));
+        Ok(Rendered {
+            project: model.value()["name"].as_str().unwrap_or_default().to_owned(),
+            model,
+            unset: names.into_iter().map(|name| message::unset_problem(name, &view.layers)).collect(),
+            warnings: said.warnings.iter().map(|text| view.warning(text)).collect(),
+        })
+    }
+
+    /// The values that these variables have for the stack's interpolation; variables that are not set are left out.
+    pub async fn values(
+        &self,
+        request: &RenderRequest<'_>,
+        names: &BTreeSet<&str>,
+    ) -> Result<BTreeMap<String, String>, RenderError> {
+        // Compose reads its environment files in a way of its own, so it is asked: a made-up model shows the values.
+        let environment: BTreeMap<_, _> = names.iter().map(|name| (*name, format!("${{{name}}}"))).collect();
+        let probe = serde_json::json!({"services": {"probe": {"image": "probe", "environment": environment}}});
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("probe.json");
+        fs::write(&file, probe.to_string())?;
+        let mut args = ["compose", "-p", "probe", "-f"].map(str::to_owned).to_vec();
+        args.push(text(&file));
+        args.extend(["--project-directory".to_owned(), text(&request.root.join(request.directory))]);
+        args.extend(env_file_args(request.env_files.iter().map(PathBuf::as_path)));
+        args.extend(["config", "--format", "json"].map(str::to_owned));
+        let done = self.run(&self.config_invocation(request, args), None).await?;
+        let view = View::of(request);
+        let model = view.read(&done).map_err(RenderError::Refused)?;
+        let unset = message::sort(&done.stderr, request.root).unset;
+        let shown = model.service("probe").and_then(|s| s.value()["environment"].as_object()).into_iter().flatten();
+        Ok(shown
+            .filter(|(name, _)| !unset.contains(*name))
+            .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.replace("$$", "$"))))
+            .collect())
+    }
+
+    async fn config(
+        &self,
+        request: &RenderRequest<'_>,
+        project: Option<&str>,
+        stand_ins: &StandIns,
+        every_profile: bool,
+    ) -> Result<Finished, RenderError> {
+        let file = stand_ins.file()?;
+        let mut args = config_args(request, project, file.as_ref().map(tempfile::NamedTempFile::path));
+        if every_profile {
+            args.extend(["--profile".to_owned(), "*".to_owned()]);
+        }
+        args.extend(["config", "--format", "json"].map(str::to_owned));
+        Ok(self.run(&self.config_invocation(request, args), None).await?)
+    }
+
+    fn config_invocation(&self, request: &RenderRequest<'_>, args: Vec<String>) -> Invocation {
+        let cwd = request.root.join(request.directory);
+        let mut invocation = self.invocation(args, &cwd, TIMEOUT);
+        invocation.env.extend([
+            // `${PWD}` in a file means the folder that a person would run Compose in.
+            ("PWD".to_owned(), text(&cwd)),
+            // Only what the signed commit holds is rendered.
+            ("COMPOSE_EXPERIMENTAL_GIT_REMOTE".to_owned(), "false".to_owned()),
+            ("COMPOSE_EXPERIMENTAL_OCI_REMOTE".to_owned(), "false".to_owned()),
+        ]);
+        invocation
+    }
+}
+
+/// Everything up to the profiles and the subcommand.
+fn config_args(request: &RenderRequest<'_>, project: Option<&str>, lowest_env_file: Option<&Path>) -> Vec<String> {
+    let mut args = vec!["compose".to_owned()];
+    if let Some(project) = project {
+        args.extend(["-p".to_owned(), project.to_owned()]);
+    }
+    for layer in request.layers {
+        args.extend(["-f".to_owned(), text(&request.root.join(layer))]);
+    }
+    args.extend(["--project-directory".to_owned(), text(&request.root.join(request.directory))]);
+    args.extend(env_file_args(lowest_env_file.into_iter().chain(request.env_files.iter().map(PathBuf::as_path))));
+    args
+}
+
+fn env_file_args<'a>(files: impl Iterator<Item = &'a Path>) -> Vec<String> {
+    let mut args: Vec<String> = files.flat_map(|file| ["--env-file".to_owned(), text(file)]).collect();
+    if args.is_empty() {
+        args.extend(["--env-file", NO_ENV_FILE].map(str::to_owned));
+    }
+    args
+}
+
+fn text(path: &Path) -> String {
+    let text = path.display().to_string();
+    // A join with an empty directory ends in a slash.
+    if text.len() > 1 { text.trim_end_matches('/').to_owned() } else { text }
+}
+
+/// A project that took its name from the root folder takes that of the folder where it will be.
+fn folder_name(request: &RenderRequest<'_>, model: &Model) -> Option<String> {
+    let name_of = |path: &Path| path.file_name().map(|n| normal_project(&n.to_string_lossy()));
+    let (here, there) = (name_of(request.root)?, name_of(request.target)?);
+    let named = model.value()["name"].as_str()?;
+    (request.directory.is_empty() && named == here && here != there).then_some(there)
+}
+
+/// A folder's name as Compose makes a project of it: <https://docs.docker.com/compose/how-tos/project-name/>.
+pub fn normal_project(folder: &str) -> String {
+    let name: String =
+        folder.to_lowercase().chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')).collect();
+    name.trim_start_matches(['_', '-']).to_owned()
+}
+
+/// What is needed to make good messages of what Compose says.
+struct View<'a> {
+    root: &'a Path,
+    layers: Vec<message::Layer<'a>>,
+    env: Vec<Vec<u8>>,
+}
+
+impl<'a> View<'a> {
+    fn of(request: &RenderRequest<'a>) -> Self {
+        let layers = request.layers.iter().map(|path| {
+            let bytes = read_some(&request.root.join(path));
+            message::Layer { path, text: String::from_utf8_lossy(&bytes).into_owned() }
+        });
+        Self {
+            root: request.root,
+            layers: layers.collect(),
+            env: request.env_files.iter().map(|file| read_some(file)).collect(),
+        }
+    }
+
+    fn read(&self, done: &Finished) -> Result<Model, Box<Problem>> {
+        let refused = |errors: &[String]| {
+            let mut problem = message::problem(errors, &self.layers);
+            problem.message = message::redacted(&problem.message, &self.env);
+            Box::new(problem)
+        };
+        if !done.success() {
+            return Err(refused(&message::sort(&done.stderr, self.root).errors));
+        }
+        Model::parse(&String::from_utf8_lossy(&done.stdout)).map_err(|e| refused(&[format!("Compose printed {e}")]))
+    }
+
+    fn warning(&self, text: &str) -> Problem {
+        let problem =
+            Problem::warning("compose.warning", message::redacted(text, &self.env), "follow Compose's advice");
+        let layer = self.layers.iter().find(|l| text.contains(l.path)).or(self.layers.first());
+        match layer {
+            Some(layer) => problem.at(layer.path, None),
+            None => problem,
+        }
+    }
+}
+
+fn read_some(file: &Path) -> Vec<u8> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    // Only for messages: a file that cannot be read is Compose's to complain of.
+    if let Ok(file) = fs::File::open(file) {
+        let _ = file.take(MAX_READ_BYTES).read_to_end(&mut bytes);
+    }
+    bytes
+}
+
+/// Values for required variables that are set nowhere, so that Compose goes on; they are taken out of the model again.
+#[derive(Default)]
+struct StandIns {
+    names: BTreeSet<String>,
+}
+
+impl StandIns {
+    /// Adds the variable that Compose asks for. `Err(None)` if it asks for none, or again.
+    fn add(&mut self, view: &View<'_>, stderr: &[u8]) -> Result<(), Option<RenderError>> {
+        let errors = message::sort(stderr, view.root).errors.join("\n");
+        let name = message::required_variable(&errors).ok_or(None)?;
+        if self.names.insert(name.to_owned()) { Ok(()) } else { Err(None) }
+    }
+
+    fn value(name: &str) -> String {
+        format!("unset-{name}-unset")
+    }
+
+    /// The lowest environment file: whatever is set elsewhere wins.
+    fn file(&self) -> Result<Option<tempfile::NamedTempFile>, RenderError> {
+        if self.names.is_empty() {
+            return Ok(None);
+        }
+        let mut file = tempfile::NamedTempFile::new()?;
+        for name in &self.names {
+            writeln!(file, "{name}={}", Self::value(name))?;
+        }
+        Ok(Some(file))
+    }
+
+    fn used(&self, model: &Model) -> Vec<&str> {
+        let json = model.value().to_string();
+        self.names.iter().map(String::as_str).filter(|name| json.contains(&Self::value(name))).collect()
+    }
+
+    fn emptied(&self, model: &Model) -> Model {
+        let mut model = model.clone();
+        for name in &self.names {
+            model = model.replaced(&Self::value(name), "");
+        }
+        model
+    }
+}
+
+#[cfg(test)]
+#[path = "render_tests.rs"]
+mod tests;

@@ -1,0 +1,245 @@
+use std::process::Command;
+
+use super::*;
+use crate::compose::process::Runner;
+
+struct Repo(tempfile::TempDir);
+
+impl Repo {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, content) in files {
+            let file = folder.path().join(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, content).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn root(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn env(&self, files: &[&str]) -> Vec<PathBuf> {
+        files.iter().map(|f| self.root().join(f)).collect()
+    }
+}
+
+/// `None` where there is no Compose: these tests need the program, but no engine.
+async fn compose() -> Option<Compose> {
+    let compose = Compose::find(Runner::plain(), None, None).ok()?;
+    match compose.version().await {
+        Ok(_) => Some(compose),
+        Err(e) => {
+            eprintln!("skipped: {e}");
+            None
+        }
+    }
+}
+
+fn request<'a>(repo: &'a Repo, layers: &'a [String], env_files: &'a [PathBuf]) -> RenderRequest<'a> {
+    RenderRequest {
+        project: Some("web"),
+        layers,
+        directory: "stacks/web",
+        env_files,
+        root: repo.root(),
+        target: Path::new("/srv/live"),
+        lenient: false,
+    }
+}
+
+fn layers(paths: &[&str]) -> Vec<String> {
+    paths.iter().map(|p| format!("stacks/web/{p}")).collect()
+}
+
+fn problem(result: Result<Rendered, RenderError>) -> Problem {
+    match result {
+        Err(RenderError::Refused(problem)) => *problem,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("rendered"),
+    }
+}
+
+#[test]
+fn the_command_line_names_every_layer_and_environment_file() {
+    let layers = layers(&["compose.yml", "more.yml"]);
+    let env = [PathBuf::from("/r/.env"), PathBuf::from("/etc/evenkeel/env/web.env")];
+    let mut request = RenderRequest {
+        project: Some("p"),
+        layers: &layers,
+        directory: "stacks/web",
+        env_files: &env,
+        root: Path::new("/r"),
+        target: Path::new("/srv"),
+        lenient: false,
+    };
+    assert_eq!(
+        config_args(&request, Some("p"), None).join(" "),
+        "compose -p p -f /r/stacks/web/compose.yml -f /r/stacks/web/more.yml --project-directory /r/stacks/web \
+         --env-file /r/.env --env-file /etc/evenkeel/env/web.env"
+    );
+    request.env_files = &[];
+    request.directory = "";
+    assert_eq!(
+        config_args(&request, None, None).join(" "),
+        "compose -f /r/stacks/web/compose.yml -f /r/stacks/web/more.yml --project-directory /r --env-file /dev/null"
+    );
+}
+
+#[tokio::test]
+async fn is_what_docker_compose_config_says() {
+    let Some(compose) = compose().await else { return };
+    let files = [
+        (
+            "stacks/web/compose.yml",
+            "name: other\ninclude: [../common/x.yml]\nservices:\n  web:\n    image: nginx:${TAG:-1}\n    env_file: a.env\n    volumes: ['./conf:/conf:ro', 'data:/d', '../../top:/t', '/etc/hosts:/h']\n    profiles: [off]\n  db: {image: \"db:${TAG}\", command: 'echo $$HOME', ports: ['80:80'], build: {context: ./db}}\nvolumes: {data: {}}\nconfigs: {c: {file: ./c.conf}}\n",
+        ),
+        ("stacks/web/more.yml", "services:\n  db: {ports: !override ['81:81'], environment: {A: b}}\n"),
+        ("stacks/web/a.env", "X=1\n"),
+        ("stacks/common/x.yml", "services: {x: {image: x, volumes: ['./d:/d']}}\n"),
+        (".env", "TAG=one\n"),
+        ("stacks/web/.env", "TAG=two\nQ=3\n"),
+    ];
+    let repo = Repo::new(&files);
+    for (names, profiles) in [(vec!["compose.yml"], ""), (vec!["compose.yml", "more.yml"], "COMPOSE_PROFILES=off\n")] {
+        fs::write(repo.root().join("host.env"), profiles).unwrap();
+        let (layers, env) = (layers(&names), repo.env(&[".env", "stacks/web/.env", "host.env"]));
+        let mut request = request(&repo, &layers, &env);
+        request.target = repo.root();
+        let rendered = compose.render(&request).await.map_err(|e| e.to_string()).ok().unwrap();
+        let mut oracle = Command::new("docker");
+        oracle.args(["compose", "-p", "web"]);
+        names.iter().for_each(|name| _ = oracle.args(["-f", name]));
+        let oracle = oracle
+            .args([
+                "--env-file",
+                "../../.env",
+                "--env-file",
+                ".env",
+                "--env-file",
+                "../../host.env",
+                "config",
+                "--format",
+                "json",
+            ])
+            .current_dir(repo.root().join("stacks/web"))
+            .output()
+            .unwrap();
+        let expected: serde_json::Value = serde_json::from_slice(&oracle.stdout).unwrap();
+        assert_eq!(*rendered.model.value(), expected);
+        assert_eq!((rendered.project.as_str(), rendered.unset.len()), ("web", 0));
+    }
+}
+
+#[tokio::test]
+async fn paths_are_those_of_the_target() {
+    let Some(compose) = compose().await else { return };
+    let repo = Repo::new(&[(
+        "stacks/web/compose.yml",
+        "services: {web: {image: x, volumes: ['./conf:/c', '${PWD}/d:/d', '/etc/hosts:/h']}}",
+    )]);
+    let layers = layers(&["compose.yml"]);
+    let rendered = compose.render(&request(&repo, &layers, &[])).await.ok().unwrap();
+    let service = rendered.model.service("web").unwrap();
+    let sources: Vec<_> = service.binds().into_iter().map(|(source, _)| source).collect();
+    assert_eq!(sources, ["/srv/live/stacks/web/conf", "/srv/live/stacks/web/d", "/etc/hosts"]);
+}
+
+#[tokio::test]
+async fn an_env_file_that_nobody_named_is_not_read() {
+    let Some(compose) = compose().await else { return };
+    let repo = Repo::new(&[
+        ("stacks/web/compose.yml", "services:\n  web:\n    image: x:${TAG}\n"),
+        ("stacks/web/.env", "TAG=stray\n"),
+    ]);
+    let layers = layers(&["compose.yml"]);
+    let rendered = compose.render(&request(&repo, &layers, &[])).await.ok().unwrap();
+    assert_eq!(rendered.model.service("web").unwrap().image(), Some("x:"));
+    let unset = &rendered.unset[0];
+    assert_eq!(
+        (unset.code.as_str(), unset.path.as_deref(), unset.line),
+        ("env.unset", Some("stacks/web/compose.yml"), Some(3))
+    );
+}
+
+#[tokio::test]
+async fn a_required_variable_refuses_the_stack_unless_it_is_a_prediction() {
+    let Some(compose) = compose().await else { return };
+    let repo = Repo::new(&[
+        (
+            "stacks/web/compose.yml",
+            "services:\n  web:\n    image: x:${TAG:?say which}\n    user: ${WHO?}${FREE}\n    environment: {A: \"${SET:?}\"}\n",
+        ),
+        (".env", "SET=$TAG\n"),
+    ]);
+    let (layers, env) = (layers(&["compose.yml"]), repo.env(&[".env"]));
+    let mut request = request(&repo, &layers, &env);
+    let refused = problem(compose.render(&request).await);
+    assert_eq!((refused.code.as_str(), refused.line.is_some()), ("env.unset", true));
+    request.lenient = true;
+    let rendered = compose.render(&request).await.ok().unwrap();
+    assert_eq!(rendered.model.service("web").unwrap().image(), Some("x:"));
+    let lines: Vec<_> = rendered.unset.iter().map(|p| p.line).collect();
+    assert_eq!(lines, [Some(4), Some(3), Some(4)], "{:?}", rendered.unset);
+}
+
+#[tokio::test]
+async fn a_value_of_an_environment_file_is_in_no_message() {
+    let Some(compose) = compose().await else { return };
+    let repo = Repo::new(&[
+        ("stacks/web/compose.yml", "services:\n  web:\n    image: x\n    ports: ['${PASSWORD}']\n"),
+        ("good.env", "PASSWORD=hunter2-hunter2\n"),
+        ("quote.env", "PASSWORD=\"hunter2-hunter2\n"),
+        ("name.env", "hunter2 hunter2=1\n"),
+        ("dollar.env", "PASSWORD=80$hunter2\n"),
+    ]);
+    let layers = layers(&["compose.yml"]);
+    for file in ["good.env", "quote.env", "name.env", "dollar.env"] {
+        let env = repo.env(&[file]);
+        let text = match compose.render(&request(&repo, &layers, &env)).await {
+            Ok(rendered) => format!("{:?} {:?}", rendered.unset, rendered.warnings),
+            Err(RenderError::Refused(problem)) => format!("{problem:?}"),
+            Err(other) => panic!("{other}"),
+        };
+        assert!(!text.contains("hunter2"), "{file}: {text}");
+        assert!(text.contains("stacks/web") || text.contains(file), "{file}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_project_without_a_name_takes_that_of_the_folder_where_it_will_be() {
+    let Some(compose) = compose().await else { return };
+    let repo = Repo::new(&[("compose.yml", "services: {web: {image: x}}")]);
+    let layers = ["compose.yml".to_owned()];
+    let request = RenderRequest {
+        project: None,
+        directory: "",
+        target: Path::new("/srv/My Server"),
+        ..request(&repo, &layers, &[])
+    };
+    let rendered = compose.render(&request).await.ok().unwrap();
+    assert_eq!(rendered.project, "myserver");
+    assert_eq!(rendered.model.section("networks")["default"]["name"], "myserver_default");
+}
+
+#[tokio::test]
+async fn values_are_those_that_interpolation_would_use() {
+    let Some(compose) = compose().await else { return };
+    let repo =
+        Repo::new(&[("1.env", "A=one\nB='p$$w$x'\n"), ("2.env", "A=\"t w o\"\nE=\n"), ("stacks/web/compose.yml", "")]);
+    let env = repo.env(&["1.env", "2.env"]);
+    let values = compose.values(&request(&repo, &[], &env), &BTreeSet::from(["A", "B", "C", "E"])).await.ok().unwrap();
+    let expected = [("A", "t w o"), ("B", "p$$w$x"), ("E", "")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+    assert_eq!(values, BTreeMap::from(expected));
+}
+
+#[tokio::test]
+async fn remote_files_are_not_fetched() {
+    let Some(compose) = compose().await else { return };
+    let repo =
+        Repo::new(&[("stacks/web/compose.yml", "include: ['https://127.0.0.1:1/x.git']\nservices: {a: {image: x}}")]);
+    let layers = layers(&["compose.yml"]);
+    let refused = problem(compose.render(&request(&repo, &layers, &[])).await);
+    assert!(refused.help.contains("signed commit"), "{refused:?}");
+}
