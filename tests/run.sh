@@ -65,10 +65,15 @@ wanted() { [ -z "$suite_wanted" ] || [ "$suite_wanted" = "$1" ]; }
 build() {
   local artifacts=$scratch/artifacts started=$SECONDS
   say "building (dev profile)"
-  if ! cargo build --workspace --bins --tests ${CI:+--locked} --message-format=json-render-diagnostics >"$artifacts"; then
+  # In the background, so that a signal is heeded at once.
+  cargo build --workspace --bins --tests ${CI:+--locked} --message-format=json-render-diagnostics >"$artifacts" &
+  child=$!
+  if ! wait "$child"; then
+    child=
     fail 'build: see the errors of the compiler above; nothing was run'
     return 1
   fi
+  child=
   # One line for each program: folder of its package, kind, name, whether it is a test program, path.
   sed -nE 's#^\{"reason":"compiler-artifact",.*"manifest_path":"([^"]*)/Cargo\.toml",.*"target":\{"kind":\["([a-z-]+)"\].*"name":"([^"]+)","src_path".*"test":(true|false)\},"features".*"executable":"([^"]+)".*#\1\t\2\t\3\t\4\t\5#p' \
     "$artifacts" >"$scratch/programs"
