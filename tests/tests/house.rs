@@ -226,15 +226,17 @@ fn first_names(rest: &[Token]) -> Vec<String> {
 /// What is wrong with one file. `path` is relative to the crate's `src`.
 fn check_file(path: &str, source: &str, layers: &Layers) -> Vec<String> {
     let parts: Vec<&str> = path.trim_end_matches(".rs").split('/').filter(|p| *p != "mod").collect();
-    let module = parts[0];
-    if module == "lib" {
+    if parts[0] == "lib" {
         return Vec::new();
     }
+    // `slice_tests.rs` is a module inside `slice`, put beside it with #[path].
+    let inner = parts[0].strip_suffix("_tests").filter(|m| layers.contains_key(*m));
+    let (module, depth) = (inner.unwrap_or(parts[0]), parts.len() + usize::from(inner.is_some()));
     let Some(&layer) = layers.get(module) else {
         return vec![format!("{path}: module `{module}` has no row in ARCHITECTURE.md, section Layers")];
     };
     let mut wrong = Vec::new();
-    for (line, name) in references(source, parts.len(), layers) {
+    for (line, name) in references(source, depth, layers) {
         match layers.get(&name) {
             _ if name == module => {}
             Some(&other) if other < layer => {}
@@ -352,6 +354,12 @@ fn refuses_an_import_from_a_higher_layer() {
 fn refuses_an_import_between_neighbours() {
     assert_eq!(wrong_lines("git.rs", "use crate::engine::Engine;"), [1]);
     assert_eq!(wrong_lines("config.rs", "use crate::store::Store;"), [1]);
+}
+
+#[test]
+fn counts_tests_beside_a_module_as_part_of_it() {
+    assert_eq!(wrong_lines("git_tests.rs", "use super::host;\nuse crate::git;\nuse crate::host;\n"), [3]);
+    assert!(check_file("ghost_tests.rs", "", &made_up())[0].contains("no row"));
 }
 
 #[test]
