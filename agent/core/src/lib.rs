@@ -13,4 +13,5 @@ pub mod reason;
 pub mod references;
 pub mod release;
 pub mod slice;
+pub mod trust;
 pub mod validate;
