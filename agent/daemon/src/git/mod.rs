@@ -1,1 +1,18 @@
-//! Module `git`.
+//! Git: the mirror of the tracked branch, reading objects, checking signatures. What the findings mean is decided in
+//! `evenkeel_core::trust`.
+
+pub mod allowed_signers;
+pub mod commit;
+mod error;
+pub mod graph;
+mod key;
+mod object_tree;
+mod repo;
+pub mod revoked;
+pub mod sshsig;
+mod verify;
+
+pub use error::GitError;
+pub use object_tree::GitTree;
+pub use repo::{CommitInfo, Repo};
+pub use verify::{policy, read_revoked, read_signers, verify};
