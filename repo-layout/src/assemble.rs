@@ -27,7 +27,8 @@ struct Ready {
 
 /// The stacks of `drafts`, sorted by name. What is wrong is noted in `repo`.
 pub(crate) fn assemble(repo: &Repo<'_>, server: &ServerName, kind: LayoutKind, drafts: Vec<Draft>) -> Vec<Stack> {
-    let read = |draft: Draft| repo.within(&draft.name.clone(), || read(repo, server, draft));
+    let folder = server_folder(repo, server, kind);
+    let read = |draft: Draft| repo.within(&draft.name.clone(), || read(repo, &folder, draft));
     let mut ready: Vec<Ready> = drafts.into_iter().filter_map(read).collect();
     if kind == LayoutKind::Servers {
         ready = join_projects(ready, server);
@@ -44,7 +45,7 @@ pub(crate) fn assemble(repo: &Repo<'_>, server: &ServerName, kind: LayoutKind, d
     stacks
 }
 
-fn read(repo: &Repo<'_>, server: &ServerName, draft: Draft) -> Option<Ready> {
+fn read(repo: &Repo<'_>, folder: &str, draft: Draft) -> Option<Ready> {
     let first = draft.layers.first()?.path.clone();
     let name = StackName::new(&draft.name)
         .map_err(|error| {
@@ -63,7 +64,7 @@ fn read(repo: &Repo<'_>, server: &ServerName, draft: Draft) -> Option<Ready> {
     let dir = split(&first).0;
     let own = join(dir, ".env");
     let mut env_files: Vec<String> = Vec::new();
-    for path in [".env".to_owned(), own.clone(), join(&server_folder(server.as_str()), ".env")] {
+    for path in [".env".to_owned(), own.clone(), join(folder, ".env")] {
         if !env_files.contains(&path) && repo.reaches_file(&path) {
             env_files.push(path);
         }
@@ -89,7 +90,7 @@ fn read(repo: &Repo<'_>, server: &ServerName, draft: Draft) -> Option<Ready> {
 fn join_projects(ready: Vec<Ready>, server: &ServerName) -> Vec<Ready> {
     let mut joined: Vec<Ready> = Vec::new();
     for one in ready {
-        let same = |other: &Ready| other.project == one.project && !matches!(one.project, Project::Bad { .. });
+        let same = |other: &Ready| other.project == one.project && one.project.shown().is_some();
         let Some(lower) = joined.iter_mut().find(|other| same(other)) else {
             joined.push(one);
             continue;
@@ -97,10 +98,12 @@ fn join_projects(ready: Vec<Ready>, server: &ServerName) -> Vec<Ready> {
         lower.draft.layers.extend(one.draft.layers);
         lower.files.extend(one.files);
         lower.env_files.extend(one.env_files);
-        let (Project::Known(text) | Project::Literal(text)) = &one.project else { continue };
-        lower.draft.layering = Some(format!("{} share the project {text:?}", lower.draft.paths()));
+        lower.draft.layering = Some(format!("they share the project {}", one.project.shown().unwrap_or_default()));
         let of_server = lower.draft.layers.iter().any(|l| l.origin == Origin::Server);
-        let after_project = StackName::new(text).ok().filter(|_| !of_server);
+        let after_project = match &one.project {
+            Project::Known(text) if !of_server => StackName::new(text).ok(),
+            _ => None,
+        };
         lower.name = after_project.or_else(|| StackName::new(server.as_str()).ok()).unwrap_or(one.name);
     }
     for one in &mut joined {
@@ -115,7 +118,7 @@ fn join_projects(ready: Vec<Ready>, server: &ServerName) -> Vec<Ready> {
 
 fn tell_layering(repo: &Repo<'_>, server: &ServerName, one: &Ready) {
     if let Some(why) = &one.draft.layering {
-        let message = format!("{why}; such layering is not supported yet");
+        let message = format!("{} are layers of one stack ({why}); this is not supported yet", one.draft.paths());
         let help = "give each stack its own folder, service names and top-level `name:`";
         let path = one.draft.layers.last().map(|l| l.path.clone()).unwrap_or_default();
         let problem = Problem::error("layout.layering", message, help).on_server(server);
@@ -134,7 +137,7 @@ fn tell_redefinitions(repo: &Repo<'_>, server: &ServerName, ready: &[Ready]) {
         let (own_paths, paths) = (own.draft.paths(), other.draft.paths());
         for (name, path) in [(&own.name, &own_paths), (&other.name, &paths)] {
             let message =
-                format!("{own_paths} redefines the service {service:?} of {paths}; such layering is not supported yet");
+                format!("{own_paths} redefines the service {service:?} of {paths}; this layering is not supported yet");
             let help = format!("rename the service in {own_paths}, or change it in {paths}");
             let problem = Problem::error("layout.layering", message, help).on_server(server);
             repo.note(problem.in_stack(name).at(path.split(", ").next().unwrap_or_default(), None));
@@ -152,10 +155,15 @@ fn tell_projects(repo: &Repo<'_>, server: &ServerName, ready: &[Ready]) {
             repo.note(Problem::error("project.invalid", why, help).in_stack(&one.name).at(path, *line));
             continue;
         }
+        if one.project == Project::Checkout {
+            let message = "the project is named after the folder that the repository lies in";
+            let help = "state it with a top-level `name:`, so that it is the same everywhere";
+            repo.note(Problem::warning("project.unnamed", message, help).in_stack(&one.name).at(path, None));
+        }
         let Some(other) = owners.insert(&one.project, one) else { continue };
-        let (Project::Known(text) | Project::Literal(text)) = &one.project else { continue };
+        let Some(shown) = one.project.shown() else { continue };
         for (this, that) in [(one, other), (other, one)] {
-            let message = format!("the stacks {} and {} have the same project, {text:?}", this.name, that.name);
+            let message = format!("the stacks {} and {} have the same project, {shown}", this.name, that.name);
             let help = "give one of them another top-level `name:`; one would take the other's containers down";
             let path = this.draft.layers.last().map_or("", |l| l.path.as_str());
             let problem = Problem::error("project.duplicate", message, help).on_server(server);

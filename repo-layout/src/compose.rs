@@ -1,5 +1,7 @@
 //! A Compose file, as far as the layout needs it. Compose itself reads the rest.
 
+use std::collections::BTreeSet;
+
 use crate::{
     extension::{self, Extension},
     problem::Problem,
@@ -19,8 +21,8 @@ pub(crate) const OVERRIDE_FILES: [&str; 4] =
 pub(crate) struct ComposeFile {
     /// Top-level `name`, not interpolated, with its line.
     pub name: Option<(String, Option<u32>)>,
-    /// Its services, in the file's order.
-    pub services: Vec<String>,
+    /// Its services.
+    pub services: BTreeSet<String>,
     /// Files that it takes in through `include` and `extends`, as written.
     pub references: Vec<String>,
     /// Its `x-evenkeel`.
@@ -73,8 +75,8 @@ impl ComposeFile {
             self.name = Some((name.to_owned(), source.line(&[Step::Key("name")])));
         }
         for (service, body) in document.get("services").map(Node::entries).unwrap_or_default() {
-            if !self.services.contains(service) && *body != Node::Reset {
-                self.services.push(service.clone());
+            if *body != Node::Reset {
+                self.services.insert(service.clone());
             }
             let from = body.get("extends").and_then(|e| e.get("file")).and_then(Node::as_str);
             self.references.extend(from.map(str::to_owned));

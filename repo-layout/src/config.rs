@@ -39,8 +39,6 @@ pub struct StackConfig {
     pub files: Vec<Written>,
     /// Stacks that must be committed before it, besides those that its files name.
     pub depends_on: Vec<Written>,
-    /// Line of its key.
-    pub line: Option<u32>,
 }
 
 /// The file, validated: names are names, kinds are known.
@@ -98,12 +96,10 @@ impl LayoutConfig {
 
     fn read_servers(&mut self, root: &Section<'_, '_>) {
         let Some(servers) = root.section("servers") else { return };
-        for key in servers.keys() {
+        for (key, server) in servers.sections() {
             match ServerName::new(key) {
                 Ok(name) => {
-                    let server = servers.section(key).map(|s| s.only(SERVER_KEYS));
-                    let picked = server.and_then(|s| s.texts("stacks"));
-                    self.servers.insert(name, picked);
+                    self.servers.insert(name, server.only(SERVER_KEYS).texts("stacks"));
                 }
                 Err(error) => servers.refuse(&[Step::Key(key)], &error.to_string(), "rename the server"),
             }
@@ -112,13 +108,13 @@ impl LayoutConfig {
 
     fn read_stacks(&mut self, root: &Section<'_, '_>) {
         let Some(stacks) = root.section("stacks") else { return };
-        for key in stacks.keys() {
+        for (key, stack) in stacks.sections() {
             match StackName::new(key) {
                 Ok(name) => {
-                    let Some(stack) = stacks.section(key).map(|s| s.only(STACK_KEYS)) else { continue };
+                    let stack = stack.only(STACK_KEYS);
                     let files = stack.texts("files").unwrap_or_default();
                     let depends_on = stack.texts("depends_on").unwrap_or_default();
-                    self.stacks.insert(name, StackConfig { files, depends_on, line: stack.line() });
+                    self.stacks.insert(name, StackConfig { files, depends_on });
                 }
                 Err(error) => stacks.refuse(&[Step::Key(key)], &error.to_string(), "rename the stack"),
             }

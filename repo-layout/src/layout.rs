@@ -11,8 +11,12 @@ use crate::{
     set::{Layer, LayoutKind, Origin},
 };
 
+mod hosts;
+mod root;
 mod servers;
 mod stacks;
+
+pub(crate) use hosts::hosts;
 
 /// A stack as a layout finds it, before its files are read.
 #[derive(Debug, Clone)]
@@ -23,7 +27,7 @@ pub(crate) struct Draft {
     pub layers: Vec<Layer>,
     /// The project, if something besides the files states it.
     pub project: Option<String>,
-    /// Why its files cannot be one stack yet.
+    /// Why files of several places are layers of this one stack.
     pub layering: Option<String>,
 }
 
@@ -42,34 +46,40 @@ impl Draft {
 pub(crate) const SERVERS: &str = "servers";
 
 /// Folder of a server.
-pub(crate) fn server_folder(server: &str) -> String {
-    join(SERVERS, server)
+pub(crate) fn server_folder(repo: &Repo<'_>, server: &ServerName, kind: LayoutKind) -> String {
+    let base = if kind == LayoutKind::Hosts { hosts(repo).0 } else { SERVERS };
+    join(base, server.as_str())
+}
+
+/// The folders in a folder that hold a Compose file; nothing is noted.
+fn folders_of_stacks(repo: &Repo<'_>, dir: &str) -> Vec<String> {
+    let mut folders = repo.folders_quietly(dir);
+    folders.retain(|name| repo.has_compose(&join(dir, name)));
+    folders
 }
 
 /// The layout that the repository states or shows; `None` if it has no Compose file that a layout knows.
 pub(crate) fn recognise(repo: &Repo<'_>) -> Option<LayoutKind> {
     let explicit = repo.config.stacks.values().any(|s| !s.files.is_empty());
     let stated = repo.config.layout.or(explicit.then_some(LayoutKind::Explicit));
-    stated.or_else(|| {
-        let has_compose = |dir: &str| repo.has_compose(dir);
-        let below = |dir: &str| repo.folders_quietly(dir).iter().map(|name| join(dir, name)).collect::<Vec<_>>();
-        let any_below = |dir: &str| below(dir).iter().any(|folder| has_compose(folder));
-        let shared = |folder: &str| server_file::has_shared(repo, &join(folder, "config.json"));
-        let root_file = has_compose("");
-        if repo.has_folder("sharedStacks") || below(SERVERS).iter().any(|folder| shared(folder)) {
-            Some(LayoutKind::Servers)
-        } else if any_below("stacks") || (!root_file && any_below("")) {
-            Some(LayoutKind::Stacks)
-        } else if !root_file
-            && below("").iter().any(|dir| any_below(dir) || below(dir).iter().any(|host| any_below(host)))
-        {
-            Some(LayoutKind::Hosts)
-        } else if root_file && any_below("sites") {
-            Some(LayoutKind::Sites)
-        } else {
-            root_file.then_some(LayoutKind::Root)
-        }
-    })
+    stated.or_else(|| recognise_by_shape(repo))
+}
+
+fn recognise_by_shape(repo: &Repo<'_>) -> Option<LayoutKind> {
+    let any_below = |dir: &str| !folders_of_stacks(repo, dir).is_empty();
+    let is_shared = |server: &String| server_file::has_shared(repo, &join(&join(SERVERS, server), "config.json"));
+    let root_file = repo.has_compose("");
+    if repo.has_folder("sharedStacks") || repo.folders_quietly(SERVERS).iter().any(is_shared) {
+        Some(LayoutKind::Servers)
+    } else if any_below("stacks") || (!root_file && any_below("")) {
+        Some(LayoutKind::Stacks)
+    } else if !root_file && !hosts(repo).1.is_empty() {
+        Some(LayoutKind::Hosts)
+    } else if root_file && any_below("sites") {
+        Some(LayoutKind::Sites)
+    } else {
+        root_file.then_some(LayoutKind::Root)
+    }
 }
 
 /// The stacks of a server. What is stated in `evenkeel.yml` comes besides what the layout finds, and wins.
@@ -78,25 +88,31 @@ pub(crate) fn find(repo: &Repo<'_>, server: &ServerName, kind: LayoutKind) -> Ve
         LayoutKind::Stacks => stacks::find(repo),
         LayoutKind::Servers => servers::find(repo, server),
         LayoutKind::Explicit => Vec::new(),
-        LayoutKind::Hosts | LayoutKind::Root | LayoutKind::Sites => {
-            unsupported(repo, kind);
+        LayoutKind::Hosts => hosts::find(repo, server),
+        LayoutKind::Root => root::find(repo),
+        LayoutKind::Sites => {
+            unsupported(repo);
             Vec::new()
         }
     };
     let stated = explicit(repo);
     drafts.retain(|d| !stated.iter().any(|s| s.name == d.name));
     drafts.extend(stated);
-    drafts.sort_by(|a, b| a.name.cmp(&b.name));
+    let must_have_some = matches!(kind, LayoutKind::Stacks | LayoutKind::Root | LayoutKind::Explicit);
+    if drafts.is_empty() && must_have_some && !repo.has_errors() {
+        none(repo);
+    }
     choose(repo, server, kind, drafts)
 }
 
-fn unsupported(repo: &Repo<'_>, kind: LayoutKind) {
-    let name = match kind {
-        LayoutKind::Hosts => "hosts",
-        LayoutKind::Sites => "sites",
-        _ => "root",
-    };
-    let message = format!("the layout `{name}` is not supported yet");
+/// Tells of a repository without any stack.
+pub(crate) fn none(repo: &Repo<'_>) {
+    let help = "add stacks/NAME/compose.yml, or name the files under `stacks:` in evenkeel.yml";
+    repo.note(Problem::error("layout.none", "the repository has no Compose file that makes a stack", help));
+}
+
+fn unsupported(repo: &Repo<'_>) {
+    let message = "the layout `sites` is not supported yet";
     let help = format!("name each stack's files in {CONFIG_FILE}: `stacks: {{NAME: {{files: [PATH]}}}}`");
     repo.note(Problem::error("layout.unsupported", message, help));
 }
@@ -159,7 +175,7 @@ fn picked(repo: &Repo<'_>, server: &ServerName, kind: LayoutKind) -> Option<(Str
     if kind == LayoutKind::Servers {
         return None;
     }
-    let path = join(&server_folder(server.as_str()), "config.json");
+    let path = join(&server_folder(repo, server, kind), "config.json");
     let file = server_file::read(repo, server.as_str(), &path)?;
     Some((file.path, file.stacks?))
 }

@@ -21,6 +21,7 @@ mod order;
 pub mod problem;
 mod project;
 mod repo;
+pub mod schemas;
 mod section;
 mod server_file;
 pub mod set;

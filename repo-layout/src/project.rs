@@ -12,8 +12,21 @@ pub(crate) enum Project {
     Known(String),
     /// A text with variables that the repository's env files do not set.
     Literal(String),
+    /// Named after the folder that the repository lies in, which a commit does not know.
+    Checkout,
     /// No usable name can come of it; why, and the line in the last layer that says so.
     Bad { why: String, line: Option<u32> },
+}
+
+impl Project {
+    /// For a message; `None` if it is not one that stacks could share.
+    pub fn shown(&self) -> Option<String> {
+        match self {
+            Self::Known(text) | Self::Literal(text) => Some(format!("{text:?}")),
+            Self::Checkout => Some("that of the repository's folder".to_owned()),
+            Self::Bad { .. } => None,
+        }
+    }
 }
 
 /// The variable that names the project, over the files' own `name`.
@@ -35,9 +48,9 @@ pub(crate) fn of(layers: &[ComposeFile], folder: &str, own: &Env, env: &Env) -> 
         };
     }
     match normalised(folder) {
+        _ if folder.is_empty() => Project::Checkout,
         name if name.is_empty() => {
-            let what = if folder.is_empty() { "the repository's root".to_owned() } else { format!("{folder:?}") };
-            Project::Bad { why: format!("no project name can be made of {what}"), line: None }
+            Project::Bad { why: format!("no project name can be made of the folder's name, {folder:?}"), line: None }
         }
         name => Project::Known(name),
     }
@@ -93,6 +106,7 @@ mod tests {
         for (name, folder) in [("Upper", "f"), ("-x", "f"), ("${E}", "f")] {
             assert!(matches!(of(&[file(name)], folder, &none, &env(&[("E", "")])), Project::Bad { line: Some(1), .. }));
         }
-        assert!(matches!(of(&[ComposeFile::default()], "", &none, &none), Project::Bad { .. }));
+        assert_eq!(of(&[ComposeFile::default()], "", &none, &none), Project::Checkout);
+        assert!(matches!(of(&[ComposeFile::default()], "-_", &none, &none), Project::Bad { line: None, .. }));
     }
 }

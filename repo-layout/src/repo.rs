@@ -6,7 +6,7 @@ use crate::{
     compose::{MAIN_FILES, OVERRIDE_FILES},
     config::LayoutConfig,
     glob,
-    problem::Problem,
+    problem::{Problem, Severity},
     set::{Layer, Origin},
     tree::{Entry, EntryKind, Tree, TreeError},
 };
@@ -67,6 +67,11 @@ impl<'a> Repo<'a> {
         let result = work();
         self.stack.replace(before);
         result
+    }
+
+    /// Whether an error was noted.
+    pub fn has_errors(&self) -> bool {
+        self.problems.borrow().iter().any(|problem| problem.severity == Severity::Error)
     }
 
     /// The problems, sorted, each once.

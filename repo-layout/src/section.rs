@@ -8,33 +8,53 @@ use crate::{
     yaml::{Node, Step, line_of},
 };
 
-/// Looking a line up parses the file again, so a file made of faults gets lines for the first ones only.
-const MAX_LOOKUPS: u32 = 50;
+/// Looking a line up parses the file again. So long a text, in bytes, is parsed for one file's lines; past it, problems
+/// have no line.
+const MAX_LOOKED_UP: usize = 32 * 1024 * 1024;
+
+/// Most items of one list.
+pub(crate) const MAX_ITEMS: usize = 1000;
 
 /// Nobody reads the hundredth problem of one file.
 const MAX_PROBLEMS: usize = 100;
+
+/// Finds lines in a text, within what may be spent on it.
+pub(crate) struct Lookups<'a> {
+    text: &'a str,
+    left: Cell<usize>,
+}
+
+impl<'a> Lookups<'a> {
+    pub fn new(text: &'a str) -> Self {
+        Self { text, left: Cell::new(MAX_LOOKED_UP) }
+    }
+
+    /// Line of a place in the text, from 1.
+    pub fn line(&self, steps: &[Step<'_>]) -> Option<u32> {
+        // A hundred bytes more: the parser has a price for each call.
+        self.left.set(self.left.get().checked_sub(self.text.len() + 100)?);
+        line_of(self.text, steps)
+    }
+}
 
 /// A file whose settings are read: where it is, its text, and what was found wrong.
 pub(crate) struct Source<'a> {
     /// Path from the repository's root.
     pub path: &'a str,
-    text: &'a str,
     area: &'static str,
-    lookups: Cell<u32>,
+    lookups: Lookups<'a>,
     problems: RefCell<Vec<Problem>>,
 }
 
 impl<'a> Source<'a> {
     /// `area` begins the codes of the problems: `config`, `x-evenkeel`.
     pub fn new(path: &'a str, text: &'a str, area: &'static str) -> Self {
-        Self { path, text, area, lookups: Cell::new(MAX_LOOKUPS), problems: RefCell::default() }
+        Self { path, area, lookups: Lookups::new(text), problems: RefCell::default() }
     }
 
     /// Line of a place in the file, from 1.
     pub fn line(&self, steps: &[Step<'_>]) -> Option<u32> {
-        let left = self.lookups.get().checked_sub(1)?;
-        self.lookups.set(left);
-        line_of(self.text, steps)
+        self.lookups.line(steps)
     }
 
     /// What was found wrong.
@@ -125,22 +145,20 @@ impl<'a, 's> Section<'a, 's> {
         self
     }
 
-    /// The line of the section's key.
-    pub fn line(&self) -> Option<u32> {
-        self.source.line(&self.steps)
-    }
-
-    /// The keys, in the file's order.
-    pub fn keys(&self) -> impl Iterator<Item = &'s str> + use<'s> {
-        self.node.entries().iter().map(|(key, _)| key.as_str())
-    }
-
     /// The mapping at `key`, if it is there.
     pub fn section(&self, key: &'s str) -> Option<Section<'a, 's>> {
-        let node = self.node.get(key)?;
+        Some(self.below(key, self.node.get(key)?))
+    }
+
+    /// Each key and the mapping at it, in the file's order.
+    pub fn sections(&self) -> impl Iterator<Item = (&'s str, Section<'a, 's>)> {
+        self.node.entries().iter().map(|(key, node)| (key.as_str(), self.below(key, node)))
+    }
+
+    fn below(&self, key: &'s str, node: &'s Node) -> Section<'a, 's> {
         let mut steps = self.steps.clone();
         steps.push(Step::Key(key));
-        Some(Section::new(self.source, steps, node))
+        Section::new(self.source, steps, node)
     }
 
     /// The text at `key`, if it is there.
@@ -161,8 +179,11 @@ impl<'a, 's> Section<'a, 's> {
         if !matches!(node, Node::List(_) | Node::Null) {
             self.wrong(&[Step::Key(key)], "a list", node);
         }
+        if node.items().len() > MAX_ITEMS {
+            self.refuse(&[Step::Key(key)], "the list is too long", &format!("keep it to {MAX_ITEMS} items"));
+        }
         let mut items = Vec::new();
-        for (index, item) in node.items().iter().enumerate() {
+        for (index, item) in node.items().iter().enumerate().take(MAX_ITEMS) {
             let more = [Step::Key(key), Step::Index(index)];
             if let Some(text) = item.as_str() {
                 let steps: Vec<Step<'_>> = self.steps.iter().copied().chain(more).collect();

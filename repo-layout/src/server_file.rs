@@ -1,6 +1,6 @@
 //! `servers/<s>/config.json`, as real repositories have it: three shapes of one list of stacks.
 
-use std::{cell::Cell, collections::BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
@@ -8,7 +8,7 @@ use crate::{
     nearest,
     problem::Problem,
     repo::Repo,
-    section::Written,
+    section::{Lookups, MAX_ITEMS, Written},
     yaml::{self, Step},
 };
 
@@ -62,7 +62,7 @@ pub(crate) fn read(repo: &Repo<'_>, server: &str, path: &str) -> Option<ServerFi
             return Some(file);
         }
     };
-    let reader = Reader { repo, server, path, text: yaml::decode(&bytes).unwrap_or_default(), lookups: Cell::new(100) };
+    let reader = Reader { repo, server, path, lookups: Lookups::new(yaml::decode(&bytes).unwrap_or_default()) };
     reader.unknown_keys(&object, KEYS, &[]);
     file.shared = reader.list(&object, "sharedStacks");
     file.local = reader.list(&object, "localStacks");
@@ -80,20 +80,13 @@ struct Reader<'a> {
     repo: &'a Repo<'a>,
     server: &'a str,
     path: &'a str,
-    text: &'a str,
-    lookups: Cell<u32>,
+    lookups: Lookups<'a>,
 }
 
 impl Reader<'_> {
     fn note(&self, problem: Problem, steps: &[Step<'_>]) {
         // JSON is YAML, so the same finder of lines serves.
-        self.repo.note(problem.on_server(self.server).at(self.path, self.line(steps)));
-    }
-
-    /// A look-up reads the file again, so a long file gets lines for its first entries only.
-    fn line(&self, steps: &[Step<'_>]) -> Option<u32> {
-        self.lookups.set(self.lookups.get().checked_sub(1)?);
-        yaml::line_of(self.text, steps)
+        self.repo.note(problem.on_server(self.server).at(self.path, self.lookups.line(steps)));
     }
 
     /// The file belongs to other tools too, so an unknown key is a warning only.
@@ -118,7 +111,11 @@ impl Reader<'_> {
         };
         let mut picks: Vec<Pick> = Vec::new();
         let mut seen = BTreeSet::new();
-        for (index, value) in values.iter().enumerate() {
+        if values.len() > MAX_ITEMS {
+            let help = format!("keep it to {MAX_ITEMS} items");
+            self.note(Problem::error("config.value", format!("the list `{key}` is too long"), help), &[Step::Key(key)]);
+        }
+        for (index, value) in values.iter().enumerate().take(MAX_ITEMS) {
             let steps = [Step::Key(key), Step::Index(index)];
             let Some(pick) = self.pick(value, &steps) else { continue };
             if seen.insert(pick.written.text.clone()) {
@@ -133,7 +130,7 @@ impl Reader<'_> {
 
     fn pick(&self, value: &Value, steps: &[Step<'_>]) -> Option<Pick> {
         let text = |value: &Value| value.as_str().map(str::to_owned);
-        let written = |text: String| Written { text, line: self.line(steps) };
+        let written = |text: String| Written { text, line: self.lookups.line(steps) };
         if let Some(name) = text(value) {
             return Some(Pick { written: written(name), deploy_as: None });
         }

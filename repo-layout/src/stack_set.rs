@@ -22,14 +22,13 @@ pub fn stack_set(tree: &dyn Tree, server: &ServerName, config: Option<&LayoutCon
     let repo = Repo::new(tree, config.unwrap_or(&own), problems);
     let kind = layout::recognise(&repo);
     let stacks = match kind {
-        Some(kind) if is_known(&repo, server) => {
+        Some(kind) if is_known(&repo, server, kind) => {
             let drafts = layout::find(&repo, server, kind);
             assemble(&repo, server, kind, drafts)
         }
         Some(_) => Vec::new(),
         None => {
-            let help = "add stacks/NAME/compose.yml, or name the files under `stacks:` in evenkeel.yml";
-            repo.note(Problem::error("layout.none", "the repository has no Compose file that makes a stack", help));
+            layout::none(&repo);
             Vec::new()
         }
     };
@@ -37,23 +36,27 @@ pub fn stack_set(tree: &dyn Tree, server: &ServerName, config: Option<&LayoutCon
     StackSet { layout: kind.unwrap_or(LayoutKind::Stacks), stacks, problems: repo.into_problems() }
 }
 
-/// The servers that the repository knows: the folders of `servers/` and the names in `evenkeel.yml`, sorted.
+/// The servers that the repository knows: the folders of `servers/` (in the layout `hosts`: the hosts' folders) and the
+/// names in `evenkeel.yml`, sorted.
 /// Empty for a repository without servers, where any server runs every stack.
 pub fn servers(tree: &dyn Tree) -> Vec<ServerName> {
     let (config, _) = LayoutConfig::read(tree);
-    names(&Repo::new(tree, &config, Vec::new()))
+    let repo = Repo::new(tree, &config, Vec::new());
+    names(&repo, layout::recognise(&repo))
 }
 
-fn names(repo: &Repo<'_>) -> Vec<ServerName> {
+fn names(repo: &Repo<'_>, kind: Option<LayoutKind>) -> Vec<ServerName> {
     let mut names: Vec<ServerName> = repo.config.servers.keys().cloned().collect();
-    if repo.has_folder(SERVERS) {
-        for folder in repo.folders(SERVERS) {
-            match ServerName::new(&folder) {
-                Ok(name) => names.push(name),
-                Err(error) => {
-                    let problem = Problem::warning("server.name", error.to_string(), "rename the folder");
-                    repo.note(problem.at(join(SERVERS, &folder), None));
-                }
+    let (base, folders) = match kind {
+        Some(LayoutKind::Hosts) => layout::hosts(repo),
+        _ => (SERVERS, repo.folders_quietly(SERVERS)),
+    };
+    for folder in folders {
+        match ServerName::new(&folder) {
+            Ok(name) => names.push(name),
+            Err(error) => {
+                let problem = Problem::warning("server.name", error.to_string(), "rename the folder");
+                repo.note(problem.at(join(base, &folder), None));
             }
         }
     }
@@ -63,8 +66,8 @@ fn names(repo: &Repo<'_>) -> Vec<ServerName> {
 }
 
 /// Whether the repository has the server; where it knows of no server, it has any.
-fn is_known(repo: &Repo<'_>, server: &ServerName) -> bool {
-    let names = names(repo);
+fn is_known(repo: &Repo<'_>, server: &ServerName, kind: LayoutKind) -> bool {
+    let names = names(repo, Some(kind));
     if names.is_empty() || names.contains(server) {
         return true;
     }
@@ -77,3 +80,6 @@ fn is_known(repo: &Repo<'_>, server: &ServerName) -> bool {
     repo.note(Problem::error("server.unknown", message, help).on_server(server));
     false
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,30 +57,50 @@ pub trait Tree {
     }
 }
 
-/// A tree in memory: path to bytes. For tests and for small made-up trees.
+/// A tree in memory: path to kind and bytes. For tests and for small made-up trees.
 #[derive(Debug, Clone, Default)]
-pub struct MapTree(BTreeMap<String, Vec<u8>>);
+pub struct MapTree(BTreeMap<String, (EntryKind, Vec<u8>)>);
 
 impl MapTree {
     /// Makes a tree of `(path, content)` pairs.
     pub fn new<P: Into<String>, C: Into<Vec<u8>>>(files: impl IntoIterator<Item = (P, C)>) -> Self {
-        Self(files.into_iter().map(|(p, c)| (p.into(), c.into())).collect())
+        let file = |content: C| (EntryKind::File { executable: false }, content.into());
+        Self(files.into_iter().map(|(path, content)| (path.into(), file(content))).collect())
+    }
+
+    /// Adds a symbolic link.
+    #[must_use]
+    pub fn with_symlink(mut self, path: &str, target: &str) -> Self {
+        self.0.insert(path.to_owned(), (EntryKind::Symlink, target.as_bytes().to_vec()));
+        self
+    }
+
+    /// Adds a submodule.
+    #[must_use]
+    pub fn with_submodule(mut self, path: &str) -> Self {
+        self.0.insert(path.to_owned(), (EntryKind::Submodule, Vec::new()));
+        self
     }
 }
 
 impl Tree for MapTree {
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>, TreeError> {
-        Ok(self.0.get(path).cloned())
+        let Some((kind, content)) = self.0.get(path) else { return Ok(None) };
+        if content.len() > MAX_FILE_BYTES {
+            let why = format!("it is larger than {MAX_FILE_BYTES} bytes");
+            return Err(TreeError { path: path.to_owned(), why });
+        }
+        Ok((*kind != EntryKind::Submodule).then(|| content.clone()))
     }
 
     fn list(&self, dir: &str) -> Result<Vec<Entry>, TreeError> {
         let prefix = if dir.is_empty() { String::new() } else { format!("{dir}/") };
         let mut names: BTreeMap<&str, EntryKind> = BTreeMap::new();
-        for path in self.0.keys() {
+        for (path, (kind, _)) in &self.0 {
             let Some(rest) = path.strip_prefix(&prefix) else { continue };
             match rest.split_once('/') {
                 Some((name, _)) => names.insert(name, EntryKind::Directory),
-                None => names.insert(rest, EntryKind::File { executable: false }),
+                None => names.insert(rest, *kind),
             };
         }
         Ok(names.into_iter().map(|(name, kind)| Entry { name: name.to_owned(), kind }).collect())

@@ -100,8 +100,8 @@ pub fn parse(text: &str) -> Result<Vec<Node>, YamlError> {
 fn readable(error: &serde_yaml::Error) -> YamlError {
     let line = error.location().and_then(|l| u32::try_from(l.line()).ok());
     let whole = error.to_string();
-    // The parser ends its messages with the place, which a problem has in fields of its own.
-    let message = whole.rsplit_once(" at line ").map_or(whole.as_str(), |(text, _)| text);
+    // The parser's messages go on with places, which a problem has in a field of its own.
+    let message = whole.split_once(" at line ").map_or(whole.as_str(), |(text, _)| text);
     if message.contains("repetition limit") || message.contains(TOO_MANY) {
         return YamlError::new(line, TOO_MANY, "write the values out, or use fewer and smaller anchors");
     }

@@ -1,6 +1,6 @@
 //! Layout `servers`: stacks that servers share, each server's own, and its own file.
 
-use super::{Draft, server_folder, unknown_stack};
+use super::{Draft, SERVERS, unknown_stack};
 use crate::{
     name::ServerName,
     repo::{Repo, join, resolve, split},
@@ -13,7 +13,7 @@ const SHARED: [&str; 2] = ["sharedStacks", "stacks"];
 
 /// The stacks of one server.
 pub(super) fn find(repo: &Repo<'_>, server: &ServerName) -> Vec<Draft> {
-    let folder = server_folder(server.as_str());
+    let folder = join(SERVERS, server.as_str());
     let path = join(&folder, "config.json");
     let file = server_file::read(repo, server.as_str(), &path).unwrap_or_default();
     let mut drafts = shared(repo, server, &file);
@@ -34,7 +34,7 @@ pub(super) fn find(repo: &Repo<'_>, server: &ServerName) -> Vec<Draft> {
 fn stack_up(drafts: &mut Vec<Draft>, draft: Draft) {
     match drafts.iter_mut().find(|d| d.name == draft.name) {
         Some(lower) => {
-            lower.layering = Some(format!("{} and {} are layers of one stack", lower.paths(), draft.paths()));
+            lower.layering = Some(format!("they share the name {:?}", draft.name));
             lower.layers.extend(draft.layers);
         }
         None => drafts.push(draft),
@@ -49,8 +49,7 @@ fn merge_all(drafts: Vec<Draft>, server: &ServerName, path: &str) -> Vec<Draft> 
     let mut layers: Vec<Layer> = drafts.into_iter().flat_map(|d| d.layers).collect();
     layers.sort_by_key(|l| l.origin);
     let mut merged = Draft::new(server.as_str(), layers);
-    let why = format!("`localStacks` in {path} makes one project of {}", merged.paths());
-    merged.layering = Some(why);
+    merged.layering = Some(format!("`localStacks` in {path} makes one project of them"));
     vec![merged]
 }
 
@@ -60,16 +59,13 @@ fn shared(repo: &Repo<'_>, server: &ServerName, file: &ServerFile) -> Vec<Draft>
     let mut drafts: Vec<Draft> = Vec::new();
     for Pick { written, deploy_as } in picks {
         let found = SHARED.iter().find_map(|base| shared_stack(repo, base, &written.text));
-        match found {
-            Some(layers) => {
-                stack_up(&mut drafts, Draft { project: deploy_as.clone(), ..Draft::new(&written.text, layers) })
-            }
-            None => {
-                let names: Vec<String> = SHARED.iter().flat_map(|base| shared_names(repo, base)).collect();
-                let names = names.iter().map(String::as_str);
-                let problem = unknown_stack(server, names, &written.text, SHARED[0]);
-                repo.note(problem.at(&file.path, written.line));
-            }
+        if let Some(layers) = found {
+            stack_up(&mut drafts, Draft { project: deploy_as.clone(), ..Draft::new(&written.text, layers) });
+        } else {
+            let names: Vec<String> = SHARED.iter().flat_map(|base| shared_names(repo, base)).collect();
+            let names = names.iter().map(String::as_str);
+            let problem = unknown_stack(server, names, &written.text, SHARED[0]);
+            repo.note(problem.at(&file.path, written.line));
         }
     }
     drafts

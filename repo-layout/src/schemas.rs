@@ -1,0 +1,54 @@
+//! The JSON Schemas (draft 2020-12) of the repository's own files, for editors.
+
+/// Schema of `evenkeel.yml`.
+pub const EVENKEEL_YML: &str = include_str!("../schemas/evenkeel.schema.json");
+
+/// Schema of the top-level `x-evenkeel` of a Compose file.
+pub const X_EVENKEEL: &str = include_str!("../schemas/x-evenkeel.schema.json");
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use crate::{config, extension};
+
+    /// Each key that the code accepts is in the schema, and the other way round.
+    #[test]
+    fn the_schemas_and_the_code_accept_the_same_keys() {
+        for (schema, pointer, known) in [
+            (super::EVENKEEL_YML, "", config::KEYS),
+            (super::EVENKEEL_YML, "/$defs/server", config::SERVER_KEYS),
+            (super::EVENKEEL_YML, "/$defs/stack", config::STACK_KEYS),
+            (super::X_EVENKEEL, "", extension::KEYS),
+            (super::X_EVENKEEL, "/$defs/gate", extension::GATE_KEYS),
+        ] {
+            let schema: Value = serde_json::from_str(schema).expect("JSON");
+            let object = schema.pointer(pointer).expect("the object's schema");
+            let keys: Vec<&str> = object["properties"].as_object().expect("keys").keys().map(String::as_str).collect();
+            assert_eq!(keys, known, "{pointer}");
+            assert_eq!(object["additionalProperties"], Value::Bool(false), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn the_schema_and_the_code_know_the_same_layouts() {
+        let schema: Value = serde_json::from_str(super::EVENKEEL_YML).expect("JSON");
+        let names: Vec<&str> = config::LAYOUTS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(schema["properties"]["layout"]["enum"], serde_json::json!(names));
+    }
+
+    #[test]
+    fn every_object_that_the_schemas_describe_is_closed() {
+        fn look(value: &Value) {
+            if let Value::Object(map) = value {
+                assert!(
+                    !map.contains_key("properties") || map.get("additionalProperties") == Some(&Value::Bool(false))
+                );
+                map.values().for_each(look);
+            }
+        }
+        for schema in [super::EVENKEEL_YML, super::X_EVENKEEL] {
+            look(&serde_json::from_str(schema).expect("JSON"));
+        }
+    }
+}
