@@ -1,25 +1,44 @@
 //! `evenkeel verify`.
 
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use evenkeel_core::outcome::Exit;
+use anstyle::{AnsiColor, Style};
+use evenkeel_core::{
+    id::CommitId,
+    outcome::Exit,
+    trust::{Code, Commit, Policy, Revoked, Signer, Verdict, When},
+};
+use serde::Serialize;
 
-use super::output::{Failure, Output};
+use super::output::{Failure, Output, SCHEMA};
+use crate::git::{self, GitError, Repo, graph};
+
+/// Where the agent's own keys are, if `--allowed-signers` is not given.
+const AGENT_SIGNERS: &str = "/etc/evenkeel/allowed_signers";
 
 /// Check the signatures of commits.
+///
+/// A revision is judged alone; of a range `A..B` every commit is that `B` has and `A` has not. The key of the newest
+/// commit must count now; for those below it, it is enough that the key is listed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  evenkeel verify --repo . --allowed-signers allowed_signers
-  evenkeel verify --repo . --allowed-signers allowed_signers main~5..main")]
+  evenkeel verify --allowed-signers allowed_signers            # HEAD
+  evenkeel verify --allowed-signers allowed_signers origin/main..main
+  evenkeel verify --repo /srv/infra.git --revoked revoked main~5..main --format json
+
+Exit codes: 0 every commit is good; 4 one is refused; 2 no keys, or no such revision.")]
 pub struct Args {
     /// A work tree or a bare repository
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub repo: PathBuf,
-    /// Keys that may sign, as ssh-keygen reads them
+    /// Keys that may sign, as ssh-keygen reads them [default: the agent's, /etc/evenkeel/allowed_signers]
     #[arg(long, value_name = "FILE")]
     pub allowed_signers: Option<PathBuf>,
-    /// Keys that never count, one public key a line
+    /// Keys that never count, one public key or fingerprint a line
     #[arg(long, value_name = "FILE")]
     pub revoked: Option<PathBuf>,
     /// A revision, or a range `A..B`; default HEAD
@@ -27,7 +46,152 @@ pub struct Args {
     pub revision: Option<String>,
 }
 
+/// The document of `--format json`.
+#[derive(Serialize)]
+struct Document {
+    schema: u32,
+    verdict: &'static str,
+    /// Whether `A` is an ancestor of `B`; null for a single revision.
+    forward: Option<bool>,
+    commits: Vec<Line>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    id: CommitId,
+    verdict: Verdict,
+    code: Option<Code>,
+    signer: Option<Signer>,
+    reason: String,
+    #[serde(skip)]
+    subject: String,
+    #[serde(skip)]
+    fingerprint: Option<String>,
+}
+
 /// Runs the verb.
-pub fn run(args: &Args, _out: &Output) -> Result<Exit, Failure> {
-    Err(Failure::failed("internal", format!("verify is not there yet: {args:?}"), "use a newer version"))
+pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
+    let policy = policy(args)?;
+    let repo = Repo::open(&args.repo).map_err(|e| usage("source.invalid", &e))?;
+    let (commits, tip, forward) = commits(&repo, args.revision.as_deref().unwrap_or("HEAD"))?;
+    let incomplete = repo.incomplete().map_err(|e| failed(&e))?;
+
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs().cast_signed());
+    let lines: Vec<Line> = commits
+        .into_iter()
+        .map(|commit| {
+            let when = if commit.id == tip { When::Now(now) } else { When::Member };
+            judge(&policy, commit, when, incomplete)
+        })
+        .collect();
+    // What stops everything stops an empty range too.
+    let stopped = incomplete.is_some() || matches!(policy.revoked, Revoked::Unreadable(_));
+    let good = !stopped && lines.iter().all(|l| l.verdict == Verdict::Good);
+    let verdict = if good { "good" } else { "refused" };
+    out.answer(&Document { schema: SCHEMA, verdict, forward, commits: lines }, text);
+    Ok(if good { Exit::Fine } else { Exit::Refused })
+}
+
+fn policy(args: &Args) -> Result<Policy, Failure> {
+    let path = match &args.allowed_signers {
+        Some(path) => path,
+        None if Path::new(AGENT_SIGNERS).exists() => Path::new(AGENT_SIGNERS),
+        None => {
+            return Err(Failure::usage(
+                "trust.keys",
+                format!("no keys to verify with: there is no {AGENT_SIGNERS} on this machine"),
+                "name a file in ssh-keygen's allowed-signers syntax with --allowed-signers",
+            ));
+        }
+    };
+    Ok(Policy {
+        signers: git::read_signers(path).map_err(|e| usage("trust.keys", &e))?,
+        revoked: args.revoked.as_deref().map_or(Revoked::Keys([].into()), git::read_revoked),
+        introduction: None,
+    })
+}
+
+type Asked = (Vec<Commit>, CommitId, Option<bool>);
+
+/// The commits that `spec` means, parents first, the newest one, and whether a range goes forward.
+fn commits(repo: &Repo, spec: &str) -> Result<Asked, Failure> {
+    let resolve = |rev: &str| {
+        let rev = if rev.is_empty() { "HEAD" } else { rev };
+        repo.resolve(rev).ok_or_else(|| {
+            Failure::usage(
+                "source.no-ref",
+                format!("there is no commit {rev:?} in {}", repo.path().display()),
+                "name a branch, a tag or an id that `git rev-parse` knows, or a range A..B",
+            )
+        })
+    };
+    match spec.split_once("..") {
+        Some((from, to)) => {
+            let (from, to) = (resolve(from)?, resolve(to)?);
+            let (commits, forward) = graph::range(repo, &from, &to).map_err(|e| failed(&e))?;
+            Ok((commits, to, Some(forward)))
+        }
+        None => {
+            let id = resolve(spec)?;
+            Ok((vec![graph::one(repo, &id).map_err(|e| failed(&e))?], id, None))
+        }
+    }
+}
+
+fn judge(policy: &Policy, commit: Commit, when: When, incomplete: Option<&str>) -> Line {
+    let Commit { id, subject, signature, .. } = commit;
+    if let Some(why) = incomplete {
+        let (verdict, code, reason) = (Verdict::Malformed, Some(Code::Shallow), why.to_owned());
+        return Line { id, verdict, code, signer: None, reason, subject, fingerprint: None };
+    }
+    let judged = policy.judge(&signature, when);
+    Line {
+        id,
+        verdict: judged.verdict,
+        code: judged.code,
+        signer: judged.signer,
+        reason: judged.reason,
+        subject,
+        fingerprint: judged.fingerprint,
+    }
+}
+
+fn text(document: &Document) -> String {
+    let mut text = String::new();
+    for line in &document.commits {
+        let (mark, style) = match line.verdict {
+            Verdict::Good => ("good", AnsiColor::Green.on_default()),
+            _ => (line.code.map_or("refused", Code::as_str), AnsiColor::Red.on_default().bold()),
+        };
+        text += &format!("{} {style}{mark:<13}{style:#} {}\n", line.id.short(), line.subject);
+        let dim = Style::new().dimmed();
+        let key = line.fingerprint.as_deref().unwrap_or_default();
+        let said = if key.is_empty() { line.reason.clone() } else { format!("{}, key {key}", line.reason) };
+        text += &format!("{:12} {dim}{said}{dim:#}\n", "");
+    }
+    let refused: Vec<&Line> = document.commits.iter().filter(|l| l.verdict != Verdict::Good).collect();
+    let total = document.commits.len();
+    text += &match (document.verdict, total, refused.first()) {
+        ("good", 0, _) => "Nothing to verify: the range is empty.\n".to_owned(),
+        ("good", 1, _) => "The commit is good.\n".to_owned(),
+        ("good", n, _) => format!("All {n} commits are good.\n"),
+        (_, _, Some(first)) => {
+            let next = first.code.map_or("", Code::remedy);
+            format!("{} of {total} refused. Next: {next}\n", refused.len())
+        }
+        _ => "Refused: the repository or the list of revoked keys cannot be relied on.\n".to_owned(),
+    };
+    if document.forward == Some(false) {
+        text +=
+            "Not forward: the first revision is not an ancestor of the second, so a server would refuse the move.\n";
+    }
+    text
+}
+
+fn usage(code: &str, error: &GitError) -> Failure {
+    Failure::usage(code, error.to_string(), "see `evenkeel verify --help`")
+}
+
+fn failed(error: &GitError) -> Failure {
+    Failure::failed(error.reason().code.as_str(), error.to_string(), "")
 }
