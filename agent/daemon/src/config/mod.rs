@@ -22,6 +22,7 @@ pub use problem::{ConfigErrors, ConfigProblem};
 pub use secret::{SecretError, read_secret};
 use section::{Found, Reader};
 use settings::Settings;
+pub(crate) use sinks::topic_of;
 pub use value::parse_duration;
 
 /// Where the agent's configuration is unless the command line says otherwise.

@@ -57,15 +57,15 @@ mod tests {
     use super::*;
     use crate::trigger::slot;
 
-    fn secs(interval: u64, failures: u32) -> f64 {
-        delay(Schedule { interval: Duration::from_secs(interval), failures }, 0.5).as_secs_f64().round()
+    fn secs(interval: u64, failures: u32) -> u128 {
+        (delay(Schedule { interval: Duration::from_secs(interval), failures }, 0.5).as_millis() + 500) / 1000
     }
 
     #[test]
     fn failures_double_the_pause_up_to_fifteen_minutes() {
-        let pauses: Vec<f64> = (0..6).map(|failures| secs(60, failures)).collect();
-        assert_eq!(pauses, [60.0, 120.0, 240.0, 480.0, 900.0, 900.0]);
-        assert_eq!(secs(3600, 9), 3600.0, "an interval longer than that is never shortened");
+        let pauses: Vec<u128> = (0..6).map(|failures| secs(60, failures)).collect();
+        assert_eq!(pauses, [60, 120, 240, 480, 900, 900]);
+        assert_eq!(secs(3600, 9), 3600, "an interval longer than that is never shortened");
     }
 
     proptest! {
