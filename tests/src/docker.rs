@@ -124,9 +124,9 @@ pub fn image_id(reference: &str) -> Option<String> {
     (run.code == Some(0)).then(|| run.stdout.trim().to_owned())
 }
 
-/// Removes every container, network, volume and image tag that begins with `prefix`; says what it could not remove.
-/// Does not fail: it runs while a failed test unwinds.
-pub fn sweep(prefix: &str) {
+/// Removes every container, network, volume and image tag whose name or project begins with one of `prefixes`; says what
+/// it could not remove. Does not fail: it runs while a failed test unwinds.
+pub fn sweep(prefixes: &[&str]) {
     for (list, remove) in [
         (
             vec!["ps", "--all", "--format", "{{.ID}} {{.Label \"com.docker.compose.project\"}} {{.Names}}"],
@@ -143,8 +143,7 @@ pub fn sweep(prefix: &str) {
         (vec!["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"], vec!["image", "rm", "--force"]),
     ] {
         let lines = quiet(&list);
-        let ours =
-            |line: &&str| line.split_whitespace().any(|w| w.trim_start_matches("evenkeel-keep/").starts_with(prefix));
+        let ours = |line: &&str| line.split_whitespace().any(|w| prefixes.iter().any(|p| w.starts_with(p)));
         let ids: Vec<&str> = lines.lines().filter(ours).filter_map(|l| l.split_whitespace().next()).collect();
         if !ids.is_empty() {
             quiet(&[remove, ids].concat());

@@ -11,6 +11,7 @@ pub mod docker;
 pub mod fixture;
 pub mod http;
 pub mod keys;
+pub mod operator;
 pub mod port;
 pub mod program;
 pub mod receivers;

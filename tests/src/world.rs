@@ -1,30 +1,26 @@
 //! A world for one test: a server, an operator's repository and keys, and an agent, all of its own.
 
 use std::{
+    ops::Deref,
     path::{Path, PathBuf},
-    process::{self, Command},
+    process,
     sync::atomic::{AtomicU32, Ordering},
     thread,
-    time::Duration,
 };
 
-use evenkeel_core::outcome::Outcome;
 use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::{
-    agent::{self, Agent, MARK},
+    agent::{self, Agent},
     config::Config,
     docker::{self, Container},
     keys::Key,
-    program::{self, Run},
+    operator::{Operator, PATIENCE},
+    program::Run,
     repository::{Change, Repository},
-    said::{History, Status, Sync},
-    wait::{seconds, wait_until},
+    wait::wait_until,
 };
-
-/// How long a deployment may take before a test gives up on it. A loaded machine with two cores needs the room.
-pub const PATIENCE: Duration = seconds(60);
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -32,6 +28,7 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 #[derive(Debug)]
 pub struct World {
     prefix: String,
+    operator: Operator,
     /// `agent.yml`; written anew before each start.
     pub config: Config,
     /// The operator's repository.
@@ -53,7 +50,8 @@ impl World {
         let repository = Repository::make(folder.path(), key);
         let config = Config::new(&folder.path().join("server"), &repository.url());
         config.put("allowed_signers", &repository.key.allowed());
-        Self { prefix, config, repository, agent: None, folder }
+        let operator = Operator::new(&config, &prefix);
+        Self { prefix, operator, config, repository, agent: None, folder }
     }
 
     /// The folder that holds everything of this world.
@@ -92,21 +90,6 @@ impl World {
     }
 
     // ------------------------------------------------------------ the program
-
-    /// `evenkeel` with these arguments and nothing of ours in the environment but the mark.
-    pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(program::evenkeel());
-        command.args(args).env(MARK, &self.prefix).env_remove("EVENKEEL_CONFIG").current_dir(self.folder());
-        command
-    }
-
-    /// Runs a verb with this server's configuration.
-    #[track_caller]
-    pub fn evenkeel(&self, args: &[&str]) -> Run {
-        let file = self.config.file();
-        let mut command = self.command(args);
-        Run::of(command.arg("--config").arg(file))
-    }
 
     /// Writes `agent.yml` and runs `evenkeel agent --once`. What it says is kept for a failure's report.
     #[track_caller]
@@ -170,49 +153,6 @@ impl World {
         agent::tail(&self.log(), usize::MAX)
     }
 
-    // ------------------------------------------------------------ what it says
-
-    /// `evenkeel history`, with or without a running agent.
-    #[track_caller]
-    pub fn history(&self) -> History {
-        let run = self.evenkeel(&["history", "--format", "json"]);
-        run.exits(0);
-        serde_json::from_str(&run.stdout)
-            .unwrap_or_else(|e| panic!("history breaks its contract: {e}\n{}", run.report()))
-    }
-
-    /// `evenkeel status`, with or without a running agent.
-    #[track_caller]
-    pub fn status(&self) -> Status {
-        let run = self.evenkeel(&["status", "--format", "json"]);
-        run.exits(0);
-        serde_json::from_str(&run.stdout)
-            .unwrap_or_else(|e| panic!("status breaks its contract: {e}\n{}", run.report()))
-    }
-
-    /// The newest sync that ended; it must have ended so.
-    #[track_caller]
-    pub fn last_sync(&self, outcome: Outcome) -> Sync {
-        let history = self.history();
-        let last = history.last().unwrap_or_else(|| panic!("history tells of no sync that ended: {history:#?}"));
-        assert!(last.outcome == Some(outcome), "expected the last sync to end {}: {last:#?}", outcome.as_str());
-        last.clone()
-    }
-
-    /// Waits until a sync of `commit` has ended so.
-    #[track_caller]
-    pub fn wait_sync(&self, commit: &str, outcome: Outcome) -> Sync {
-        let what = format!("a sync of {} ends {}", &commit[..12], outcome.as_str());
-        wait_until(PATIENCE, &what, || {
-            let history = self.history();
-            let found =
-                history.syncs.iter().find(|s| s.commit.as_deref() == Some(commit) && s.outcome == Some(outcome));
-            found
-                .cloned()
-                .ok_or_else(|| format!("{:#?}", history.oldest_first().into_iter().rev().take(2).collect::<Vec<_>>()))
-        })
-    }
-
     // ------------------------------------------------------------ the engine
 
     /// The containers of a stack.
@@ -262,6 +202,15 @@ impl World {
     }
 }
 
+/// A world is where its operator sits: `world.history()`.
+impl Deref for World {
+    type Target = Operator;
+
+    fn deref(&self) -> &Operator {
+        &self.operator
+    }
+}
+
 impl Default for World {
     fn default() -> Self {
         Self::new()
@@ -278,8 +227,8 @@ impl Drop for World {
             // It may have ended since.
             let _ = kill_process(pid, Signal::KILL);
         }
-        docker::sweep(&self.prefix);
-        if std::env::var_os("KEEP").is_some() {
+        docker::sweep(&[&self.prefix, &format!("evenkeel-keep/{}", self.prefix)]);
+        if std::env::var_os("KEEP").is_some_and(|v| !v.is_empty()) {
             eprintln!("kept: {}", self.folder().display());
             self.folder.disable_cleanup(true);
         }

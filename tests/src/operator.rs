@@ -1,0 +1,86 @@
+//! A person at the server's terminal, who asks `evenkeel` what it does.
+
+use std::{path::PathBuf, process::Command, time::Duration};
+
+use evenkeel_core::outcome::Outcome;
+
+use crate::{
+    agent::MARK,
+    config::Config,
+    program::{self, Run},
+    said::{History, Status, Sync},
+    wait::{seconds, wait_until},
+};
+
+/// How long a deployment may take before a test gives up on it. A loaded machine with two cores needs the room.
+pub const PATIENCE: Duration = seconds(60);
+
+/// Knows where the configuration lies; everything else is asked of the program.
+#[derive(Debug, Clone)]
+pub struct Operator {
+    config: PathBuf,
+    folder: PathBuf,
+    mark: String,
+}
+
+impl Operator {
+    /// Asks with this configuration. What is started carries `mark` in its environment.
+    pub fn new(config: &Config, mark: &str) -> Self {
+        Self { config: config.file(), folder: config.folder.clone(), mark: mark.to_owned() }
+    }
+
+    /// `evenkeel` with these arguments and nothing of ours in the environment but the mark.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(program::evenkeel());
+        command.args(args).env(MARK, &self.mark).env_remove("EVENKEEL_CONFIG").current_dir(&self.folder);
+        command
+    }
+
+    /// Runs a verb with this server's configuration.
+    #[track_caller]
+    pub fn evenkeel(&self, args: &[&str]) -> Run {
+        let mut command = self.command(args);
+        Run::of(command.arg("--config").arg(&self.config))
+    }
+
+    /// `evenkeel history`, with or without a running agent.
+    #[track_caller]
+    pub fn history(&self) -> History {
+        let run = self.evenkeel(&["history", "--format", "json"]);
+        run.exits(0);
+        serde_json::from_str(&run.stdout)
+            .unwrap_or_else(|e| panic!("history breaks its contract: {e}\n{}", run.report()))
+    }
+
+    /// `evenkeel status`, with or without a running agent.
+    #[track_caller]
+    pub fn status(&self) -> Status {
+        let run = self.evenkeel(&["status", "--format", "json"]);
+        run.exits(0);
+        serde_json::from_str(&run.stdout)
+            .unwrap_or_else(|e| panic!("status breaks its contract: {e}\n{}", run.report()))
+    }
+
+    /// The newest sync that ended; it must have ended so.
+    #[track_caller]
+    pub fn last_sync(&self, outcome: Outcome) -> Sync {
+        let history = self.history();
+        let last = history.last().unwrap_or_else(|| panic!("history tells of no sync that ended: {history:#?}"));
+        assert!(last.outcome == Some(outcome), "expected the last sync to end {}: {last:#?}", outcome.as_str());
+        last.clone()
+    }
+
+    /// Waits until a sync of `commit` has ended so.
+    #[track_caller]
+    pub fn wait_sync(&self, commit: &str, outcome: Outcome) -> Sync {
+        let what = format!("a sync of {} ends {}", &commit[..12], outcome.as_str());
+        wait_until(PATIENCE, &what, || {
+            let history = self.history();
+            let found =
+                history.syncs.iter().find(|s| s.commit.as_deref() == Some(commit) && s.outcome == Some(outcome));
+            found
+                .cloned()
+                .ok_or_else(|| format!("{:#?}", history.oldest_first().into_iter().rev().take(2).collect::<Vec<_>>()))
+        })
+    }
+}
