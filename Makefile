@@ -12,7 +12,7 @@ build: ## build the program for release: target/release/evenkeel
 	cargo build --release --package evenkeel
 
 demo: ## watch one push after another, end to end on real parts; KEEP=1 leaves it running
-	@KEEP='$(KEEP)' docker/demo.sh
+	@KEEP='$(KEEP)' RELEASE='$(RELEASE)' tests/demo.sh
 
 test: ## run every test on real parts; SUITE=scenarios FILTER=name for some of them
 	@SUITE='$(SUITE)' FILTER='$(FILTER)' KEEP='$(KEEP)' tests/run.sh

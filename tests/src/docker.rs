@@ -94,6 +94,11 @@ impl Container {
         self.text("/State/Health/Status")
     }
 
+    /// When it was made.
+    pub fn created(&self) -> String {
+        self.text("/Created")
+    }
+
     /// When it was last started.
     pub fn started(&self) -> String {
         self.text("/State/StartedAt")
