@@ -55,11 +55,20 @@ fn read(repo: &Repo<'_>, folder: &str, draft: Draft) -> Option<Ready> {
         .ok()?;
     let mut files = Vec::new();
     for layer in &draft.layers {
-        let (file, problems) = compose::parse(&layer.path, &repo.read(&layer.path).unwrap_or_default());
+        let Some(bytes) = repo.read(&layer.path) else {
+            files.push(ComposeFile { is_unread: true, ..ComposeFile::default() });
+            continue;
+        };
+        let (file, problems) = compose::parse(&layer.path, &bytes);
         for problem in problems {
             repo.note(problem);
         }
         files.push(file);
+    }
+    // Compose takes an empty override, but not a stack of nothing.
+    if files.iter().all(|file| file.is_empty) {
+        let help = "define services in it, or remove it";
+        repo.note(Problem::error("compose.empty", "the file is empty", help).at(&first, None));
     }
     let dir = split(&first).0;
     let own = join(dir, ".env");
@@ -79,6 +88,7 @@ fn read(repo: &Repo<'_>, folder: &str, draft: Draft) -> Option<Ready> {
         }
     }
     let project = match &draft.project {
+        _ if files.iter().any(|file| file.is_unread) => Project::Unread,
         Some(stated) => project::stated(stated),
         None => project::of(&files, split(dir).1, &of_folder, &all),
     };

@@ -19,6 +19,10 @@ pub(crate) const OVERRIDE_FILES: [&str; 4] =
 /// What one file says.
 #[derive(Debug, Default)]
 pub(crate) struct ComposeFile {
+    /// Whether it could not be read, so that nothing is known of it.
+    pub is_unread: bool,
+    /// Whether it says nothing at all.
+    pub is_empty: bool,
     /// Top-level `name`, not interpolated, with its line.
     pub name: Option<(String, Option<u32>)>,
     /// Its services.
@@ -35,15 +39,13 @@ pub(crate) fn parse(path: &str, bytes: &[u8]) -> (ComposeFile, Vec<Problem>) {
     let (text, documents) = match parsed {
         Ok(parsed) => parsed,
         Err(YamlError { line, message, help }) => {
-            return (ComposeFile::default(), vec![Problem::error("compose.syntax", message, help).at(path, line)]);
+            let unread = ComposeFile { is_unread: true, ..ComposeFile::default() };
+            return (unread, vec![Problem::error("compose.syntax", message, help).at(path, line)]);
         }
     };
-    let mut file = ComposeFile::default();
+    let is_empty = documents.iter().all(|d| *d == Node::Null);
+    let mut file = ComposeFile { is_empty, ..ComposeFile::default() };
     let mut problems = Vec::new();
-    if documents.iter().all(|d| *d == Node::Null) {
-        let help = "define services in it, or remove the file";
-        problems.push(Problem::error("compose.empty", "the file is empty", help).at(path, None));
-    }
     let source = Source::new(path, text, "x-evenkeel");
     for document in &documents {
         match document {

@@ -14,6 +14,8 @@ pub(crate) enum Project {
     Literal(String),
     /// Named after the folder that the repository lies in, which a commit does not know.
     Checkout,
+    /// A file that may name it could not be read.
+    Unread,
     /// No usable name can come of it; why, and the line in the last layer that says so.
     Bad { why: String, line: Option<u32> },
 }
@@ -24,7 +26,7 @@ impl Project {
         match self {
             Self::Known(text) | Self::Literal(text) => Some(format!("{text:?}")),
             Self::Checkout => Some("that of the repository's folder".to_owned()),
-            Self::Bad { .. } => None,
+            Self::Unread | Self::Bad { .. } => None,
         }
     }
 }
@@ -34,17 +36,19 @@ const VARIABLE: &str = "COMPOSE_PROJECT_NAME";
 
 /// The project of layers, lowest first, in `folder` (its last part; empty at the root).
 ///
-/// In Compose's order: `COMPOSE_PROJECT_NAME` of the folder's `.env` (`own`), `name:` of the last layer that has one
-/// (variables from `env`), the folder's name.
+/// In Compose's order (seen with 2.26): `COMPOSE_PROJECT_NAME` of the folder's `.env` (`own`), which must be a good name
+/// as it is; `name:` of the last layer that has one (variables from `env`), normalised; the folder's name, normalised.
 pub(crate) fn of(layers: &[ComposeFile], folder: &str, own: &Env, env: &Env) -> Project {
     if let Some(name) = own.get(VARIABLE).filter(|n| !n.is_empty()) {
         return exact(name.clone(), None);
     }
-    if let Some((name, line)) = layers.iter().rev().find_map(|file| file.name.clone()) {
-        return match interpolate(&name, env) {
-            Some(name) if !name.is_empty() => exact(name, line),
-            Some(_) => Project::Bad { why: format!("the project name {name:?} is empty"), line },
-            None => Project::Literal(name),
+    let named = |file: &ComposeFile| file.name.clone().filter(|(name, _)| !name.is_empty());
+    if let Some((text, line)) = layers.iter().rev().find_map(named) {
+        let Some(name) = interpolate(&text, env) else { return Project::Literal(text) };
+        let why = || format!("no project name can be made of {:?}", name.chars().take(80).collect::<String>());
+        return match normalised(&name) {
+            name if name.is_empty() => Project::Bad { why: why(), line },
+            name => Project::Known(name),
         };
     }
     match normalised(folder) {
@@ -61,7 +65,7 @@ pub(crate) fn stated(name: &str) -> Project {
     exact(name.to_owned(), None)
 }
 
-/// A stated name, which Compose does not normalise but refuses.
+/// A name from the environment, which Compose does not normalise but refuses.
 fn exact(name: String, line: Option<u32>) -> Project {
     if normalised(&name) == name {
         Project::Known(name)
@@ -71,7 +75,7 @@ fn exact(name: String, line: Option<u32>) -> Project {
     }
 }
 
-/// As Compose makes a project's name of a folder's: lower case, `a-z 0-9 _ -` only, none of `_ -` in front.
+/// As Compose makes a project's name of any text: lower case, `a-z 0-9 _ -` only, none of `_ -` in front.
 fn normalised(folder: &str) -> String {
     let kept: String = folder
         .to_lowercase()
@@ -103,9 +107,13 @@ mod tests {
         assert_eq!(of(&[ComposeFile::default()], "Folder", &none, &none), known("folder"));
         assert_eq!(of(&[file("${P}-x")], "f", &none, &env(&[("P", "home")])), known("home-x"));
         assert_eq!(of(&[file("${P}-x")], "f", &none, &none), Project::Literal("${P}-x".to_owned()));
-        for (name, folder) in [("Upper", "f"), ("-x", "f"), ("${E}", "f")] {
-            assert!(matches!(of(&[file(name)], folder, &none, &env(&[("E", "")])), Project::Bad { line: Some(1), .. }));
+        assert_eq!(of(&[file("-Not OK$$")], "f", &none, &none), known("notok"));
+        assert_eq!(of(&[file("")], "f", &none, &none), known("f"));
+        for name in ["-", "${E}"] {
+            assert!(matches!(of(&[file(name)], "f", &none, &env(&[("E", "")])), Project::Bad { line: Some(1), .. }));
         }
+        let upper = env(&[("COMPOSE_PROJECT_NAME", "Upper")]);
+        assert!(matches!(of(&[file("x")], "f", &upper, &none), Project::Bad { line: None, .. }));
         assert_eq!(of(&[ComposeFile::default()], "", &none, &none), Project::Checkout);
         assert!(matches!(of(&[ComposeFile::default()], "-_", &none, &none), Project::Bad { line: None, .. }));
     }

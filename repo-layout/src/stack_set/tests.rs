@@ -187,7 +187,7 @@ fn names_projects_as_compose_does() {
         ("stacks/c/compose.yml", named("c1")),
         ("stacks/c/compose.override.yml", named("c2")),
         ("stacks/d/compose.yml", named("${SECRET}")),
-        ("stacks/e/compose.yml", named("Not OK")),
+        ("stacks/e/compose.yml", named("\"--\"")),
         ("stacks/f/compose.yml", named("c2")),
     ];
     assert_snapshot!(show(&set_of(&MapTree::new(files), "any")), @r#"
@@ -205,7 +205,7 @@ fn names_projects_as_compose_does() {
       the stacks f and c have the same project, "c2"
       -> give one of them another top-level `name:`; one would take the other's containers down
     error project.invalid (stack e, stacks/e/compose.yml:1)
-      the project name "Not OK" is refused by Compose
+      no project name can be made of "--"
       -> set a top-level `name:` of a-z, 0-9, _ and -, beginning with a letter or a digit
     "#);
 }

@@ -6,6 +6,7 @@ use super::*;
 fn a_file_that_is_not_yaml_rejects_its_own_stack_only() {
     let set = set(&[
         ("stacks/good/compose.yml", PLAIN),
+        ("stacks/good/compose.override.yml", "# nothing\n"),
         ("stacks/bad/compose.yml", "services:\n  app:\n    image: x\n   ports: []\n"),
         ("stacks/tabs/compose.yml", "services:\n\tapp: {}\n"),
         ("stacks/twice/compose.yml", "services:\n  app: {}\n  app: {}\n"),
@@ -15,16 +16,16 @@ fn a_file_that_is_not_yaml_rejects_its_own_stack_only() {
     ]);
     assert_snapshot!(show(&set), @r#"
     stacks
-    bad [bad] stacks/bad/compose.yml=folder
+    bad [?] stacks/bad/compose.yml=folder
     empty [empty] stacks/empty/compose.yml=folder
-    good [good] stacks/good/compose.yml=folder
+    good [good] stacks/good/compose.yml=folder stacks/good/compose.override.yml=folder
     list [list] stacks/list/compose.yml=folder
     shape [shape] stacks/shape/compose.yml=folder
-    tabs [tabs] stacks/tabs/compose.yml=folder
-    twice [twice] stacks/twice/compose.yml=folder
+    tabs [?] stacks/tabs/compose.yml=folder
+    twice [?] stacks/twice/compose.yml=folder
     error compose.empty (stack empty, stacks/empty/compose.yml)
       the file is empty
-      -> define services in it, or remove the file
+      -> define services in it, or remove it
     error compose.syntax (stack bad, stacks/bad/compose.yml:4)
       not valid YAML: did not find expected key
       -> correct the YAML; `docker compose config` shows the same error
