@@ -1,5 +1,10 @@
 //! Paths in a repository: `/` between parts, no leading slash, no `.` or `..`; the root is the empty path.
 
+use evenkeel_layout::tree::{EntryKind, Tree, TreeError};
+
+/// Most symlinks that may lead to one another; as Linux has it.
+const MAX_LINKS: usize = 40;
+
 /// What a path in a Compose file means, seen from the repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
@@ -27,6 +32,50 @@ pub fn resolve(base: &str, path: &str) -> Place {
         }
     }
     Place::Inside(parts.join("/"))
+}
+
+/// Where a path leads to when every symlink on the way is followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Followed {
+    /// To this path, without symlinks. Whether there is anything is another question.
+    To(String),
+    /// Out of the repository.
+    Outside,
+    /// Round in a circle.
+    Circle,
+}
+
+/// Follows the symlinks of a path part by part, as the kernel would: `..` after a link is the parent of its target.
+pub fn follow(tree: &dyn Tree, path: &str) -> Result<Followed, TreeError> {
+    let mut waiting: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
+    let (mut at, mut links) = (String::new(), 0);
+    while let Some(part) = waiting.pop() {
+        match part.as_str() {
+            "" | "." => continue,
+            ".." if at.is_empty() => return Ok(Followed::Outside),
+            ".." => {
+                at.truncate(parent(&at).len());
+                continue;
+            }
+            _ => {}
+        }
+        let next = join(&at, &part);
+        if tree.kind(&next)? != Some(EntryKind::Symlink) {
+            at = next;
+            continue;
+        }
+        links += 1;
+        if links > MAX_LINKS {
+            return Ok(Followed::Circle);
+        }
+        let target = tree.read(&next)?.unwrap_or_default();
+        let target = String::from_utf8_lossy(&target);
+        if target.starts_with('/') {
+            return Ok(Followed::Outside);
+        }
+        waiting.extend(target.split('/').rev().map(str::to_owned));
+    }
+    Ok(Followed::To(at))
 }
 
 /// The part of an absolute path below `root`: `Some("")` for the root itself, `None` if it lies elsewhere.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use evenkeel_layout::tree::{Tree, TreeError};
-use serde_yaml::Value;
+use evenkeel_layout::{
+    tree::{Tree, TreeError},
+    yaml::{self, Node},
+};
 
 use crate::path::{Place, parent, resolve};
 
@@ -63,12 +65,10 @@ pub fn references(tree: &dyn Tree, layers: &[String], directory: &str) -> Result
             continue;
         }
         let Some(bytes) = tree.read(&file)? else { continue };
-        let text = String::from_utf8_lossy(&bytes);
-        let Ok(mut document) = serde_yaml::from_str::<Value>(&text) else { continue };
-        // Merge keys that merge nothing are Compose's to complain about.
-        let _ = document.apply_merge();
-        for raw in read(&document) {
-            let reference = raw.resolve(&file, &base, &text);
+        let Ok(text) = yaml::decode(&bytes) else { continue };
+        let Ok(documents) = yaml::parse(text) else { continue };
+        for raw in documents.iter().flat_map(read) {
+            let reference = raw.resolve(&file, &base, text);
             if let (true, Some(path)) = (raw.is_compose_file(), &reference.path) {
                 // What an included or extended file refers to lies beside that file, unless it is told otherwise.
                 let stated = raw.directory.as_deref().map(|directory| resolve(&base, directory));
@@ -126,22 +126,22 @@ pub(crate) fn line_of(text: &str, needle: &str) -> Option<u32> {
     u32::try_from(index + 1).ok()
 }
 
-fn read(document: &Value) -> Vec<Raw> {
+fn read(document: &Node) -> Vec<Raw> {
     let mut found = Vec::new();
     for entry in items(get(document, "include")) {
         if let Some(path) = entry.as_str() {
             found.push(Raw::new(ReferenceKind::Include, path));
             continue;
         }
-        let directory = get(entry, "project_directory").and_then(Value::as_str);
-        for path in items(get(entry, "path")).filter_map(Value::as_str) {
+        let directory = get(entry, "project_directory").and_then(Node::as_str);
+        for path in items(get(entry, "path")).filter_map(Node::as_str) {
             found.push(Raw { directory: directory.map(str::to_owned), ..Raw::new(ReferenceKind::Include, path) });
         }
         found.extend(paths(get(entry, "env_file"), ReferenceKind::EnvFile));
     }
-    let services = get(document, "services").and_then(Value::as_mapping);
-    for service in services.into_iter().flat_map(serde_yaml::Mapping::values).map(untagged) {
-        if let Some(path) = get(service, "extends").and_then(|e| get(e, "file")).and_then(Value::as_str) {
+    let services = get(document, "services").map(Node::entries).unwrap_or_default();
+    for (_, service) in services {
+        if let Some(path) = get(service, "extends").and_then(|e| get(e, "file")).and_then(Node::as_str) {
             found.push(Raw::new(ReferenceKind::Extends, path));
         }
         found.extend(paths(get(service, "env_file"), ReferenceKind::EnvFile));
@@ -151,29 +151,22 @@ fn read(document: &Value) -> Vec<Raw> {
 }
 
 /// A path, or a list of paths and of mappings with a `path`.
-fn paths(value: Option<&Value>, kind: ReferenceKind) -> impl Iterator<Item = Raw> {
+fn paths(value: Option<&Node>, kind: ReferenceKind) -> impl Iterator<Item = Raw> {
     items(value)
-        .filter_map(|v| v.as_str().or_else(|| get(v, "path").and_then(Value::as_str)))
+        .filter_map(|v| v.as_str().or_else(|| get(v, "path").and_then(Node::as_str)))
         .map(move |path| Raw::new(kind, path))
 }
 
 /// The items of a list, or the one value that stands for a list of one.
-fn items(value: Option<&Value>) -> impl Iterator<Item = &Value> {
-    let list = value.and_then(Value::as_sequence);
-    let single = if list.is_some() { None } else { value };
-    list.into_iter().flatten().map(untagged).chain(single)
+fn items(value: Option<&Node>) -> impl Iterator<Item = &Node> {
+    let list = value.map(Node::items).unwrap_or_default();
+    let single = value.filter(|v| !matches!(v, Node::List(_)));
+    list.iter().chain(single)
 }
 
-fn get<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
-    untagged(value).as_mapping()?.get(key).map(untagged)
-}
-
-/// `!override` and `!reset` say how a value merges, not what it is.
-fn untagged(value: &Value) -> &Value {
-    match value {
-        Value::Tagged(tagged) => untagged(&tagged.value),
-        other => other,
-    }
+/// The value at a key, also where a merge key brings it.
+fn get<'a>(value: &'a Node, key: &str) -> Option<&'a Node> {
+    value.get(key).or_else(|| items(value.get("<<")).find_map(|merged| merged.get(key)))
 }
 
 #[cfg(test)]
@@ -211,6 +204,12 @@ mod tests {
                 "stacks/web/l"
             ]
         );
+    }
+
+    #[test]
+    fn sees_what_a_merge_key_brings() {
+        let text = "x-a: &a {env_file: a.env}\nservices:\n  a:\n    <<: *a\n  b:\n    <<: [*a]\n";
+        assert_eq!(found(&[("stacks/web/compose.yml", text)]).len(), 1);
     }
 
     #[test]

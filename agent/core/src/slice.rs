@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use evenkeel_layout::tree::{EntryKind, Tree, TreeError};
+use evenkeel_layout::{
+    problem::Problem,
+    tree::{EntryKind, Tree, TreeError},
+};
 
 use crate::{
     id::Digest,
     model::{Model, Service},
-    path::{Place, below, join, parent, resolve},
+    path::{Followed, Place, below, follow, is_within, join, resolve},
     release::{FileRecord, Files},
 };
 
-/// Most files that a slice may have.
-pub const MAX_FILES: usize = 20_000;
-/// How many symlinks may lead to one another, and how deep folders may be nested.
-const MAX_DEPTH: usize = 64;
+/// Most names that are looked at for one slice.
+pub const MAX_ENTRIES: usize = 50_000;
 
 /// A slice, with its files' digests.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,6 +24,8 @@ pub struct Slice {
     pub files: Files,
     /// Of these, the ones that change no container by themselves: layers and environment files. Sorted.
     pub passive: Vec<String>,
+    /// What the model uses and cannot have, such as a symlink that leads out of the repository.
+    pub problems: Vec<Problem>,
 }
 
 /// The repository paths that containers and builds of this model see: files and folders. `root` is where the model has the
@@ -30,7 +33,7 @@ pub struct Slice {
 pub fn active_paths(model: &Model, root: &str) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     for service in model.services().values() {
-        paths.extend(service.binds().into_iter().filter_map(|(source, _)| inside(root, source)));
+        paths.extend(mounted_paths(*service, root));
         paths.extend(build_paths(*service, root));
     }
     for section in ["configs", "secrets"] {
@@ -38,6 +41,11 @@ pub fn active_paths(model: &Model, root: &str) -> BTreeSet<String> {
         paths.extend(files.values().filter_map(|v| v["file"].as_str()).filter_map(|f| inside(root, f)));
     }
     paths
+}
+
+/// The repository paths that this service bind-mounts.
+pub fn mounted_paths(service: Service<'_>, root: &str) -> BTreeSet<String> {
+    service.binds().into_iter().filter_map(|(source, _)| inside(root, source)).collect()
 }
 
 /// The repository paths that building this service's image reads.
@@ -61,6 +69,15 @@ fn inside(root: &str, path: &str) -> Option<String> {
     below(root, path).map(str::to_owned)
 }
 
+/// Which of the slice's files each of these paths covers.
+pub fn covered<'a>(files: &'a Files, paths: &BTreeSet<String>) -> BTreeMap<&'a str, &'a FileRecord> {
+    files
+        .iter()
+        .filter(|(file, _)| paths.iter().any(|path| is_within(file, path)))
+        .map(|(file, record)| (file.as_str(), record))
+        .collect()
+}
+
 /// Reads the slice: everything at and below the `active` paths, and the `passive` files, as far as the tree has them.
 /// Symlinks are followed within the tree and count as what they lead to.
 pub fn read(
@@ -68,113 +85,95 @@ pub fn read(
     active: &BTreeSet<String>,
     passive: impl IntoIterator<Item = String>,
 ) -> Result<Slice, TreeError> {
-    let mut reader = Reader { tree, files: Files::new() };
+    let mut reader = Reader { tree, slice: Slice::default(), seen: 0 };
     for path in active {
-        reader.add(path, 0)?;
+        reader.follow(path, path)?;
     }
-    let mut slice = Slice { files: reader.files, passive: Vec::new() };
+    let mut slice = reader.slice;
     let passive: BTreeSet<String> = passive.into_iter().collect();
     for path in passive {
         // A layer that is also mounted is active: its container sees it.
         if slice.files.contains_key(&path) {
             continue;
         }
-        if let Some(record) = record(tree, &path)? {
-            slice.files.insert(path.clone(), record);
+        if let Some((bytes, executable)) = content(tree, &path)? {
+            slice.files.insert(path.clone(), record(&bytes, executable));
             slice.passive.push(path);
         }
     }
+    slice.problems.sort();
+    slice.problems.dedup();
     Ok(slice)
 }
 
 /// The content of a slice's file and whether it is executable, through symlinks within the tree; `None` if there is none.
 pub fn content(tree: &dyn Tree, path: &str) -> Result<Option<(Vec<u8>, bool)>, TreeError> {
-    let Some(target) = follow(tree, path)? else { return Ok(None) };
-    let executable = match tree.kind(&target)? {
-        Some(EntryKind::File { executable }) => executable,
-        _ => return Ok(None),
-    };
+    let Followed::To(target) = follow(tree, path)? else { return Ok(None) };
+    let Some(EntryKind::File { executable }) = tree.kind(&target)? else { return Ok(None) };
     Ok(tree.read(&target)?.map(|bytes| (bytes, executable)))
 }
 
-fn record(tree: &dyn Tree, path: &str) -> Result<Option<FileRecord>, TreeError> {
-    Ok(content(tree, path)?.map(|(bytes, executable)| FileRecord {
-        digest: Digest::of(&bytes),
-        size: bytes.len() as u64,
-        executable,
-    }))
+fn record(bytes: &[u8], executable: bool) -> FileRecord {
+    FileRecord { digest: Digest::of(bytes), size: bytes.len() as u64, executable }
 }
 
 struct Reader<'a> {
     tree: &'a dyn Tree,
-    files: Files,
+    slice: Slice,
+    seen: usize,
 }
 
 impl Reader<'_> {
-    fn add(&mut self, path: &str, depth: usize) -> Result<(), TreeError> {
-        let too_much = |why: &str| TreeError { path: path.to_owned(), why: why.to_owned() };
-        if depth > MAX_DEPTH {
-            return Err(too_much("folders or symlinks are nested too deeply"));
-        }
-        if self.files.len() >= MAX_FILES {
-            return Err(too_much("one stack uses more than 20000 files of the repository"));
-        }
-        let Some(target) = follow(self.tree, path)? else { return Ok(()) };
-        let kind = if target.is_empty() { Some(EntryKind::Directory) } else { self.tree.kind(&target)? };
-        match kind {
-            Some(EntryKind::File { .. }) => {
-                if let Some(record) = record(self.tree, &target)? {
-                    self.files.insert(path.to_owned(), record);
+    /// Adds what `at` leads to under the name `path`.
+    fn follow(&mut self, path: &str, at: &str) -> Result<(), TreeError> {
+        match follow(self.tree, at)? {
+            // A folder that holds a link to itself, or to one above, would never end.
+            Followed::To(target) if target != at && is_within(at, &target) => self.refuse(path, "leads into itself"),
+            Followed::To(target) => {
+                let kind = if target.is_empty() { Some(EntryKind::Directory) } else { self.tree.kind(&target)? };
+                // Without a kind it is not in the repository: data that exists on the server only, or nothing.
+                if let Some(kind) = kind {
+                    return self.add(path, &target, kind);
                 }
             }
-            Some(EntryKind::Directory) => {
-                for entry in self.tree.list(&target)? {
-                    self.add(&join(path, &entry.name), depth + 1)?;
-                }
-            }
-            Some(EntryKind::Symlink | EntryKind::Submodule) | None => {}
+            Followed::Outside => self.refuse(path, "is a symlink out of the repository"),
+            Followed::Circle => self.refuse(path, "is a symlink that leads round in a circle"),
         }
         Ok(())
     }
-}
 
-/// The path that `path` leads to when symlinks in it, at any part, are followed; `None` if one leads out of the tree or
-/// round in a circle.
-fn follow(tree: &dyn Tree, path: &str) -> Result<Option<String>, TreeError> {
-    let mut path = path.to_owned();
-    for _ in 0..MAX_DEPTH {
-        match first_link(tree, &path)? {
-            None => return Ok(Some(path)),
-            Some((link, rest)) => {
-                let target = tree.read(&link)?.unwrap_or_default();
-                match resolve(parent(&link), &String::from_utf8_lossy(&target)) {
-                    Place::Inside(target) => path = join(&target, &rest),
-                    Place::Outside => return Ok(None),
+    fn add(&mut self, path: &str, target: &str, kind: EntryKind) -> Result<(), TreeError> {
+        self.seen += 1;
+        if self.seen > MAX_ENTRIES {
+            let why = format!("one stack uses more than {MAX_ENTRIES} files of the repository");
+            return Err(TreeError { path: path.to_owned(), why });
+        }
+        match kind {
+            EntryKind::File { executable } => {
+                if let Some(bytes) = self.tree.read(target)? {
+                    self.slice.files.insert(path.to_owned(), record(&bytes, executable));
                 }
             }
+            EntryKind::Directory => {
+                for entry in self.tree.list(target)? {
+                    let (path, target) = (join(path, &entry.name), join(target, &entry.name));
+                    match entry.kind {
+                        EntryKind::Symlink => self.follow(&path, &target)?,
+                        kind => self.add(&path, &target, kind)?,
+                    }
+                }
+            }
+            EntryKind::Submodule => self.refuse(path, "is a submodule, whose files no commit of this repository has"),
+            EntryKind::Symlink => {}
         }
+        Ok(())
     }
-    Ok(None)
-}
 
-/// The first part of `path` that is a symlink, and what comes after it.
-fn first_link(tree: &dyn Tree, path: &str) -> Result<Option<(String, String)>, TreeError> {
-    let ends = path.match_indices('/').map(|(i, _)| i).chain([path.len()]);
-    for end in ends.filter(|end| *end > 0) {
-        if tree.kind(&path[..end])? == Some(EntryKind::Symlink) {
-            return Ok(Some((path[..end].to_owned(), path[end..].trim_start_matches('/').to_owned())));
-        }
+    fn refuse(&mut self, path: &str, why: &str) {
+        let message = format!("{path} {why}, and the stack uses it");
+        let help = "put the files themselves into the repository";
+        self.slice.problems.push(Problem::error("path.outside", message, help).at(path, None));
     }
-    Ok(None)
-}
-
-/// Which of the slice's files each of these paths covers.
-pub fn covered<'a>(files: &'a Files, paths: &BTreeSet<String>) -> BTreeMap<&'a str, &'a FileRecord> {
-    files
-        .iter()
-        .filter(|(file, _)| paths.iter().any(|path| crate::path::is_within(file, path)))
-        .map(|(file, record)| (file.as_str(), record))
-        .collect()
 }
 
 #[cfg(test)]

@@ -40,6 +40,10 @@ fn a_folder_stands_for_its_files_and_a_symlink_for_its_target() {
         ("stacks/web/conf/b", "->../../../shared/b"),
         ("stacks/web/conf/out", "->/etc/passwd"),
         ("stacks/web/conf/loop", "->loop"),
+        ("stacks/web/conf/self", "->."),
+        // Textually inside: only whoever follows `deep` first sees that it is not.
+        ("stacks/web/deep", "->../.."),
+        ("stacks/web/conf/sly", "->../deep/../x"),
         ("stacks/web/conf/dir", "->../../../shared"),
         ("shared/b", "2"),
         ("stacks/web/compose.yml", "x"),
@@ -50,6 +54,8 @@ fn a_folder_stands_for_its_files_and_a_symlink_for_its_target() {
     assert_eq!(files, ["stacks/web/compose.yml", "stacks/web/conf/a", "stacks/web/conf/b", "stacks/web/conf/dir/b"]);
     assert_eq!(slice.files["stacks/web/conf/b"].digest, Digest::of(b"2"));
     assert_eq!(slice.passive, ["stacks/web/compose.yml"]);
+    let refused: Vec<_> = slice.problems.iter().filter_map(|p| p.path.as_deref()).collect();
+    assert_eq!(refused, ["stacks/web/conf/loop", "stacks/web/conf/out", "stacks/web/conf/self", "stacks/web/conf/sly"]);
     assert_eq!(content(&tree, "stacks/web/conf/dir/b").unwrap(), Some((b"2".to_vec(), false)));
 }
 

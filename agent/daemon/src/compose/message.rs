@@ -1,11 +1,11 @@
 //! What Compose says, without its noise, with paths as the repository has them, and without values.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::{collections::BTreeSet, path::Path};
 
-use evenkeel_layout::problem::Problem;
+use evenkeel_layout::{
+    problem::Problem,
+    yaml::{self, Step},
+};
 
 /// Longest message that is passed on, in characters.
 const MAX_CHARS: usize = 1000;
@@ -104,7 +104,7 @@ pub(super) fn problem(errors: &[String], layers: &[Layer<'_>]) -> Problem {
     let named = layers.iter().find(|l| text.contains(l.path));
     if let Some((path, line)) = syntax_error(layers).filter(|_| text.contains("yaml: ")) {
         problem = problem.at(path, line);
-    } else if let Some((path, line)) = keys_in(&text).and_then(|keys| locate_in(layers, &keys)) {
+    } else if let Some((path, line)) = keys_in(&text).and_then(|keys| locate(layers, &keys)) {
         problem = problem.at(path, Some(line));
     } else if let Some(path) = env_file(&text) {
         problem = problem.at(path.0, path.1);
@@ -173,11 +173,7 @@ fn names(line: &str, name: &str) -> bool {
 
 /// Where a layer is no YAML. Compose's own line number is that of a block's beginning.
 fn syntax_error<'a>(layers: &[Layer<'a>]) -> Option<(&'a str, Option<u32>)> {
-    layers.iter().find_map(|layer| {
-        let error = serde_yaml::from_str::<serde_yaml::Value>(&layer.text).err()?;
-        let line = error.location().and_then(|l| u32::try_from(l.line()).ok());
-        Some((layer.path, line))
-    })
+    layers.iter().find_map(|layer| yaml::parse(&layer.text).err().map(|error| (layer.path, error.line)))
 }
 
 /// `failed to read <file>: line 2: …`, and the file of `Couldn't find env file: <file>`.
@@ -209,34 +205,13 @@ fn keys_in(text: &str) -> Option<Vec<String>> {
     Some(keys)
 }
 
-fn locate_in<'a>(layers: &[Layer<'a>], keys: &[String]) -> Option<(&'a str, u32)> {
-    // The layer that has most of the keys, the highest of these: it has the last word.
-    let found: BTreeMap<usize, (&str, u32)> =
-        layers.iter().filter_map(|l| locate(&l.text, keys).map(|(depth, line)| (depth, (l.path, line)))).collect();
-    found.into_iter().next_back().filter(|(depth, _)| *depth > 1).map(|(_, place)| place)
-}
-
-/// How many of the nested keys a text in block style has, and the line of the deepest, from 1.
-fn locate(text: &str, keys: &[String]) -> Option<(usize, u32)> {
-    let (mut depth, mut found, mut indent) = (0, None, None::<usize>);
-    for (index, line) in text.lines().enumerate() {
-        let content = line.trim_start();
-        if content.is_empty() || content.starts_with('#') {
-            continue;
-        }
-        let here = line.len() - content.len();
-        if indent.is_some_and(|indent| here <= indent) {
-            break;
-        }
-        let Some(key) = keys.get(depth) else { break };
-        let key_here = content.split(':').next().unwrap_or_default().trim_matches(['"', '\'']);
-        if key_here == key && content.contains(':') && (depth > 0 || here == 0) {
-            depth += 1;
-            indent = Some(here);
-            found = u32::try_from(index + 1).ok();
-        }
-    }
-    found.map(|line| (depth, line))
+/// The layer that has most of the keys, the highest of these, which has the last word; and the line of the last key.
+fn locate<'a>(layers: &[Layer<'a>], keys: &[String]) -> Option<(&'a str, u32)> {
+    let steps: Vec<Step<'_>> = keys.iter().map(|k| k.parse().map_or(Step::Key(k), Step::Index)).collect();
+    (2..=steps.len()).rev().find_map(|depth| {
+        let found = |layer: &Layer<'a>| Some((layer.path, yaml::line_of(&layer.text, &steps[..depth])?));
+        layers.iter().rev().find_map(found)
+    })
 }
 
 fn help(text: &str) -> &'static str {

@@ -1,1 +1,4 @@
-//! Module `tree`.
+//! Files on disk: a work tree as a repository's tree, and the folder in which a tree is rendered.
+
+pub mod stage;
+pub mod worktree;

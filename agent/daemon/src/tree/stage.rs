@@ -1,0 +1,276 @@
+//! Writing a whole tree into a fresh folder, so that Compose can read it there.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, OpenOptions},
+    io::Write as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink},
+    path::{Path, PathBuf},
+};
+
+use evenkeel_core::path::{Followed, follow, join};
+use evenkeel_layout::{
+    problem::Problem,
+    tree::{Entry, EntryKind, Tree, TreeError},
+};
+
+/// How much of a tree is written at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Files, folders and links.
+    pub entries: usize,
+    /// Bytes of all files together.
+    pub bytes: u64,
+    /// Folders within folders.
+    pub depth: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { entries: 50_000, bytes: 1024 * 1024 * 1024, depth: 64 }
+    }
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StageReport {
+    /// Files and links.
+    pub files: usize,
+    /// Bytes of all files together.
+    pub bytes: u64,
+    /// What was left out on purpose, or looks wrong.
+    pub problems: Vec<Problem>,
+}
+
+/// A tree could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// It could not be read.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// A file could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is larger than what is accepted.
+    #[error("the repository has more than {0}: take what no stack needs out of it")]
+    TooLarge(String),
+    /// A name that could lead elsewhere, or one that is there twice. Git itself makes none.
+    #[error("the repository has an entry with the unusable name {0:?}: somebody made this tree by hand")]
+    Name(String),
+}
+
+/// Writes `tree` into `dest`, a folder that is made here (mode 0700) and must not exist yet. Files get mode 0644 or 0755,
+/// symlinks are written only if they stay within the tree, submodules are left out.
+pub fn stage(tree: &dyn Tree, dest: &Path, limits: Limits) -> Result<StageReport, StageError> {
+    make_folder(dest, 0o700)?;
+    let mut stage = Stage { tree, dest, limits, entries: 0, report: StageReport::default() };
+    stage.folder("", 0)?;
+    stage.report.problems.sort();
+    Ok(stage.report)
+}
+
+/// Copies a file that is only on the server beside the staged ones, readable by us only. Returns whether it did: a file that is
+/// staged already stays, and what is no plain file or larger than `max_bytes` is not taken.
+pub fn overlay(live: &Path, dest: &Path, path: &str, max_bytes: u64) -> Result<bool, StageError> {
+    let (from, to) = (live.join(path), dest.join(path));
+    let plain = from.symlink_metadata().is_ok_and(|meta| meta.is_file() && meta.len() <= max_bytes);
+    if !plain || to.symlink_metadata().is_ok() {
+        return Ok(false);
+    }
+    let failed = |source| StageError::Write { path: to.clone(), source };
+    let bytes = fs::read(&from).map_err(|source| StageError::Write { path: from.clone(), source })?;
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    write_file(&to, &bytes, 0o600)?;
+    Ok(true)
+}
+
+struct Stage<'a> {
+    tree: &'a dyn Tree,
+    dest: &'a Path,
+    limits: Limits,
+    entries: usize,
+    report: StageReport,
+}
+
+impl Stage<'_> {
+    fn folder(&mut self, dir: &str, depth: usize) -> Result<(), StageError> {
+        if depth > self.limits.depth {
+            return Err(StageError::TooLarge(format!("{} folders within one another", self.limits.depth)));
+        }
+        let entries = self.tree.list(dir)?;
+        self.note_collisions(dir, &entries);
+        for entry in entries {
+            self.entries += 1;
+            if self.entries > self.limits.entries {
+                return Err(StageError::TooLarge(format!("{} files", self.limits.entries)));
+            }
+            if !is_usable(&entry.name) {
+                return Err(StageError::Name(join(dir, &entry.name)));
+            }
+            self.entry(&join(dir, &entry.name), entry.kind, depth)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, path: &str, kind: EntryKind, depth: usize) -> Result<(), StageError> {
+        let to = self.dest.join(path);
+        match kind {
+            EntryKind::Directory => {
+                make_folder(&to, 0o755)?;
+                self.folder(path, depth + 1)?;
+            }
+            EntryKind::File { executable } => {
+                let bytes = self.tree.read(path)?.unwrap_or_default();
+                self.report.bytes += bytes.len() as u64;
+                if self.report.bytes > self.limits.bytes {
+                    return Err(StageError::TooLarge(format!("{} MiB", self.limits.bytes / 1024 / 1024)));
+                }
+                write_file(&to, &bytes, if executable { 0o755 } else { 0o644 })?;
+                self.report.files += 1;
+            }
+            EntryKind::Symlink => self.link(path, &to)?,
+            EntryKind::Submodule => {
+                let help = "put the files themselves into the repository";
+                self.leave_out("tree.submodule", path, "is a submodule and is left out", help);
+            }
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, path: &str, to: &Path) -> Result<(), StageError> {
+        // What the kernel would follow, `..` behind other links too, has to end within the tree.
+        let why = match follow(self.tree, path)? {
+            Followed::To(_) => {
+                let target = self.tree.read(path)?.unwrap_or_default();
+                let target = String::from_utf8_lossy(&target).into_owned();
+                symlink(target, to).map_err(|source| StageError::Write { path: to.to_owned(), source })?;
+                self.report.files += 1;
+                return Ok(());
+            }
+            Followed::Outside => "is a symlink out of the repository and is left out",
+            Followed::Circle => "is a symlink that leads round in a circle and is left out",
+        };
+        self.leave_out("tree.symlink", path, why, "put the file itself into the repository");
+        Ok(())
+    }
+
+    fn leave_out(&mut self, code: &str, path: &str, why: &str, help: &str) {
+        self.report.problems.push(Problem::warning(code, format!("{path} {why}"), help).at(path, None));
+    }
+
+    fn note_collisions(&mut self, dir: &str, entries: &[Entry]) {
+        let mut seen = BTreeSet::new();
+        for entry in entries.iter().filter(|entry| !seen.insert(entry.name.to_lowercase())) {
+            let path = join(dir, &entry.name);
+            let help = "rename one of them: they are one file on systems that do not tell case apart";
+            self.leave_out("tree.case", &path, "differs from another name only in case", help);
+        }
+    }
+}
+
+/// Git's own rules for names in a tree; `.git` in any case, since it would be a repository of its own.
+fn is_usable(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains(['/', '\0']) && !name.eq_ignore_ascii_case(".git")
+}
+
+fn make_folder(path: &Path, mode: u32) -> Result<(), StageError> {
+    let made = fs::DirBuilder::new().mode(mode).create(path);
+    made.map_err(|source| StageError::Write { path: path.to_owned(), source })
+}
+
+fn write_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StageError> {
+    // `create_new` follows no symlink and takes no file that is there.
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let written = file.and_then(|mut file| file.write_all(bytes));
+    written.map_err(|source| StageError::Write { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use evenkeel_layout::tree::MapTree;
+
+    use super::*;
+    use crate::tree::worktree::DirTree;
+
+    fn staged(tree: &dyn Tree, limits: Limits) -> (tempfile::TempDir, Result<StageReport, StageError>) {
+        let folder = tempfile::tempdir().unwrap();
+        let report = stage(tree, &folder.path().join("s"), limits);
+        (folder, report)
+    }
+
+    #[test]
+    fn writes_files_with_their_modes_and_links_that_stay() {
+        let from = tempfile::tempdir().unwrap();
+        fs::create_dir_all(from.path().join("a/b")).unwrap();
+        fs::write(from.path().join("a/run.sh"), "x").unwrap();
+        fs::set_permissions(from.path().join("a/run.sh"), fs::Permissions::from_mode(0o700)).unwrap();
+        for (target, link) in [
+            ("../a/run.sh", "a/ok"),
+            ("/etc/passwd", "a/abs"),
+            ("../../x", "a/out"),
+            ("me", "me"),
+            ("a/b", "deep"),
+            ("deep/../../..", "sly"),
+        ] {
+            symlink(target, from.path().join(link)).unwrap();
+        }
+        let tree = DirTree::open(from.path()).unwrap();
+        let (folder, report) = staged(&tree, Limits::default());
+        let root = folder.path().join("s");
+        assert_eq!(fs::metadata(root.join("a/run.sh")).unwrap().permissions().mode() & 0o777, 0o755);
+        assert_eq!(fs::read(root.join("a/ok")).unwrap(), b"x");
+        let left_out: Vec<_> = report.unwrap().problems.into_iter().filter_map(|p| p.path).collect();
+        assert_eq!(left_out, ["a/abs", "a/out", "me", "sly"]);
+        assert!(root.join("a/abs").symlink_metadata().is_err());
+    }
+
+    #[test]
+    fn refuses_names_that_lead_elsewhere_and_more_than_the_limits() {
+        for name in ["../x", "a/.GIT/config", "a/./x"] {
+            let (folder, result) = staged(&MapTree::new([(name, "x")]), Limits::default());
+            assert!(matches!(result, Err(StageError::Name(_))), "{name}");
+            assert!(!folder.path().join("x").exists());
+        }
+        let tree = MapTree::new([("a/b/c", "12345"), ("d", "6")]);
+        for limits in [
+            Limits { entries: 3, ..Limits::default() },
+            Limits { bytes: 5, ..Limits::default() },
+            Limits { depth: 1, ..Limits::default() },
+        ] {
+            assert!(matches!(staged(&tree, limits).1, Err(StageError::TooLarge(_))), "{limits:?}");
+        }
+    }
+
+    #[test]
+    fn never_writes_into_a_folder_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(stage(&MapTree::default(), folder.path(), Limits::default()), Err(StageError::Write { .. })));
+    }
+
+    #[test]
+    fn overlays_only_plain_files_that_the_tree_does_not_have() {
+        let live = tempfile::tempdir().unwrap();
+        let (folder, _) = staged(&MapTree::new([("a/.env", "tracked")]), Limits::default());
+        let root = folder.path().join("s");
+        fs::create_dir_all(live.path().join("a")).unwrap();
+        fs::create_dir_all(live.path().join("b")).unwrap();
+        fs::write(live.path().join("a/.env"), "other").unwrap();
+        fs::write(live.path().join("b/.env"), "secret").unwrap();
+        symlink("/etc/passwd", live.path().join("b/link")).unwrap();
+        assert!(!overlay(live.path(), &root, "a/.env", 100).unwrap());
+        assert!(!overlay(live.path(), &root, "b/link", 100).unwrap());
+        assert!(!overlay(live.path(), &root, "b/.env", 3).unwrap());
+        assert!(overlay(live.path(), &root, "b/.env", 100).unwrap());
+        assert_eq!(fs::metadata(root.join("b/.env")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read(root.join("a/.env")).unwrap(), b"tracked");
+    }
+}
