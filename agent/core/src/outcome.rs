@@ -2,6 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{
+    id::{DeploymentId, SyncId},
+    plan::ServiceChange,
+    reason::{Class, Reason},
+};
+
 /// How a sync or a deployment ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -63,4 +69,261 @@ pub enum Exit {
     Halted = 6,
     /// Transient: worth trying again.
     Transient = 7,
+}
+
+impl Exit {
+    /// The exit code of a sync whose parts ended like this, each with its reason. Of mixed ends the first that
+    /// applies of 2, 6, 4, 1, 5, 7, 0 counts; `held` counts as 1.
+    pub fn of<'a>(ends: impl IntoIterator<Item = (Outcome, Option<&'a Reason>)>) -> Self {
+        const ORDER: [Exit; 7] =
+            [Exit::Usage, Exit::Halted, Exit::Refused, Exit::Failed, Exit::RolledBack, Exit::Transient, Exit::Fine];
+        let found: Vec<Self> = ends.into_iter().map(|(outcome, reason)| Self::of_one(outcome, reason)).collect();
+        ORDER.into_iter().find(|exit| found.contains(exit)).unwrap_or(Self::Fine)
+    }
+
+    fn of_one(outcome: Outcome, reason: Option<&Reason>) -> Self {
+        match outcome {
+            Outcome::Unchanged | Outcome::Committed => Self::Fine,
+            Outcome::RolledBack | Outcome::Quarantined => Self::RolledBack,
+            Outcome::Aborted if reason.is_some_and(|r| r.class == Class::Transient) => Self::Transient,
+            Outcome::Aborted | Outcome::Held | Outcome::Rejected => Self::Failed,
+            Outcome::Refused => Self::Refused,
+            Outcome::Halted => Self::Halted,
+        }
+    }
+}
+
+impl From<Exit> for u8 {
+    fn from(exit: Exit) -> Self {
+        exit as Self
+    }
+}
+
+impl Outcome {
+    /// The outcome of a sync whose stacks ended like this; the gravest end names it.
+    pub fn of(ends: impl IntoIterator<Item = Self>) -> Self {
+        const ORDER: [Outcome; 8] = [
+            Outcome::Halted,
+            Outcome::Refused,
+            Outcome::Rejected,
+            Outcome::Aborted,
+            Outcome::Held,
+            Outcome::RolledBack,
+            Outcome::Quarantined,
+            Outcome::Committed,
+        ];
+        let found: Vec<Self> = ends.into_iter().collect();
+        ORDER.into_iter().find(|outcome| found.contains(outcome)).unwrap_or(Self::Unchanged)
+    }
+}
+
+/// One sync, as a person looks back on it. Times are RFC 3339 in UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncRecord {
+    /// Its number.
+    pub id: SyncId,
+    /// The commit it was about.
+    pub commit: Option<String>,
+    /// What woke it: `start`, `poll`, `webhook`, `watch`, `manual`.
+    pub trigger: String,
+    /// When it began.
+    pub started: String,
+    /// When it ended; `None` while it runs.
+    pub ended: Option<String>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// Why the whole ended so, if not for one stack's sake.
+    pub reason: Option<Reason>,
+    /// One for each stack that had a part in it.
+    pub deployments: Vec<DeploymentRecord>,
+}
+
+/// One stack's part in a sync.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentRecord {
+    /// Its number.
+    pub id: DeploymentId,
+    /// The stack.
+    pub stack: String,
+    /// The commit of the release that ran before.
+    pub from: Option<String>,
+    /// The commit that was to run; `None` for a removal.
+    pub to: Option<String>,
+    /// How it ended; `None` while it runs.
+    pub outcome: Option<Outcome>,
+    /// Why, if not well.
+    pub reason: Option<Reason>,
+    /// When it began.
+    pub started: String,
+    /// When it ended.
+    pub ended: Option<String>,
+    /// restic's snapshot.
+    pub snapshot: Option<String>,
+    /// What changed, service by service.
+    pub changes: Vec<ServiceChange>,
+    /// What the journal says, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One line of a deployment's journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// When.
+    pub at: String,
+    /// The event's name.
+    pub event: String,
+}
+
+/// How a stack last ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StackLast {
+    /// How.
+    pub outcome: Outcome,
+    /// Why, if not well.
+    pub reason: Option<Reason>,
+    /// The commit.
+    pub commit: Option<String>,
+    /// When.
+    pub at: String,
+}
+
+/// What a stack is doing, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StackState {
+    /// It runs the release that the accepted commit wants.
+    Steady,
+    /// A deployment is under way.
+    Deploying,
+    /// It runs its last good release; the newer candidate failed.
+    RolledBack,
+    /// It waits for another stack or a person.
+    Held,
+    /// It cannot be deployed as the commit has it.
+    Rejected,
+    /// It could not be staged or backed up; it is tried again.
+    Aborted,
+    /// A person must act.
+    Halted,
+}
+
+/// One stack in the status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StackStatus {
+    /// Its name.
+    pub name: String,
+    /// What it is doing.
+    pub state: StackState,
+    /// The commit of the release that runs.
+    pub commit: Option<String>,
+    /// That release's digest.
+    pub digest: Option<String>,
+    /// `healthy`, `unhealthy`, `starting`, `stopped` or `unknown`, as the engine sees it now.
+    pub health: String,
+    /// When the release was committed.
+    pub since: Option<String>,
+    /// How it last ended.
+    pub last: Option<StackLast>,
+}
+
+/// The source in the status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceStatus {
+    /// The repository.
+    pub url: String,
+    /// The tracked ref.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// The tip as last seen.
+    pub tip: Option<String>,
+    /// The last commit that trust accepted.
+    pub accepted: Option<String>,
+    /// Why the tip may not run.
+    pub refused: Option<RefusedStatus>,
+    /// When the repository last answered.
+    pub contact: Option<String>,
+}
+
+/// A refusal in the status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedStatus {
+    /// The commit that broke the rule.
+    pub commit: String,
+    /// The rule's code.
+    pub code: String,
+    /// What happened and what to do.
+    pub message: String,
+}
+
+/// The agent in the status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentStatus {
+    /// Whether it runs.
+    pub running: bool,
+    /// Its version.
+    pub version: String,
+    /// Its process.
+    pub pid: Option<u32>,
+}
+
+/// The outbox in the status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutboxStatus {
+    /// Messages that wait.
+    pub pending: i64,
+    /// Messages that were given up.
+    pub undelivered: i64,
+    /// What the last failed try said.
+    pub last_error: Option<String>,
+}
+
+/// The whole status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The shape's version.
+    pub schema: u32,
+    /// This server.
+    pub server: String,
+    /// Where it pulls from.
+    pub source: SourceStatus,
+    /// Sorted by name.
+    pub stacks: Vec<StackStatus>,
+    /// The agent itself.
+    pub agent: AgentStatus,
+    /// What is still to be told.
+    pub outbox: OutboxStatus,
+    /// What is wrong with the configuration or the whole, for people.
+    pub notices: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reason::Code;
+
+    #[test]
+    fn of_mixed_ends_the_gravest_names_the_exit_code() {
+        let transient = Reason::new(Code::ImagePull, "x");
+        let stalled = Reason::new(Code::ImageMissing, "x");
+        let cases = [
+            (vec![], Exit::Fine),
+            (vec![(Outcome::Committed, None), (Outcome::Unchanged, None)], Exit::Fine),
+            (vec![(Outcome::Committed, None), (Outcome::Aborted, Some(&transient))], Exit::Transient),
+            (vec![(Outcome::RolledBack, None), (Outcome::Aborted, Some(&transient))], Exit::RolledBack),
+            (vec![(Outcome::Quarantined, None), (Outcome::Held, None)], Exit::Failed),
+            (vec![(Outcome::RolledBack, None), (Outcome::Aborted, Some(&stalled))], Exit::Failed),
+            (vec![(Outcome::Rejected, None), (Outcome::Refused, None)], Exit::Refused),
+            (vec![(Outcome::Halted, None), (Outcome::Refused, None)], Exit::Halted),
+        ];
+        for (ends, exit) in cases {
+            assert_eq!(Exit::of(ends.clone()), exit, "{ends:?}");
+        }
+    }
+
+    #[test]
+    fn outcomes_keep_their_text_in_json() {
+        for outcome in [Outcome::RolledBack, Outcome::Unchanged, Outcome::Halted, Outcome::Quarantined] {
+            assert_eq!(serde_json::to_string(&outcome).unwrap(), format!("\"{}\"", outcome.as_str()));
+        }
+    }
 }

@@ -7,7 +7,7 @@ fn main() -> ExitCode {
     // Hidden verbs: parts of the agent that run as processes of their own. They are matched before the command line is
     // parsed, so that nothing but the agent itself sees them.
     match args.get(1).and_then(|verb| verb.to_str()) {
-        Some(evenkeel::compose::supervisor::VERB) => evenkeel::compose::supervisor::main(&args[2..]),
+        Some(evenkeel::process::supervisor::VERB) => evenkeel::process::supervisor::main(&args[2..]),
         _ => evenkeel::cli::main(&args),
     }
 }

@@ -1,9 +1,7 @@
 //! The `docker compose` program: argument vectors, and the process that runs them.
 
 mod message;
-pub mod process;
 pub mod render;
-pub mod supervisor;
 pub mod version;
 
 use std::{
@@ -16,7 +14,7 @@ use std::{
 use evenkeel_core::reason::Code;
 use semver::Version;
 
-use process::{Finished, Invocation, OnLine, RunError, Runner};
+use crate::process::{Finished, Invocation, OnLine, RunError, Runner};
 
 /// How long `docker compose version` may take: it talks to nobody.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(30);

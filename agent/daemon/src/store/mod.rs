@@ -1,1 +1,199 @@
-//! Module `store`.
+//! The store: one SQLite file that holds journal, releases, history, quarantine and outbox.
+//!
+//! What belongs together is written in one transaction, and a transaction is on disk when it returns
+//! (`synchronous = FULL`). A store that cannot be read, or is from a newer version, is an error: the agent never
+//! starts from nothing.
+
+mod history;
+mod journal;
+mod outbox;
+mod release;
+mod source;
+
+use std::{
+    fs::{self, File, OpenOptions, Permissions},
+    io,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use evenkeel_core::reason::{Code, Reason};
+use rusqlite::{Connection, OpenFlags};
+
+pub use history::{DeploymentEnd, NewDeployment};
+pub use journal::Unfinished;
+pub use outbox::{OutboxStats, Outgoing, Queued};
+pub use release::{Conclusion, Quarantine, ReleaseMove};
+pub use source::{RefusedTip, SourceState};
+
+/// The layout of the file; a higher one is from a newer Evenkeel.
+const SCHEMA_VERSION: i64 = 1;
+const FILE: &str = "evenkeel.db";
+const LOCK: &str = "lock";
+
+/// The store cannot do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another agent works on this state directory.
+    #[error(
+        "another agent works on {0}; stop it first, or give this one a `paths.state` of its own (find it with `fuser {0}/lock`)"
+    )]
+    Busy(String),
+    /// There is no store yet.
+    #[error("there is no store in {0}: no agent has run there yet")]
+    Absent(String),
+    /// The file is from a newer version.
+    #[error(
+        "the store {path} has version {found}, this evenkeel knows {SCHEMA_VERSION}: install the newer evenkeel again"
+    )]
+    Newer {
+        /// The file.
+        path: String,
+        /// Its version.
+        found: i64,
+    },
+    /// SQLite failed.
+    #[error("the store {path} cannot be used: {source}; nothing was changed, check the disk and the file's owner")]
+    Sqlite {
+        /// The file.
+        path: String,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// A record is not what it should be.
+    #[error("the store {path} holds a record that cannot be read ({what}); restore the file from a backup")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// Which record.
+        what: String,
+    },
+    /// The directory cannot be used.
+    #[error("cannot use the state directory {path}: {source}")]
+    Directory {
+        /// The directory or file.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl StoreError {
+    /// The reason that is reported.
+    pub fn reason(&self) -> Reason {
+        Reason::new(Code::StoreFailed, self.to_string())
+    }
+}
+
+/// The open store. Calls are short and may be made from any thread.
+pub struct Store {
+    path: PathBuf,
+    db: Mutex<Connection>,
+    _lock: Option<File>,
+}
+
+impl Store {
+    /// Opens the store in `dir`, or makes a new one, and keeps other agents out for as long as it lives.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let unusable = |path: &Path| {
+            let path = path.display().to_string();
+            move |source| StoreError::Directory { path, source }
+        };
+        fs::create_dir_all(dir).map_err(unusable(dir))?;
+        fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(unusable(dir))?;
+        let lock_path = dir.join(LOCK);
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(unusable(&lock_path))?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| StoreError::Busy(dir.display().to_string()))?;
+        let path = dir.join(FILE);
+        // The file holds resolved variables: it must never be readable by others, not even for a moment.
+        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(unusable(&path))?;
+        let store = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, Some(lock))?;
+        store.prepare()?;
+        Ok(store)
+    }
+
+    /// Opens the store in `dir` for reading beside a running agent, or without one.
+    pub fn open_read_only(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join(FILE);
+        if !path.exists() {
+            return Err(StoreError::Absent(dir.display().to_string()));
+        }
+        let store = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, None)?;
+        store.version()?;
+        Ok(store)
+    }
+
+    fn connect(path: PathBuf, flags: OpenFlags, lock: Option<File>) -> Result<Self, StoreError> {
+        let failed = |source| StoreError::Sqlite { path: path.display().to_string(), source };
+        let db = Connection::open_with_flags(&path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(failed)?;
+        db.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
+        Ok(Self { path, db: Mutex::new(db), _lock: lock })
+    }
+
+    fn version(&self) -> Result<i64, StoreError> {
+        let found = self.read(|db| db.query_row("PRAGMA user_version", [], |row| row.get(0)))?;
+        if found > SCHEMA_VERSION {
+            return Err(StoreError::Newer { path: self.path.display().to_string(), found });
+        }
+        Ok(found)
+    }
+
+    fn prepare(&self) -> Result<(), StoreError> {
+        self.read(|db| {
+            db.pragma_update(None, "journal_mode", "WAL")?;
+            db.pragma_update(None, "synchronous", "FULL")?;
+            db.pragma_update(None, "foreign_keys", true)
+        })?;
+        if self.version()? == 0 {
+            self.write(|tx| {
+                tx.execute_batch(include_str!("schema.sql"))?;
+                tx.pragma_update(None, "user_version", SCHEMA_VERSION)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn lock_db(&self) -> MutexGuard<'_, Connection> {
+        // A panic in a read leaves nothing half done: SQLite rolls an open transaction back.
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> StoreError {
+        StoreError::Sqlite { path: self.path.display().to_string(), source }
+    }
+
+    fn read<T>(&self, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        f(&self.lock_db()).map_err(|e| self.failed(e))
+    }
+
+    fn write<T>(&self, f: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let mut db = self.lock_db();
+        let tx = db.transaction().map_err(|e| self.failed(e))?;
+        let value = f(&tx).map_err(|e| self.failed(e))?;
+        tx.commit().map_err(|e| self.failed(e))?;
+        Ok(value)
+    }
+
+    fn decode<T: serde::de::DeserializeOwned>(&self, what: &str, json: &str) -> Result<T, StoreError> {
+        // The error of serde may quote the content, which may be secret: say only which record it is.
+        serde_json::from_str(json)
+            .map_err(|_| StoreError::Damaged { path: self.path.display().to_string(), what: what.to_owned() })
+    }
+}
+
+/// JSON of a value of ours, which always has one.
+fn encode<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! Running a program: an argument vector, an environment that is stated whole, a deadline, bounded output, and no process
 //! left behind.
 
+pub mod supervisor;
+
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -13,8 +15,6 @@ use tokio::{
     process::{Child, Command},
     time::timeout,
 };
-
-use super::supervisor;
 
 /// Most that is read from a program's standard output, in bytes. The largest rendered models are a few hundred kilobytes.
 pub const MAX_STDOUT_BYTES: usize = 32 * 1024 * 1024;
@@ -292,5 +292,4 @@ async fn read_lines(
 }
 
 #[cfg(test)]
-#[path = "process_tests.rs"]
 mod tests;

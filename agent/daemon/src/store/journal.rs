@@ -1,0 +1,112 @@
+//! Deployments and their journals.
+
+use evenkeel_core::{
+    id::{CommitId, DeploymentId, SyncId},
+    journal::{Event, Progress},
+    outcome::Outcome,
+};
+use evenkeel_layout::name::StackName;
+use rusqlite::{Transaction, params};
+
+use super::{NewDeployment, Store, StoreError, encode, history::insert_deployment};
+
+/// A deployment that has no end yet.
+pub struct Unfinished {
+    /// Its number.
+    pub id: DeploymentId,
+    /// The sync it belongs to.
+    pub sync: SyncId,
+    /// The stack.
+    pub stack: StackName,
+    /// The commit that is deployed; `None` for a removal that no commit is named for.
+    pub commit: Option<CommitId>,
+    /// When it began, in milliseconds since 1970.
+    pub started_ms: i64,
+    /// When its last event was written.
+    pub last_ms: i64,
+    /// Where it is.
+    pub progress: Progress,
+}
+
+pub(super) fn append(tx: &Transaction<'_>, id: DeploymentId, event: &Event, now_ms: i64) -> rusqlite::Result<()> {
+    tx.execute(
+        "INSERT INTO journal SELECT ?1, coalesce(max(seq), 0) + 1, ?2, ?3 FROM journal WHERE deployment = ?1",
+        params![id.0, now_ms, encode(event)?],
+    )
+    .map(drop)
+}
+
+impl Store {
+    /// Makes the intent durable: the first event of a deployment.
+    pub fn intend(&self, new: &NewDeployment<'_>, event: &Event, now_ms: i64) -> Result<DeploymentId, StoreError> {
+        self.write(|tx| {
+            let id = insert_deployment(tx, new, now_ms)?;
+            append(tx, id, event, now_ms)?;
+            Ok(id)
+        })
+    }
+
+    /// Appends an event; durable when it returns.
+    pub fn append(&self, id: DeploymentId, event: &Event, now_ms: i64) -> Result<(), StoreError> {
+        self.write(|tx| append(tx, id, event, now_ms))
+    }
+
+    /// The deployments that have no end, oldest first, as their journals tell them.
+    pub fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError> {
+        type Row = (i64, i64, String, Option<String>, i64);
+        let rows: Vec<Row> = self.read(|db| {
+            db.prepare(
+                "SELECT id, sync, stack, commit_id, started_ms FROM deployments WHERE ended_ms IS NULL ORDER BY id",
+            )?
+            .query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?)))?
+            .collect()
+        })?;
+        rows.into_iter()
+            .map(|(id, sync, stack, commit, started_ms)| {
+                let damaged = |what: &str| StoreError::Damaged {
+                    path: self.path.display().to_string(),
+                    what: format!("deployment {id}: {what}"),
+                };
+                let (events, last_ms) = self.events(DeploymentId(id))?;
+                Ok(Unfinished {
+                    id: DeploymentId(id),
+                    sync: SyncId(sync),
+                    stack: StackName::new(&stack).map_err(|_| damaged("stack name"))?,
+                    commit: commit.and_then(|c| CommitId::new(&c).ok()),
+                    started_ms,
+                    last_ms,
+                    progress: Progress::replay(&events).map_err(|e| damaged(&e.to_string()))?,
+                })
+            })
+            .collect()
+    }
+
+    /// Ends syncs that a stop cut short, once their deployments have ended.
+    pub fn end_open_syncs(&self, outcome: Outcome, now_ms: i64) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.execute(
+                "UPDATE syncs SET ended_ms = ?1, outcome = coalesce(
+                     (SELECT outcome FROM deployments d WHERE d.sync = syncs.id AND d.outcome IS NOT NULL
+                      ORDER BY CASE d.outcome WHEN 'halted' THEN 0 WHEN 'rolled_back' THEN 1 WHEN 'aborted' THEN 2 ELSE 3 END
+                      LIMIT 1), ?2)
+                 WHERE ended_ms IS NULL",
+                params![now_ms, outcome.as_str()],
+            )
+            .map(drop)
+        })
+    }
+
+    fn events(&self, id: DeploymentId) -> Result<(Vec<Event>, i64), StoreError> {
+        let rows: Vec<(i64, String)> = self.read(|db| {
+            db.prepare("SELECT at_ms, event FROM journal WHERE deployment = ?1 ORDER BY seq")?
+                .query_map([id.0], |r| Ok((r.get(0)?, r.get(1)?)))?
+                .collect()
+        })?;
+        let last = rows.last().map_or(0, |(at, _)| *at);
+        let events = rows
+            .iter()
+            .map(|(_, json)| self.decode(&format!("journal of deployment {id}"), json))
+            .collect::<Result<_, _>>()?;
+        Ok((events, last))
+    }
+}

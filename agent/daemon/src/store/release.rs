@@ -1,0 +1,224 @@
+//! Releases, their file contents, the pointer to the current one, and what is kept out.
+
+use std::collections::BTreeMap;
+
+use evenkeel_core::{
+    id::{CommitId, DeploymentId, Digest, ReleaseId},
+    journal::Event,
+    outcome::Outcome,
+    reason::Reason,
+    release::Release,
+};
+use evenkeel_layout::name::StackName;
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::{Outgoing, Store, StoreError, encode, journal, outbox};
+
+/// What the end of a deployment does to the pointer to the current release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReleaseMove {
+    /// The candidate becomes the current release.
+    Forward(ReleaseId),
+    /// The stack has no release any more.
+    Gone,
+    /// Everything stays; a candidate that was stored failed.
+    Stay(Option<ReleaseId>),
+}
+
+/// A candidate that is kept out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantine {
+    /// Its digest.
+    pub digest: Digest,
+    /// The commit it first came from.
+    pub commit: CommitId,
+    /// Whether the stack is halted by it.
+    pub halted: bool,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// The end of a deployment: all of it is written, or nothing.
+pub struct Conclusion<'a> {
+    /// The deployment.
+    pub deployment: DeploymentId,
+    /// Its stack.
+    pub stack: &'a StackName,
+    /// Its last event.
+    pub event: &'a Event,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it ended so, if not well.
+    pub reason: Option<&'a Reason>,
+    /// The snapshot that was taken.
+    pub snapshot: Option<&'a str>,
+    /// What happens to the pointer.
+    pub release: ReleaseMove,
+    /// A candidate that is kept out from now on.
+    pub quarantine: Option<Quarantine>,
+    /// What is told.
+    pub messages: Vec<Outgoing>,
+}
+
+impl Store {
+    /// Stores a candidate and the contents of its files, and appends `event` made from its number.
+    pub fn stage(
+        &self,
+        deployment: DeploymentId,
+        release: &Release,
+        contents: &BTreeMap<Digest, Vec<u8>>,
+        now_ms: i64,
+    ) -> Result<(ReleaseId, Event), StoreError> {
+        self.write(|tx| {
+            tx.execute(
+                "INSERT INTO releases (stack, state, created_ms, body) VALUES (?1, 'candidate', ?2, ?3)",
+                params![release.stack.as_str(), now_ms, encode(release)?],
+            )?;
+            let id = ReleaseId(tx.last_insert_rowid());
+            for digest in release.files.values().map(|f| &f.digest) {
+                if let Some(content) = contents.get(digest) {
+                    tx.execute("INSERT OR IGNORE INTO blobs VALUES (?1, ?2)", params![digest.as_str(), content])?;
+                }
+                tx.execute("INSERT OR IGNORE INTO release_blobs VALUES (?1, ?2)", params![id.0, digest.as_str()])?;
+            }
+            let event = Event::Staged { to: Some(id) };
+            journal::append(tx, deployment, &event, now_ms)?;
+            Ok((id, event))
+        })
+    }
+
+    /// Notes the snapshot that was taken before `release` replaces its predecessor.
+    pub fn set_snapshot(&self, release: &Release) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.execute("UPDATE releases SET body = ?2 WHERE id = ?1", params![release.id.0, encode(release)?]).map(drop)
+        })
+    }
+
+    /// Ends a deployment: last event, outcome, pointer, quarantine and messages in one transaction.
+    pub fn conclude(&self, end: &Conclusion<'_>, now_ms: i64) -> Result<(), StoreError> {
+        self.write(|tx| {
+            journal::append(tx, end.deployment, end.event, now_ms)?;
+            tx.execute(
+                "UPDATE deployments SET ended_ms = ?2, outcome = ?3, reason = ?4, snapshot = ?5 WHERE id = ?1",
+                params![
+                    end.deployment.0,
+                    now_ms,
+                    end.outcome.as_str(),
+                    end.reason.map(encode).transpose()?,
+                    end.snapshot
+                ],
+            )?;
+            move_release(tx, end)?;
+            if let Some(q) = &end.quarantine {
+                tx.execute(
+                    "INSERT OR REPLACE INTO quarantine VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    params![
+                        end.stack.as_str(),
+                        q.digest.as_str(),
+                        q.commit.as_str(),
+                        q.halted,
+                        encode(&q.reason)?,
+                        now_ms
+                    ],
+                )?;
+            }
+            outbox::enqueue(tx, &end.messages, now_ms)
+        })
+    }
+
+    /// The release with this number.
+    pub fn release(&self, id: ReleaseId) -> Result<Option<Release>, StoreError> {
+        let body: Option<String> =
+            self.read(|db| db.query_row("SELECT body FROM releases WHERE id = ?1", [id.0], |r| r.get(0)).optional())?;
+        body.map(|b| self.decode_release(id, &b)).transpose()
+    }
+
+    /// The current release of every stack.
+    pub fn current_releases(&self) -> Result<BTreeMap<StackName, Release>, StoreError> {
+        let rows: Vec<(i64, String)> = self.read(|db| {
+            db.prepare("SELECT id, body FROM releases WHERE state = 'current'")?
+                .query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?
+                .collect()
+        })?;
+        rows.into_iter()
+            .map(|(id, body)| self.decode_release(ReleaseId(id), &body).map(|r| (r.stack.clone(), r)))
+            .collect()
+    }
+
+    /// The content of a file that a release has.
+    pub fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(|db| {
+            db.query_row("SELECT content FROM blobs WHERE digest = ?1", [digest.as_str()], |r| r.get(0)).optional()
+        })
+    }
+
+    /// Whether this very candidate is kept out.
+    pub fn quarantined(&self, stack: &StackName, digest: &Digest) -> Result<Option<Quarantine>, StoreError> {
+        type Row = (String, bool, String);
+        let row: Option<Row> = self.read(|db| {
+            db.query_row(
+                "SELECT commit_id, halted, reason FROM quarantine WHERE stack = ?1 AND digest = ?2",
+                [stack.as_str(), digest.as_str()],
+                |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)),
+            )
+            .optional()
+        })?;
+        let Some((commit, halted, reason)) = row else { return Ok(None) };
+        Ok(Some(Quarantine {
+            digest: digest.clone(),
+            commit: CommitId::new(&commit).map_err(|_| StoreError::Damaged {
+                path: self.path.display().to_string(),
+                what: format!("quarantine of {stack}"),
+            })?,
+            halted,
+            reason: self.decode("quarantine", &reason)?,
+        }))
+    }
+
+    /// Lets go of former and failed releases beyond `keep` for each stack, with the contents that only they had.
+    /// Gives the releases that went, so that their images can be let go too.
+    pub fn prune_releases(&self, stack: &StackName, keep: usize) -> Result<Vec<Release>, StoreError> {
+        let keep = i64::try_from(keep).unwrap_or(i64::MAX);
+        let rows: Vec<(i64, String)> = self.read(|db| {
+            db.prepare(
+                "SELECT id, body FROM releases WHERE stack = ?1 AND state IN ('former', 'failed') AND id NOT IN (
+                     SELECT id FROM releases WHERE stack = ?1 AND state = 'former' ORDER BY id DESC LIMIT ?2)",
+            )?
+            .query_map(params![stack.as_str(), keep], |r| Ok((r.get(0)?, r.get(1)?)))?
+            .collect()
+        })?;
+        let gone: Vec<Release> =
+            rows.iter().map(|(id, body)| self.decode_release(ReleaseId(*id), body)).collect::<Result<_, _>>()?;
+        self.write(|tx| {
+            for (id, _) in &rows {
+                tx.execute("DELETE FROM releases WHERE id = ?1", [id])?;
+            }
+            tx.execute("DELETE FROM blobs WHERE digest NOT IN (SELECT digest FROM release_blobs)", []).map(drop)
+        })?;
+        Ok(gone)
+    }
+
+    fn decode_release(&self, id: ReleaseId, body: &str) -> Result<Release, StoreError> {
+        let mut release: Release = self.decode(&format!("release {id}"), body)?;
+        release.id = id;
+        Ok(release)
+    }
+}
+
+fn move_release(tx: &Transaction<'_>, end: &Conclusion<'_>) -> rusqlite::Result<()> {
+    let retire = |tx: &Transaction<'_>| {
+        tx.execute("UPDATE releases SET state = 'former' WHERE stack = ?1 AND state = 'current'", [end.stack.as_str()])
+    };
+    match end.release {
+        ReleaseMove::Forward(id) => {
+            retire(tx)?;
+            tx.execute("UPDATE releases SET state = 'current' WHERE id = ?1", [id.0])?;
+            tx.execute("DELETE FROM quarantine WHERE stack = ?1 AND halted", [end.stack.as_str()]).map(drop)
+        }
+        ReleaseMove::Gone => retire(tx).map(drop),
+        ReleaseMove::Stay(Some(id)) => {
+            tx.execute("UPDATE releases SET state = 'failed' WHERE id = ?1", [id.0]).map(drop)
+        }
+        ReleaseMove::Stay(None) => Ok(()),
+    }
+}

@@ -1,0 +1,229 @@
+use std::collections::BTreeMap;
+
+use evenkeel_core::{
+    id::{CommitId, Digest, ReleaseId},
+    journal::{Event, SnapshotDecision, State},
+    model::Model,
+    outcome::Outcome,
+    reason::{Code, Reason},
+    release::{FileRecord, Release, SecretEnv},
+};
+use evenkeel_layout::name::StackName;
+
+use super::*;
+
+fn commit(digit: &str) -> CommitId {
+    CommitId::new(&digit.repeat(40)).unwrap()
+}
+
+fn stack(name: &str) -> StackName {
+    StackName::new(name).unwrap()
+}
+
+fn release(name: &str, content: &[u8]) -> (Release, BTreeMap<Digest, Vec<u8>>) {
+    let digest = Digest::of(content);
+    let record = FileRecord { digest: digest.clone(), size: content.len() as u64, executable: false };
+    let release = Release {
+        id: ReleaseId(0),
+        stack: stack(name),
+        project: name.to_owned(),
+        directory: format!("stacks/{name}"),
+        commit: commit("a"),
+        digest: Digest::of(b"candidate"),
+        depends_on: vec![],
+        model: Model::parse(r#"{"services":{}}"#).unwrap(),
+        images: BTreeMap::new(),
+        files: BTreeMap::from([("f".to_owned(), record)]),
+        passive: vec![],
+        secret_env: SecretEnv::default(),
+        snapshot: None,
+    };
+    (release, BTreeMap::from([(digest, content.to_vec())]))
+}
+
+/// Runs a stack through a deployment that ends with `last` and gives the stored candidate.
+fn deploy(store: &Store, name: &str, content: &[u8], outcome: Outcome) -> ReleaseId {
+    let sync = store.begin_sync("poll", 1).unwrap();
+    let name = stack(name);
+    let new = NewDeployment { sync, stack: &name, to: Some(&commit("a")), from: None, changes: &[] };
+    let intended = Event::Intended { digest: Some(Digest::of(b"candidate")), from: None };
+    let id = store.intend(&new, &intended, 2).unwrap();
+    let (release, contents) = release(name.as_str(), content);
+    let (to, _) = store.stage(id, &release, &contents, 3).unwrap();
+    store.append(id, &Event::BackupStarted, 4).unwrap();
+    store.append(id, &Event::BackedUp { snapshot: SnapshotDecision::NotConfigured }, 5).unwrap();
+    store.append(id, &Event::ApplyStarted { before: vec![] }, 6).unwrap();
+    let committed = outcome == Outcome::Committed;
+    let reason = Reason::new(Code::GateUnhealthy, "web became unhealthy");
+    if committed {
+        store.append(id, &Event::Applied, 7).unwrap();
+    } else {
+        store.append(id, &Event::Failed { reason: reason.clone() }, 7).unwrap();
+        store.append(id, &Event::RollbackStarted { before: vec![] }, 7).unwrap();
+        store.append(id, &Event::RollbackApplied, 7).unwrap();
+    }
+    let end = Conclusion {
+        deployment: id,
+        stack: &name,
+        event: if committed { &Event::GatePassed } else { &Event::RollbackPassed },
+        outcome,
+        reason: (!committed).then_some(&reason),
+        snapshot: None,
+        release: if committed { ReleaseMove::Forward(to) } else { ReleaseMove::Stay(Some(to)) },
+        quarantine: (!committed).then(|| Quarantine {
+            digest: Digest::of(b"candidate"),
+            commit: commit("a"),
+            halted: false,
+            reason: reason.clone(),
+        }),
+        messages: vec![Outgoing { sink: "ntfy-1".into(), lane: name.to_string(), message: "{}".into() }],
+    };
+    store.conclude(&end, 8).unwrap();
+    store.end_sync(sync, outcome, None, &[], 9).unwrap();
+    to
+}
+
+#[test]
+fn a_second_agent_on_one_state_directory_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = Store::open(dir.path()).unwrap();
+    assert!(matches!(Store::open(dir.path()), Err(StoreError::Busy(_))));
+}
+
+#[test]
+fn the_file_and_its_folder_are_for_the_owner_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let store = Store::open(&state).unwrap();
+    deploy(&store, "web", b"x", Outcome::Committed);
+    assert_eq!(fs::metadata(&state).unwrap().permissions().mode() & 0o777, 0o700);
+    for entry in fs::read_dir(&state).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.path());
+    }
+}
+
+#[test]
+fn a_store_of_a_newer_version_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(dir.path()).unwrap());
+    Connection::open(dir.path().join(FILE)).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    assert!(matches!(Store::open(dir.path()), Err(StoreError::Newer { found: 99, .. })));
+}
+
+#[test]
+fn a_file_that_is_no_store_is_an_error_and_not_a_fresh_start() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join(FILE), "this is not a database, whatever its name says, is it?").unwrap();
+    assert!(matches!(Store::open(dir.path()), Err(StoreError::Sqlite { .. })));
+    assert!(fs::read(dir.path().join(FILE)).unwrap().starts_with(b"this is not"));
+}
+
+#[test]
+fn a_commit_moves_the_pointer_and_a_rollback_leaves_it_and_keeps_the_candidate_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let good = deploy(&store, "web", b"good", Outcome::Committed);
+    assert_eq!(store.quarantined(&stack("web"), &Digest::of(b"candidate")).unwrap(), None);
+    deploy(&store, "web", b"bad", Outcome::RolledBack);
+    assert_eq!(store.current_releases().unwrap()[&stack("web")].id, good);
+    let kept_out = store.quarantined(&stack("web"), &Digest::of(b"candidate")).unwrap().unwrap();
+    assert_eq!(kept_out.reason.code, Code::GateUnhealthy);
+    assert_eq!(store.last_end(&stack("web")).unwrap().unwrap().outcome, Outcome::RolledBack);
+}
+
+#[test]
+fn contents_go_only_with_the_last_release_that_has_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    for content in [b"one".as_slice(), b"two", b"three", b"two"] {
+        deploy(&store, "web", content, Outcome::Committed);
+    }
+    assert_eq!(store.prune_releases(&stack("web"), 1).unwrap().len(), 2);
+    assert_eq!(store.blob(&Digest::of(b"one")).unwrap(), None);
+    assert_eq!(store.blob(&Digest::of(b"two")).unwrap(), Some(b"two".to_vec()));
+    assert_eq!(store.blob(&Digest::of(b"three")).unwrap(), Some(b"three".to_vec()));
+}
+
+#[test]
+fn an_unfinished_deployment_is_found_where_its_journal_left_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    deploy(&store, "web", b"good", Outcome::Committed);
+    let sync = store.begin_sync("poll", 10).unwrap();
+    let api = stack("api");
+    let new = NewDeployment { sync, stack: &api, to: Some(&commit("b")), from: None, changes: &[] };
+    store.intend(&new, &Event::Intended { digest: None, from: None }, 11).unwrap();
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    let unfinished = store.unfinished().unwrap();
+    assert_eq!(unfinished.len(), 1);
+    assert_eq!((unfinished[0].stack.as_str(), unfinished[0].progress.state()), ("api", State::Staging));
+}
+
+#[test]
+fn messages_keep_their_order_in_a_lane_and_do_not_wait_for_other_lanes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let message = |lane: &str, text: &str| Outgoing { sink: "s".into(), lane: lane.into(), message: text.into() };
+    store.enqueue(&[message("web", "1"), message("web", "2"), message("api", "3")], 100).unwrap();
+    let due = |now| store.due(now).unwrap().into_iter().map(|q| q.message).collect::<Vec<_>>();
+    assert_eq!(due(99), Vec::<String>::new());
+    assert_eq!(due(100), ["1", "3"]);
+    let first = store.due(100).unwrap().remove(0);
+    store.not_delivered(first.id, "503", Some(500), 100).unwrap();
+    assert_eq!(due(499), ["3"]);
+    assert_eq!(due(500), ["1", "3"]);
+    store.delivered(first.id, 501).unwrap();
+    assert_eq!(due(501), ["2", "3"]);
+    let second = store.due(501).unwrap().remove(0);
+    store.not_delivered(second.id, "410", None, 502).unwrap();
+    assert_eq!(due(503), ["3"]);
+    let stats = store.outbox_stats().unwrap();
+    assert_eq!((stats.pending, stats.undelivered, stats.last_error.as_deref()), (1, 1, Some("410")));
+}
+
+#[test]
+fn polls_that_find_nothing_do_not_bury_history() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    deploy(&store, "web", b"x", Outcome::Committed);
+    for now in 10..20 {
+        let sync = store.begin_sync("poll", now).unwrap();
+        store.set_sync_commit(sync, &commit("a")).unwrap();
+        store.end_sync(sync, Outcome::Unchanged, None, &[], now).unwrap();
+    }
+    let history = store.history(100).unwrap();
+    assert_eq!(
+        history.iter().map(|s| s.outcome.unwrap()).collect::<Vec<_>>(),
+        [Outcome::Unchanged, Outcome::Committed]
+    );
+    assert_eq!(history[1].deployments[0].steps.last().unwrap().event, "gate_passed");
+}
+
+#[test]
+fn a_reader_sees_the_store_of_a_running_agent() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(Store::open_read_only(dir.path()), Err(StoreError::Absent(_))));
+    let store = Store::open(dir.path()).unwrap();
+    deploy(&store, "web", b"x", Outcome::Committed);
+    assert_eq!(Store::open_read_only(dir.path()).unwrap().history(10).unwrap().len(), 1);
+}
+
+#[test]
+fn a_refusal_is_new_once_and_cleared_by_the_next_accepted_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.contact(&commit("b"), 1).unwrap();
+    let refused = RefusedTip {
+        tip: commit("b").to_string(),
+        commit: commit("b").to_string(),
+        code: "E-UNSIGNED".into(),
+        message: "not signed".into(),
+    };
+    assert!(store.refuse(&refused).unwrap());
+    assert!(!store.refuse(&refused).unwrap());
+    store.accept(&commit("c"), &Digest::of(b"payload"), 2).unwrap();
+    assert_eq!(store.source_state().unwrap().refused, None);
+    assert_eq!(store.accepted().unwrap(), Some((commit("c"), Digest::of(b"payload"))));
+}
