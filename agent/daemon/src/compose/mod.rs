@@ -1,5 +1,6 @@
 //! The `docker compose` program: argument vectors, and the process that runs them.
 
+pub mod apply;
 mod message;
 pub mod render;
 pub mod version;

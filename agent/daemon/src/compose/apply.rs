@@ -1,0 +1,160 @@
+//! The few runs of Compose that change a server: pull, build, up, removal.
+//!
+//! `up` names its services and never their dependencies (`--no-deps`): a changed database would otherwise take every
+//! dependent with it, and each plain `up` runs a finished one-shot again. Never `--remove-orphans`, never `--wait`.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use super::{Compose, ComposeError, base_args};
+use crate::process::{Finished, OnLine};
+
+/// How long images may take to come.
+const PULL_TIMEOUT: Duration = Duration::from_hours(1);
+/// How long images may take to be built.
+const BUILD_TIMEOUT: Duration = Duration::from_hours(2);
+/// How long containers may take to go; each has its own `stop_grace_period`.
+const DOWN_TIMEOUT: Duration = Duration::from_mins(15);
+/// Most of a complaint that is shown.
+const MAX_COMPLAINT_CHARS: usize = 1_000;
+
+/// A project as Compose is told of it.
+#[derive(Clone, Copy)]
+pub struct Project<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The rendered model, a file.
+    pub model: &'a Path,
+    /// Compose's project directory.
+    pub directory: &'a Path,
+    /// Variables that become secrets; they go to the process, never to its arguments.
+    pub secrets: &'a BTreeMap<String, String>,
+}
+
+impl Compose {
+    /// Pulls the images of these services.
+    pub async fn pull(
+        &self,
+        project: &Project<'_>,
+        services: &[String],
+        on_line: Option<OnLine<'_>>,
+    ) -> Result<(), ComposeError> {
+        let args = project_args(project, &["pull"], services);
+        self.run_project(project, "pull", (args, PULL_TIMEOUT), on_line).await
+    }
+
+    /// Builds the images of these services.
+    pub async fn build(
+        &self,
+        project: &Project<'_>,
+        services: &[String],
+        on_line: Option<OnLine<'_>>,
+    ) -> Result<(), ComposeError> {
+        let args = project_args(project, &["build"], services);
+        self.run_project(project, "build", (args, BUILD_TIMEOUT), on_line).await
+    }
+
+    /// Makes or replaces the containers of these services from images that are here.
+    pub async fn up(
+        &self,
+        project: &Project<'_>,
+        services: &[String],
+        deadline: Duration,
+        on_line: Option<OnLine<'_>>,
+    ) -> Result<(), ComposeError> {
+        let args = project_args(project, &UP, services);
+        self.run_project(project, "up", (args, deadline), on_line).await
+    }
+
+    /// Stops and removes the containers of these services. Their volumes stay, anonymous ones too.
+    pub async fn remove(&self, project: &Project<'_>, services: &[String]) -> Result<(), ComposeError> {
+        let args = project_args(project, &["rm", "--stop", "--force"], services);
+        self.run_project(project, "rm", (args, DOWN_TIMEOUT), None).await
+    }
+
+    /// Takes the whole project down: containers and the networks it made. Volumes stay.
+    pub async fn down(&self, project: &Project<'_>) -> Result<(), ComposeError> {
+        let args = project_args(project, &["down"], &[]);
+        self.run_project(project, "down", (args, DOWN_TIMEOUT), None).await
+    }
+
+    async fn run_project(
+        &self,
+        project: &Project<'_>,
+        what: &str,
+        (args, timeout): (Vec<String>, Duration),
+        on_line: Option<OnLine<'_>>,
+    ) -> Result<(), ComposeError> {
+        let mut invocation = self.invocation(args, project.directory, timeout);
+        invocation.env.extend(project.secrets.iter().map(|(k, v)| (k.clone(), v.clone())));
+        let done = self.run(&invocation, on_line).await?;
+        if done.success() {
+            return Ok(());
+        }
+        Err(ComposeError::Failed {
+            what: format!("docker compose {what} of {}", project.name),
+            message: complaint(&done),
+        })
+    }
+}
+
+const UP: [&str; 8] =
+    ["up", "--detach", "--no-deps", "--force-recreate", "--pull", "never", "--no-build", "--quiet-pull"];
+
+fn project_args(project: &Project<'_>, verb: &[&str], services: &[String]) -> Vec<String> {
+    let mut args = base_args(project.name, project.model, project.directory, &[]);
+    args.extend(verb.iter().map(|word| (*word).to_owned()));
+    args.extend(services.iter().cloned());
+    args
+}
+
+/// What Compose complained of, without its progress: the lines that speak of an error, else its last lines.
+fn complaint(done: &Finished) -> String {
+    let text = String::from_utf8_lossy(&done.stderr);
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let speaks = |line: &&&str| {
+        let lower = line.to_ascii_lowercase();
+        ["error", "denied", "failed", "cannot", "no such", "not found", "unhealthy", "exited"]
+            .iter()
+            .any(|word| lower.contains(word))
+    };
+    let telling: Vec<&str> = lines.iter().filter(speaks).copied().collect();
+    let chosen = if telling.is_empty() { &lines[lines.len().saturating_sub(3)..] } else { &telling[..] };
+    let mut unique: Vec<&str> = Vec::new();
+    for line in chosen {
+        if !unique.contains(line) {
+            unique.push(line);
+        }
+    }
+    let end = done.code.map_or_else(|| "it was killed".to_owned(), |code| format!("exit code {code}"));
+    if unique.is_empty() { end } else { unique.join("; ").chars().take(MAX_COMPLAINT_CHARS).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn up_names_its_services_and_spares_their_dependencies() {
+        let project = Project {
+            name: "web",
+            model: Path::new("/var/lib/evenkeel/models/web.json"),
+            directory: Path::new("/srv/evenkeel/stacks/web"),
+            secrets: &BTreeMap::new(),
+        };
+        assert_eq!(
+            project_args(&project, &UP, &["page".to_owned()]).join(" "),
+            "compose -p web -f /var/lib/evenkeel/models/web.json --project-directory /srv/evenkeel/stacks/web \
+             up --detach --no-deps --force-recreate --pull never --no-build --quiet-pull page"
+        );
+    }
+
+    #[test]
+    fn a_complaint_is_the_error_without_the_progress() {
+        let stderr = " Container web-page-1  Recreate\n Container web-page-1  Recreated\n\
+                      Error response from daemon: driver failed: port is already allocated\n";
+        let done = Finished { code: Some(1), stdout: vec![], stderr: stderr.as_bytes().to_vec() };
+        assert_eq!(complaint(&done), "Error response from daemon: driver failed: port is already allocated");
+        let silent = Finished { code: Some(3), stdout: vec![], stderr: vec![] };
+        assert_eq!(complaint(&silent), "exit code 3");
+    }
+}

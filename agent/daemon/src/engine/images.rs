@@ -1,0 +1,62 @@
+//! Images by id, and the tags that stand for them.
+
+use bollard::query_parameters::{RemoveImageOptions, TagImageOptions};
+use evenkeel_core::id::ImageId;
+
+use super::{Engine, EngineError};
+
+impl Engine {
+    /// The image that a reference or an id stands for now, or `None` if it is not here.
+    pub async fn image(&self, reference: &str) -> Result<Option<ImageId>, EngineError> {
+        match self.docker()?.inspect_image(reference).await {
+            Ok(found) => Ok(found.id.map(ImageId)),
+            Err(e) => match self.error("look for an image", &e) {
+                EngineError::NotFound(_) => Ok(None),
+                other => Err(other),
+            },
+        }
+    }
+
+    /// Points `reference` at an image that is here. A reference by digest points where it points; it is left alone.
+    pub async fn point(&self, reference: &str, id: &ImageId) -> Result<(), EngineError> {
+        if reference.contains('@') || reference == id.0 || self.image(reference).await?.as_ref() == Some(id) {
+            return Ok(());
+        }
+        let (repo, tag) = split(reference);
+        let options = TagImageOptions { repo: Some(repo.to_owned()), tag: Some(tag.to_owned()) };
+        self.docker()?.tag_image(&id.0, Some(options)).await.map_err(|e| self.error("tag an image", &e))
+    }
+
+    /// Takes a tag of our own away; the image goes only if nothing else needs it. A tag that is gone already is fine.
+    pub async fn untag(&self, reference: &str) -> Result<(), EngineError> {
+        let options = RemoveImageOptions { force: false, noprune: false, platforms: None };
+        match self.docker()?.remove_image(reference, Some(options), None).await {
+            Ok(_) => Ok(()),
+            Err(e) => match self.error("remove a tag", &e) {
+                EngineError::NotFound(_) => Ok(()),
+                other => Err(other),
+            },
+        }
+    }
+}
+
+/// Splits `host:5000/name:tag` at the tag; without one it is `latest`.
+fn split(reference: &str) -> (&str, &str) {
+    match reference.rsplit_once(':') {
+        Some((repo, tag)) if !tag.contains('/') => (repo, tag),
+        _ => (reference, "latest"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_not_a_tag() {
+        assert_eq!(split("nginx"), ("nginx", "latest"));
+        assert_eq!(split("nginx:1.27"), ("nginx", "1.27"));
+        assert_eq!(split("localhost:5000/nginx"), ("localhost:5000/nginx", "latest"));
+        assert_eq!(split("localhost:5000/nginx:1"), ("localhost:5000/nginx", "1"));
+    }
+}

@@ -1,0 +1,93 @@
+//! What the health gate looks at: samples of a project's containers, the stream of their events, the end of a log.
+
+use std::collections::HashMap;
+
+use bollard::{
+    container::LogOutput,
+    models::{ContainerInspectResponse, ContainerStateStatusEnum, HealthStatusEnum},
+    query_parameters::{EventsOptions, InspectContainerOptions, LogsOptions},
+};
+use evenkeel_core::health::{Activity, ContainerSample, Health};
+use futures_util::{Stream, StreamExt};
+
+use super::{Container, Engine, EngineError, PROJECT};
+
+/// Events that can change a verdict. Healthchecks themselves flood the stream with `exec_*`.
+const EVENTS: [&str; 9] = ["create", "start", "die", "stop", "kill", "oom", "health_status", "destroy", "unpause"];
+/// Most of a log line that is shown.
+const MAX_LINE: usize = 300;
+
+impl Engine {
+    /// All containers of a project, inspected.
+    pub async fn samples(&self, project: &str) -> Result<Vec<ContainerSample>, EngineError> {
+        let mut samples = Vec::new();
+        for container in self.project(project).await? {
+            let docker = self.docker()?;
+            match docker.inspect_container(&container.id, None::<InspectContainerOptions>).await {
+                Ok(found) => samples.push(sample(container, &found)),
+                Err(e) => match self.error("inspect a container", &e) {
+                    EngineError::NotFound(_) => {} // gone between the list and now
+                    other => return Err(other),
+                },
+            }
+        }
+        Ok(samples)
+    }
+
+    /// Ticks whenever something happens to a container of the project. Ends when the engine goes away.
+    pub fn events(&self, project: &str) -> Result<impl Stream<Item = ()> + Send + Unpin + use<>, EngineError> {
+        let filters = HashMap::from([
+            ("type".to_owned(), vec!["container".to_owned()]),
+            ("event".to_owned(), EVENTS.map(str::to_owned).to_vec()),
+            ("label".to_owned(), vec![format!("{PROJECT}={project}")]),
+        ]);
+        let docker = self.docker()?;
+        let options = EventsOptions { filters: Some(filters), ..EventsOptions::default() };
+        let ticks = async_stream(docker, options);
+        Ok(Box::pin(ticks))
+    }
+
+    /// The last lines that a container printed, without control characters. Empty if they cannot be had.
+    pub async fn log_tail(&self, container: &str, lines: u32) -> Vec<String> {
+        let Ok(docker) = self.docker() else { return Vec::new() };
+        let options = LogsOptions { stdout: true, stderr: true, tail: lines.to_string(), ..LogsOptions::default() };
+        let chunks: Vec<_> = docker.logs(container, Some(options)).take(1000).collect().await;
+        let text: Vec<u8> = chunks.into_iter().flatten().flat_map(LogOutput::into_bytes).collect();
+        String::from_utf8_lossy(&text)
+            .lines()
+            .map(|line| line.chars().filter(|c| !c.is_control()).take(MAX_LINE).collect::<String>())
+            .filter(|line| !line.trim().is_empty())
+            .collect()
+    }
+}
+
+fn async_stream(docker: bollard::Docker, options: EventsOptions) -> impl Stream<Item = ()> + Send {
+    docker.events(Some(options)).take_while(|event| std::future::ready(event.is_ok())).map(|_| ())
+}
+
+fn sample(container: Container, found: &ContainerInspectResponse) -> ContainerSample {
+    let state = found.state.as_ref();
+    let exit = state.and_then(|s| s.exit_code).unwrap_or(-1);
+    let activity = match state.and_then(|s| s.status) {
+        Some(ContainerStateStatusEnum::RUNNING) => Activity::Running,
+        Some(ContainerStateStatusEnum::RESTARTING) => Activity::Restarting,
+        Some(ContainerStateStatusEnum::PAUSED) => Activity::Paused,
+        Some(ContainerStateStatusEnum::CREATED) => Activity::Created,
+        _ => Activity::Exited(exit),
+    };
+    let health = match state.and_then(|s| s.health.as_ref()).and_then(|h| h.status) {
+        Some(HealthStatusEnum::HEALTHY) => Health::Healthy,
+        Some(HealthStatusEnum::UNHEALTHY) => Health::Unhealthy,
+        Some(HealthStatusEnum::STARTING) => Health::Starting,
+        _ => Health::None,
+    };
+    ContainerSample {
+        service: container.service,
+        id: container.id,
+        name: container.name,
+        activity,
+        health,
+        restarts: found.restart_count.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+        oom_killed: state.and_then(|s| s.oom_killed).unwrap_or(false),
+    }
+}
