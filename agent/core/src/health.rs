@@ -10,7 +10,7 @@ use crate::{
 /// Restarts of one container after which it is called a crash loop.
 const CRASH_LOOP_RESTARTS: u64 = 3;
 /// The most by which time without an engine may move the deadline.
-const UNKNOWN_CAP: Duration = Duration::from_mins(5);
+const UNKNOWN_CAP: Duration = Duration::from_secs(5 * 60);
 
 /// The gate's times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

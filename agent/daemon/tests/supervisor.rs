@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use evenkeel::compose::process::{Invocation, Runner};
+use evenkeel::process::{Invocation, Runner};
 
 const EVENKEEL: &str = env!("CARGO_BIN_EXE_evenkeel");
 

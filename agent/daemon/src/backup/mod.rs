@@ -16,9 +16,9 @@ use crate::{
 };
 
 /// How long a snapshot may take.
-const BACKUP_TIMEOUT: Duration = Duration::from_hours(4);
-/// How long the other commands may take.
-const SHORT_TIMEOUT: Duration = Duration::from_mins(5);
+const BACKUP_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
+/// How long the other commands may take. restic itself tries a repository that it cannot reach for many minutes.
+const SHORT_TIMEOUT: Duration = Duration::from_secs(90);
 /// The oldest restic that tells faults apart by exit codes.
 const MINIMUM: semver::Version = semver::Version::new(0, 17, 1);
 /// Largest file of credentials, in bytes.

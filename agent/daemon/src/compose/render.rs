@@ -11,7 +11,8 @@ use std::{
 use evenkeel_core::model::Model;
 use evenkeel_layout::problem::Problem;
 
-use super::{Compose, ComposeError, message, process::Finished, process::Invocation};
+use super::{Compose, ComposeError, message};
+use crate::process::{Finished, Invocation};
 
 /// How long one `docker compose config` may take. It reads files and talks to nobody.
 const TIMEOUT: Duration = Duration::from_secs(60);

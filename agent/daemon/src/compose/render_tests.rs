@@ -1,7 +1,7 @@
 use std::process::Command;
 
 use super::*;
-use crate::compose::process::Runner;
+use crate::process::Runner;
 
 struct Repo(tempfile::TempDir);
 
