@@ -8,6 +8,7 @@ fn main() -> ExitCode {
     // parsed, so that nothing but the agent itself sees them.
     match args.get(1).and_then(|verb| verb.to_str()) {
         Some(evenkeel::process::supervisor::VERB) => evenkeel::process::supervisor::main(&args[2..]),
+        Some(evenkeel::git::VERB) => evenkeel::git::child::main(),
         _ => evenkeel::cli::main(&args),
     }
 }

@@ -41,8 +41,8 @@ pub enum GitError {
         url: String,
         /// The ref that was asked for.
         reference: String,
-        /// Whether the repository is empty.
-        why: &'static str,
+        /// What is there instead.
+        why: String,
     },
     /// What answers is no repository, or a damaged one.
     #[error("{url} is not a usable Git repository: {why}. Check source.url")]

@@ -2,17 +2,21 @@
 //! `evenkeel_core::trust`.
 
 pub mod allowed_signers;
+pub mod child;
 pub mod commit;
 mod error;
 pub mod graph;
 mod key;
+mod mirror;
 mod object_tree;
 mod repo;
 pub mod revoked;
 pub mod sshsig;
 mod verify;
+mod wire;
 
 pub use error::GitError;
+pub use mirror::{Fetched, VERB, fetch, fetch_with};
 pub use object_tree::GitTree;
 pub use repo::{CommitInfo, Repo};
 pub use verify::{policy, read_revoked, read_signers, verify};

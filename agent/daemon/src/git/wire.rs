@@ -1,0 +1,44 @@
+//! What the agent and its fetch process say to each other: one JSON line each way.
+
+use std::path::PathBuf;
+
+use evenkeel_core::id::CommitId;
+use serde::{Deserialize, Serialize};
+
+/// What to fetch. It holds a secret and so has no `Debug`.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Request {
+    /// `https://`, `http://` or `file://`.
+    pub url: String,
+    /// The full ref.
+    pub reference: String,
+    /// Where the mirror is, or shall be.
+    pub mirror: PathBuf,
+    /// User name and token, for the URL's own scheme, host and port only.
+    pub credentials: Option<Credentials>,
+}
+
+/// What proves who we are.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Credentials {
+    pub username: String,
+    pub token: String,
+}
+
+/// How it went.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Answer {
+    /// The mirror has this commit, and it is the ref's.
+    Tip(CommitId),
+    /// The server could not be reached, or went away.
+    Unreachable(String),
+    /// The server refuses access.
+    Denied(String),
+    /// The ref is not there.
+    NoRef(String),
+    /// What answers is no repository, or a damaged one.
+    Invalid(String),
+    /// The mirror cannot be written.
+    Mirror(String),
+}
