@@ -1,1 +1,3 @@
-//! Module `host`.
+//! Builds the adapters and joins what they do.
+
+pub mod candidates;

@@ -1,0 +1,327 @@
+//! From a stack set to candidates: each stack rendered, validated, and its slice read. Used by the sync spine and by the
+//! verbs that work offline alike.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use evenkeel_core::{
+    id::CommitId,
+    path::{join, parent},
+    reason::Code,
+    references::{Reference, ReferenceKind, references},
+    release::{Candidate, SecretEnv},
+    slice, validate,
+};
+use evenkeel_layout::{
+    name::{ServerName, StackName},
+    problem::{Problem, Severity},
+    set::{Stack, StackSet},
+    tree::{Tree, TreeError},
+};
+use futures_util::{StreamExt as _, stream};
+
+use crate::{
+    compose::{
+        Compose,
+        render::{RenderError, RenderRequest, Rendered},
+    },
+    tree::stage,
+};
+
+/// How many stacks are rendered side by side.
+const PARALLEL: usize = 2;
+/// Largest environment file that is taken from the live tree, in bytes.
+const MAX_ENV_BYTES: u64 = 1024 * 1024;
+/// The environment file on the server that every stack gets.
+const SERVER_ENV: &str = "_server.env";
+
+/// Where the candidates are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On the server: a variable that is set nowhere rejects its stack.
+    Server,
+    /// Elsewhere, without the server's environment files: such a variable is a warning, and is empty.
+    Elsewhere,
+}
+
+/// What candidates are made from.
+#[derive(Clone, Copy)]
+pub struct CandidateInput<'a> {
+    /// Renders.
+    pub compose: &'a Compose,
+    /// The commit's files.
+    pub tree: &'a (dyn Tree + Sync),
+    /// The server's stacks in it.
+    pub set: &'a StackSet,
+    /// The server.
+    pub server: &'a ServerName,
+    /// The commit.
+    pub commit: &'a CommitId,
+    /// Where the tree's files are: a folder that was staged from it, or the work tree itself.
+    pub root: &'a Path,
+    /// Where they will be: the live root.
+    pub target: &'a Path,
+    /// The folder of environment files that are never in Git.
+    pub env_dir: Option<&'a Path>,
+    /// The live tree, of which untracked environment files are copied into `root`.
+    pub live: Option<&'a Path>,
+    /// Where this is.
+    pub place: Place,
+}
+
+/// What came of the stacks.
+#[derive(Clone, Default)]
+pub struct Candidates {
+    /// Stacks that can be deployed, sorted by name.
+    pub accepted: Vec<Candidate>,
+    /// Stacks that cannot, with the errors why, sorted by name. They keep their release, and hold their dependents.
+    pub rejected: Vec<(StackName, Vec<Problem>)>,
+    /// Everything that was found, errors too, sorted.
+    pub problems: Vec<Problem>,
+}
+
+/// Makes the candidates of a stack set. A fault of one stack rejects that stack only. The caller has made sure that there is a
+/// Compose ([`Compose::version`]).
+pub async fn candidates(input: CandidateInput<'_>) -> Candidates {
+    let broken = input.set.rejected();
+    let sound = input.set.stacks.iter().filter(|stack| !broken.contains(stack.name.as_str()));
+    let results: Vec<(Option<Candidate>, Vec<Problem>)> =
+        stream::iter(sound).map(|stack| one(input, stack)).buffered(PARALLEL).collect().await;
+    let mut out = Candidates { problems: input.set.problems.clone(), ..Candidates::default() };
+    for (candidate, problems) in results {
+        out.problems.extend(problems);
+        out.accepted.extend(candidate);
+    }
+    refuse_shared_projects(&mut out);
+    for problem in &mut out.problems {
+        problem.server.get_or_insert_with(|| input.server.to_string());
+    }
+    out.problems.sort();
+    out.problems.dedup();
+    out.rejected = rejected(&out.problems);
+    out.accepted.retain(|candidate| !out.rejected.iter().any(|(name, _)| *name == candidate.stack));
+    out
+}
+
+/// Every stack that an error names.
+fn rejected(problems: &[Problem]) -> Vec<(StackName, Vec<Problem>)> {
+    let mut by_stack: BTreeMap<StackName, Vec<Problem>> = BTreeMap::new();
+    for problem in problems.iter().filter(|p| p.severity == Severity::Error) {
+        // A name that is none belongs to no stack that could be deployed.
+        if let Some(Ok(stack)) = problem.stack.as_deref().map(StackName::new) {
+            by_stack.entry(stack).or_default().push(problem.clone());
+        }
+    }
+    by_stack.into_iter().collect()
+}
+
+/// Two stacks with one project would take each other's containers for their own.
+fn refuse_shared_projects(out: &mut Candidates) {
+    let mut by_project: BTreeMap<&str, Vec<&StackName>> = BTreeMap::new();
+    for candidate in &out.accepted {
+        by_project.entry(&candidate.project).or_default().push(&candidate.stack);
+    }
+    let mut problems = Vec::new();
+    for (project, stacks) in by_project.into_iter().filter(|(_, stacks)| stacks.len() > 1) {
+        let names = stacks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let message = format!("the stacks {names} are all the Compose project {project:?}");
+        let help = "give each a `name:` of its own, or make them one stack in evenkeel.yml";
+        problems.extend(stacks.iter().map(|s| Problem::error("stack.project", message.clone(), help).in_stack(s)));
+    }
+    out.problems.extend(problems);
+}
+
+async fn one(input: CandidateInput<'_>, stack: &Stack) -> (Option<Candidate>, Vec<Problem>) {
+    let mut work = Work { input, stack, problems: Vec::new() };
+    let candidate = match work.candidate().await {
+        Ok(candidate) => candidate,
+        Err(problem) => {
+            work.problems.push(*problem);
+            None
+        }
+    };
+    let problems = work.problems.into_iter().map(|problem| problem.in_stack(&stack.name)).collect();
+    (candidate, problems)
+}
+
+struct Work<'a> {
+    input: CandidateInput<'a>,
+    stack: &'a Stack,
+    problems: Vec<Problem>,
+}
+
+impl Work<'_> {
+    async fn candidate(&mut self) -> Result<Option<Candidate>, Box<Problem>> {
+        let CandidateInput { tree, root, target, .. } = self.input;
+        let layers: Vec<String> = self.stack.layers.iter().map(|l| l.path.clone()).collect();
+        let references = references(tree, &layers, self.stack.directory()).map_err(unreadable)?;
+        let overlaid = self.overlay(&references)?;
+        let env_files = self.env_files(&overlaid);
+        self.refuse_ciphertext(&env_files, &references);
+        if self.problems.iter().any(|p| p.severity == Severity::Error) {
+            return Ok(None);
+        }
+        let request = RenderRequest {
+            project: self.stack.project.as_deref(),
+            layers: &layers,
+            directory: self.stack.directory(),
+            env_files: &env_files,
+            root,
+            target,
+            lenient: self.input.place == Place::Elsewhere,
+        };
+        let Rendered { model, project, unset, warnings } = match self.input.compose.render(&request).await {
+            Ok(rendered) => rendered,
+            Err(e) => {
+                let problem = self.render_problem(e);
+                self.problems.push(problem);
+                return Ok(None);
+            }
+        };
+        self.problems.extend(warnings);
+        let unset = unset.into_iter().map(|problem| self.unset(problem));
+        self.problems.extend(unset.collect::<Vec<_>>());
+        let target_text = target.display().to_string();
+        self.problems.extend(validate::check(&model, &target_text, &references));
+        let secret_env = self.secrets(&request, &model.environment_secrets()).await;
+        let read = references.iter().filter_map(|r| r.path.clone());
+        let passive = layers.iter().cloned().chain(self.stack.env_files.iter().cloned()).chain(read);
+        let slice = slice::read(tree, &slice::active_paths(&model, &target_text), passive).map_err(unreadable)?;
+        self.problems.extend(slice.problems);
+        Ok(Some(Candidate {
+            stack: self.stack.name.clone(),
+            project,
+            directory: self.stack.directory().to_owned(),
+            commit: self.input.commit.clone(),
+            depends_on: self.stack.depends_on.clone(),
+            gate: self.stack.gate,
+            model,
+            files: slice.files,
+            passive: slice.passive,
+            secret_env,
+        }))
+    }
+
+    /// Copies environment files that exist on the server only beside the staged ones. Returns the `.env` files among them that
+    /// stand where the layout would have looked for them.
+    fn overlay(&self, references: &BTreeSet<Reference>) -> Result<BTreeSet<String>, Box<Problem>> {
+        let Some(live) = self.input.live else { return Ok(BTreeSet::new()) };
+        let folders = self.stack.layers.iter().map(|l| parent(&l.path).to_owned());
+        let of_server = join("servers", self.input.server.as_str());
+        let defaults: BTreeSet<String> =
+            folders.chain([String::new(), of_server]).map(|folder| join(&folder, ".env")).collect();
+        let included = references.iter().filter(|r| r.kind == ReferenceKind::Include);
+        let included = included.filter_map(|r| Some(join(parent(r.path.as_deref()?), ".env")));
+        let named = references.iter().filter(|r| matches!(r.kind, ReferenceKind::EnvFile | ReferenceKind::LabelFile));
+        let named = named.filter_map(|r| r.path.clone());
+        let mut copied = BTreeSet::new();
+        for path in defaults.iter().cloned().chain(included).chain(named) {
+            let done = stage::overlay(live, self.input.root, &path, MAX_ENV_BYTES).map_err(|e| {
+                let help = "check the free space and rights of the agent's state folder";
+                Box::new(Problem::error("env.overlay", e.to_string(), help).at(path.clone(), None))
+            })?;
+            // An earlier stack of this set may have copied it; that it is on disk and not in the tree tells.
+            let there = done || (self.input.root.join(&path).is_file() && !self.is_tracked(&path));
+            if there && defaults.contains(&path) {
+                copied.insert(path);
+            }
+        }
+        Ok(copied)
+    }
+
+    fn is_tracked(&self, path: &str) -> bool {
+        self.input.tree.kind(path).is_ok_and(|kind| kind.is_some())
+    }
+
+    /// Lowest first: the repository's root, the stack, the server's folder, then the files of this server that are never in Git.
+    fn env_files(&self, overlaid: &BTreeSet<String>) -> Vec<PathBuf> {
+        let server = join("servers", self.input.server.as_str());
+        let rank = |path: &String| match parent(path) {
+            "" => 0,
+            folder if folder == server => 2,
+            _ => 1,
+        };
+        let mut paths: Vec<String> = self.stack.env_files.clone();
+        paths.extend(overlaid.iter().filter(|path| !self.stack.env_files.contains(path)).cloned());
+        paths.sort_by_key(rank);
+        let mut files: Vec<PathBuf> = paths.iter().map(|path| self.input.root.join(path)).collect();
+        if let Some(folder) = self.input.env_dir {
+            let names = [SERVER_ENV.to_owned(), format!("{}.env", self.stack.name)];
+            files.extend(names.iter().map(|name| folder.join(name)).filter(|file| file.is_file()));
+        }
+        files
+    }
+
+    /// A value that nobody decrypted is never deployed.
+    fn refuse_ciphertext(&mut self, env_files: &[PathBuf], references: &BTreeSet<Reference>) {
+        let read = references.iter().filter(|r| r.kind == ReferenceKind::EnvFile).filter_map(|r| r.path.as_deref());
+        let files: BTreeSet<PathBuf> =
+            env_files.iter().cloned().chain(read.map(|path| self.input.root.join(path))).collect();
+        for file in files {
+            // What cannot be read is Compose's to complain of: it may be one that need not be there.
+            let Ok(content) = std::fs::read(&file) else { continue };
+            let Some(line) = validate::ciphertext_line(&content) else { continue };
+            let shown = file.strip_prefix(self.input.root).unwrap_or(&file).display().to_string();
+            let message = format!("{shown} holds encrypted text where a value is expected");
+            let help = "decrypt it on the server, and keep the plain values in the folder of environment files there";
+            self.problems.push(Problem::error("env.ciphertext", message, help).at(shown, Some(line)));
+        }
+    }
+
+    /// The values of secrets and configs that come from variables.
+    async fn secrets(&mut self, request: &RenderRequest<'_>, names: &BTreeSet<&str>) -> SecretEnv {
+        if names.is_empty() {
+            return SecretEnv::default();
+        }
+        let values = match self.input.compose.values(request, names).await {
+            Ok(values) => values,
+            Err(e) => {
+                let problem = self.render_problem(e);
+                self.problems.push(problem);
+                return SecretEnv::default();
+            }
+        };
+        for name in names.iter().filter(|name| !values.contains_key(**name)) {
+            let message = format!("the variable {name} is the content of a secret or config and is set nowhere");
+            let help = format!("set {name} in _server.env or {}.env on the server", self.stack.name);
+            let layer = self.stack.layers.first().map(|l| l.path.clone()).unwrap_or_default();
+            let problem = self.unset(Problem::error("env.unset", message, help).at(layer, None));
+            self.problems.push(problem);
+        }
+        SecretEnv(values)
+    }
+
+    fn unset(&self, mut problem: Problem) -> Problem {
+        if self.input.place == Place::Elsewhere {
+            problem.severity = Severity::Warning;
+        }
+        problem
+    }
+
+    fn render_problem(&self, error: RenderError) -> Problem {
+        match error {
+            RenderError::Refused(problem) => *problem,
+            RenderError::Compose(e) => {
+                let code = e.code().map_or("compose.failed", Code::as_str);
+                Problem::error(code, e.to_string(), "try again; if it stays, run `docker compose config` by hand")
+            }
+            RenderError::Prepare(e) => Problem::error(
+                "compose.failed",
+                RenderError::Prepare(e).to_string(),
+                "make room in the temporary folder",
+            ),
+        }
+        .in_stack(&self.stack.name)
+    }
+}
+
+fn unreadable(error: TreeError) -> Box<Problem> {
+    let help = "check the repository; `git fsck` finds broken objects";
+    Box::new(Problem::error("tree.unreadable", error.to_string(), help).at(error.path, None))
+}
+
+#[cfg(test)]
+#[path = "candidates_tests.rs"]
+mod tests;
