@@ -110,7 +110,9 @@ async fn is_what_docker_compose_config_says() {
         let rendered = compose.render(&request).await.map_err(|e| e.to_string()).ok().unwrap();
         let mut oracle = Command::new("docker");
         oracle.args(["compose", "-p", "web"]);
-        names.iter().for_each(|name| _ = oracle.args(["-f", name]));
+        for name in &names {
+            oracle.args(["-f", name]);
+        }
         let oracle = oracle
             .args([
                 "--env-file",

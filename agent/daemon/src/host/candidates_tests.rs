@@ -3,7 +3,7 @@ use std::fs;
 use evenkeel_layout::stack_set;
 
 use super::*;
-use crate::{compose::process::Runner, tree::worktree::DirTree};
+use crate::{process::Runner, tree::worktree::DirTree};
 
 struct World {
     folder: tempfile::TempDir,

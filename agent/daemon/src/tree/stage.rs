@@ -181,8 +181,8 @@ fn is_usable(name: &str) -> bool {
 }
 
 fn make_folder(path: &Path, mode: u32) -> Result<(), StageError> {
-    let made = fs::DirBuilder::new().mode(mode).create(path);
-    made.map_err(|source| StageError::Write { path: path.to_owned(), source })
+    let result = fs::DirBuilder::new().mode(mode).create(path);
+    result.map_err(|source| StageError::Write { path: path.to_owned(), source })
 }
 
 fn write_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StageError> {
