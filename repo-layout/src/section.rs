@@ -10,7 +10,7 @@ use crate::{
 
 /// Looking a line up parses the file again. So long a text, in bytes, is parsed for one file's lines; past it, problems
 /// have no line.
-const MAX_LOOKED_UP: usize = 32 * 1024 * 1024;
+const MAX_LOOKED_UP: usize = 2 * 1024 * 1024;
 
 /// Most items of one list.
 pub(crate) const MAX_ITEMS: usize = 1000;

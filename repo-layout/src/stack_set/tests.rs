@@ -10,6 +10,7 @@ use crate::{
     unclaimed, waves,
 };
 
+mod large;
 mod layering;
 mod problems;
 mod random;
