@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    change::ServiceChange,
     id::{DeploymentId, SyncId},
-    plan::ServiceChange,
     reason::{Class, Reason},
 };
 

@@ -1,108 +1,40 @@
 //! The plan: what a sync will do, as a value that a person can read and approve.
 
+mod build;
+mod diff;
+
 use evenkeel_layout::{name::StackName, problem::Problem};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-/// What happens to a stack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum StackChangeKind {
-    /// It has no release yet.
-    Create,
-    /// It has a release and gets another.
-    Update,
-    /// No commit wants it any more: its containers go, its volumes stay.
-    Remove,
-}
-
-/// What happens to a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ServiceChangeKind {
-    /// A container is made.
-    Create,
-    /// Its containers are replaced.
-    Recreate,
-    /// Its containers are restarted.
-    Restart,
-    /// Its containers get a signal.
-    Signal,
-    /// Nothing.
-    None,
-    /// Its containers are removed.
-    Remove,
-}
-
-/// What kind of thing changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WhyKind {
-    /// The image reference.
-    Image,
-    /// A variable; the name is the variable's.
-    Env,
-    /// The command or entrypoint.
-    Command,
-    /// A published port.
-    Port,
-    /// A network.
-    Network,
-    /// A volume or bind mount.
-    Volume,
-    /// A label.
-    Label,
-    /// The content of a mounted file, or of a config.
-    File,
-    /// The value or content of a secret.
-    Secret,
-    /// The build section or a file it reads.
-    Build,
-    /// The healthcheck.
-    Healthcheck,
-    /// A service that this one cannot outlive changes.
-    Dependency,
-    /// Anything else; the name is the model's key.
-    Other,
-}
-
-/// One cause of a change: names only, never values.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Why {
-    /// What kind of thing.
-    pub kind: WhyKind,
-    /// Its name.
-    pub name: String,
-}
-
-/// What happens to one service, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServiceChange {
-    /// The service.
-    pub service: String,
-    /// What happens.
-    pub change: ServiceChangeKind,
-    /// Why, sorted.
-    pub why: Vec<Why>,
-}
-
-/// What happens to one stack.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StackChange {
-    /// The stack.
-    pub stack: StackName,
-    /// What happens.
-    pub change: StackChangeKind,
-    /// Its services, sorted by name.
-    pub services: Vec<ServiceChange>,
-}
+pub use crate::change::{ServiceChange, ServiceChangeKind, StackChange, StackChangeKind, Why, WhyKind};
+pub use build::{Containers, Desired, build};
+pub use diff::{Side, diff, notes};
 
 /// Ordered waves: a wave begins when the one before it has ended. Sorted by stack within a wave.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Plan {
-    /// The waves.
+    /// The waves: changes first, in the order of dependencies, then removals in the opposite one.
     pub waves: Vec<Vec<StackChange>>,
     /// Stacks that cannot be deployed as this commit has them; they keep their release.
     pub rejected: Vec<StackName>,
+    /// Stacks that would change but wait for a rejected one, with its name. Not in the waves.
+    #[serde(skip)]
+    pub held: Vec<(StackName, StackName)>,
     /// What was found on the way, sorted.
     pub problems: Vec<Problem>,
 }
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.waves.is_empty()
+    }
+
+    /// Every change, in order.
+    pub fn changes(&self) -> impl Iterator<Item = &StackChange> {
+        self.waves.iter().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests;

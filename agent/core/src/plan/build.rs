@@ -1,0 +1,185 @@
+//! From what is wanted and what there is to a plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use evenkeel_layout::{name::StackName, problem::Problem};
+
+use super::{Plan, Side, diff, diff::take_along, notes};
+use crate::{
+    change::{ServiceChange, ServiceChangeKind, StackChange, StackChangeKind, Why, WhyKind},
+    release::{Candidate, Release},
+};
+
+/// The services that have a container, by Compose project.
+pub type Containers = BTreeMap<String, BTreeSet<String>>;
+
+/// What a commit wants of a server.
+#[derive(Clone, Copy)]
+pub struct Desired<'a> {
+    /// Stacks that can be deployed.
+    pub accepted: &'a [Candidate],
+    /// Stacks that cannot; they keep their release.
+    pub rejected: &'a [StackName],
+    /// What was found on the way.
+    pub problems: &'a [Problem],
+    /// Where all models have the repository's root.
+    pub root: &'a str,
+    /// Whether a stack that is missing is to be removed. Not if the set as a whole is broken: it may only be unreadable.
+    pub complete: bool,
+}
+
+/// Makes the plan from what is wanted, the releases that run, and the containers that are there (`None` where nobody can look).
+/// A stack whose candidate is its release, with all containers there, is not in it.
+pub fn build(desired: Desired<'_>, releases: &BTreeMap<StackName, Release>, observed: Option<&Containers>) -> Plan {
+    let mut plan = Plan {
+        rejected: desired.rejected.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect(),
+        problems: desired.problems.to_vec(),
+        ..Plan::default()
+    };
+    let mut changes: BTreeMap<&StackName, StackChange> = BTreeMap::new();
+    for candidate in desired.accepted {
+        let release = releases.get(&candidate.stack);
+        let Some(change) = change(desired.root, candidate, release, observed) else { continue };
+        if let Some(release) = release {
+            let found = notes(side_of(release), side(candidate));
+            plan.problems.extend(found.into_iter().map(|problem| problem.in_stack(&candidate.stack)));
+        }
+        changes.insert(&candidate.stack, change);
+    }
+    hold(&mut plan, &mut changes, desired);
+    let removed = removed(desired, releases);
+    // A stack that was renamed and kept its project: the old one must go before the new one comes.
+    let projects: BTreeSet<&str> = desired.accepted.iter().map(|c| c.project.as_str()).collect();
+    let (first, last): (Vec<_>, Vec<_>) = removed.into_iter().partition(|r| projects.contains(r.project.as_str()));
+    plan.waves.extend(removal_waves(desired.root, &first));
+    plan.waves.extend(change_waves(desired.accepted, changes));
+    plan.waves.extend(removal_waves(desired.root, &last));
+    plan.problems.sort();
+    plan.problems.dedup();
+    plan
+}
+
+fn side(candidate: &Candidate) -> Side<'_> {
+    Side { model: &candidate.model, files: &candidate.files, secret_env: &candidate.secret_env }
+}
+
+fn side_of(release: &Release) -> Side<'_> {
+    Side { model: &release.model, files: &release.files, secret_env: &release.secret_env }
+}
+
+fn change(
+    root: &str,
+    candidate: &Candidate,
+    release: Option<&Release>,
+    observed: Option<&Containers>,
+) -> Option<StackChange> {
+    let same = release.is_some_and(|release| release.digest == candidate.digest());
+    let mut services = diff(root, release.map(side_of), Some(side(candidate)));
+    let missing = observed.is_some_and(|observed| {
+        release.is_some() && add_missing(&mut services, candidate, observed.get(&candidate.project))
+    });
+    if same && !missing {
+        return None;
+    }
+    let change = if release.is_some() { StackChangeKind::Update } else { StackChangeKind::Create };
+    Some(StackChange { stack: candidate.stack.clone(), change, services })
+}
+
+/// Creates services that have no container though they should. Returns whether there are any.
+fn add_missing(services: &mut [ServiceChange], candidate: &Candidate, there: Option<&BTreeSet<String>>) -> bool {
+    let mut any = false;
+    for service in services.iter_mut().filter(|s| s.change != ServiceChangeKind::Remove) {
+        // None wanted, none missed.
+        let wanted = candidate.model.service(&service.service).is_some_and(|s| !is_scaled_to_none(s.value()));
+        if wanted && !there.is_some_and(|there| there.contains(&service.service)) {
+            any = true;
+            if service.change != ServiceChangeKind::Create {
+                service.change = ServiceChangeKind::Create;
+                service.why.push(Why { kind: WhyKind::Other, name: "missing".to_owned() });
+                service.why.sort();
+            }
+        }
+    }
+    if any {
+        take_along(services, &candidate.model.services());
+    }
+    any
+}
+
+fn is_scaled_to_none(service: &serde_json::Value) -> bool {
+    service["scale"].as_u64() == Some(0) || service["deploy"]["replicas"].as_u64() == Some(0)
+}
+
+/// Takes out of the changes what depends, directly or not, on a rejected stack.
+fn hold(plan: &mut Plan, changes: &mut BTreeMap<&StackName, StackChange>, desired: Desired<'_>) {
+    let mut blocked: BTreeMap<&StackName, &StackName> = BTreeMap::new();
+    loop {
+        let newly: Vec<_> = desired
+            .accepted
+            .iter()
+            .filter(|c| !blocked.contains_key(&c.stack))
+            .filter_map(|c| {
+                let is_in_the_way = |d: &&StackName| desired.rejected.contains(d) || blocked.contains_key(d);
+                Some((&c.stack, c.depends_on.iter().find(is_in_the_way)?))
+            })
+            .collect();
+        // What does not change has been committed, whatever it depends on: nobody waits for it.
+        let newly: Vec<_> = newly.into_iter().filter(|(stack, _)| changes.contains_key(stack)).collect();
+        if newly.is_empty() {
+            break;
+        }
+        blocked.extend(newly);
+    }
+    for (stack, waits_for) in blocked {
+        changes.remove(stack);
+        let message = format!("{stack} waits for {waits_for}, which cannot be deployed as this commit has it");
+        let help = format!("correct {waits_for}");
+        plan.problems.push(Problem::warning("held.dependency", message, help).in_stack(stack));
+        plan.held.push((stack.clone(), waits_for.clone()));
+    }
+}
+
+fn removed<'a>(desired: Desired<'_>, releases: &'a BTreeMap<StackName, Release>) -> Vec<&'a Release> {
+    if !desired.complete {
+        return Vec::new();
+    }
+    let wanted: BTreeSet<&StackName> = desired.accepted.iter().map(|c| &c.stack).chain(desired.rejected).collect();
+    releases.values().filter(|release| !wanted.contains(&release.stack)).collect()
+}
+
+fn change_waves(accepted: &[Candidate], mut changes: BTreeMap<&StackName, StackChange>) -> Vec<Vec<StackChange>> {
+    // Stacks that do not change are in the order too: they pass on what depends on what.
+    let order = waves(accepted.iter().map(|c| (&c.stack, c.depends_on.as_slice())));
+    let waves = order.into_iter().map(|wave| wave.into_iter().filter_map(|stack| changes.remove(stack)).collect());
+    waves.filter(|wave: &Vec<StackChange>| !wave.is_empty()).collect()
+}
+
+fn removal_waves(root: &str, removed: &[&Release]) -> Vec<Vec<StackChange>> {
+    let change = |stack: &StackName| {
+        let release = removed.iter().find(|r| r.stack == *stack)?;
+        let services = diff(root, Some(side_of(release)), None);
+        Some(StackChange { stack: stack.clone(), change: StackChangeKind::Remove, services })
+    };
+    let order = waves(removed.iter().map(|r| (&r.stack, r.depends_on.as_slice())));
+    order.into_iter().rev().map(|wave| wave.into_iter().filter_map(change).collect()).collect()
+}
+
+/// Each after what it depends on, as far as that is among them; sorted within a wave. What depends on itself in a circle,
+/// which the layout refuses, comes last rather than never.
+fn waves<'a>(stacks: impl Iterator<Item = (&'a StackName, &'a [StackName])>) -> Vec<Vec<&'a StackName>> {
+    let mut waiting: BTreeMap<&StackName, &[StackName]> = stacks.collect();
+    let mut waves = Vec::new();
+    while !waiting.is_empty() {
+        let free = |needs: &[StackName], of: &StackName| needs.iter().all(|n| n == of || !waiting.contains_key(n));
+        let mut wave: Vec<&StackName> =
+            waiting.iter().filter(|(stack, needs)| free(needs, stack)).map(|(stack, _)| *stack).collect();
+        if wave.is_empty() {
+            wave = waiting.keys().copied().collect();
+        }
+        for stack in &wave {
+            waiting.remove(*stack);
+        }
+        waves.push(wave);
+    }
+    waves
+}
