@@ -1,6 +1,6 @@
 //! A person at the server's terminal, who asks `evenkeel` what it does.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{path::PathBuf, process::Command};
 
 use evenkeel_core::outcome::Outcome;
 
@@ -9,11 +9,8 @@ use crate::{
     config::Config,
     program::{self, Run},
     said::{History, Status, Sync},
-    wait::{seconds, wait_until},
+    wait::{PATIENCE, wait_until},
 };
-
-/// How long a deployment may take before a test gives up on it. A loaded machine with two cores needs the room.
-pub const PATIENCE: Duration = seconds(60);
 
 /// Knows where the configuration lies; everything else is asked of the program.
 #[derive(Debug, Clone)]
@@ -46,10 +43,16 @@ impl Operator {
     /// `evenkeel history`, with or without a running agent.
     #[track_caller]
     pub fn history(&self) -> History {
+        self.try_history().unwrap_or_else(|seen| panic!("{seen}"))
+    }
+
+    /// The same, or what was said instead: before an agent's first start there is nothing to tell.
+    pub fn try_history(&self) -> Result<History, String> {
         let run = self.evenkeel(&["history", "--format", "json"]);
-        run.exits(0);
-        serde_json::from_str(&run.stdout)
-            .unwrap_or_else(|e| panic!("history breaks its contract: {e}\n{}", run.report()))
+        if run.code != Some(0) {
+            return Err(run.report());
+        }
+        serde_json::from_str(&run.stdout).map_err(|e| format!("history breaks its contract: {e}\n{}", run.report()))
     }
 
     /// `evenkeel status`, with or without a running agent.
@@ -75,12 +78,10 @@ impl Operator {
     pub fn wait_sync(&self, commit: &str, outcome: Outcome) -> Sync {
         let what = format!("a sync of {} ends {}", &commit[..12], outcome.as_str());
         wait_until(PATIENCE, &what, || {
-            let history = self.history();
-            let found =
-                history.syncs.iter().find(|s| s.commit.as_deref() == Some(commit) && s.outcome == Some(outcome));
-            found
-                .cloned()
-                .ok_or_else(|| format!("{:#?}", history.oldest_first().into_iter().rev().take(2).collect::<Vec<_>>()))
+            let history = self.try_history()?;
+            let ended = |s: &&Sync| s.commit.as_deref() == Some(commit) && s.outcome == Some(outcome);
+            let found = history.syncs.iter().find(ended).cloned();
+            found.ok_or_else(|| format!("{:#?}", history.oldest_first().into_iter().rev().take(2).collect::<Vec<_>>()))
         })
     }
 }

@@ -5,6 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How long a deployment may take before a test gives up on it. A loaded machine with two cores needs the room.
+pub const PATIENCE: Duration = seconds(60);
+
 /// How long between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 

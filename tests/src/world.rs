@@ -15,11 +15,13 @@ use crate::{
     agent::{self, Agent},
     config::Config,
     docker::{self, Container},
+    fixture, http,
     keys::Key,
-    operator::{Operator, PATIENCE},
+    operator::Operator,
+    port,
     program::Run,
     repository::{Change, Repository},
-    wait::wait_until,
+    wait::{PATIENCE, wait_until},
 };
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -153,6 +155,19 @@ impl World {
         agent::tail(&self.log(), usize::MAX)
     }
 
+    /// Pushes a stack `web` that serves `page` on the returned port, and deploys it with `agent --once`.
+    #[track_caller]
+    pub fn serve(&self, page: &str) -> u16 {
+        let port = port::free();
+        self.change("Serve a page")
+            .file(&self.path("web", "compose.yml"), fixture::web(1, port))
+            .file(&self.path("web", "index.html"), format!("{page}\n"))
+            .push();
+        self.once().exits(0);
+        assert_eq!(http::text(&page_at(port)), Ok(page.to_owned()));
+        port
+    }
+
     // ------------------------------------------------------------ the engine
 
     /// The containers of a stack.
@@ -233,6 +248,11 @@ impl Drop for World {
             self.folder.disable_cleanup(true);
         }
     }
+}
+
+/// The page of [`World::serve`].
+pub fn page_at(port: u16) -> String {
+    format!("http://127.0.0.1:{port}/")
 }
 
 /// No prefix begins another one: a number, then two letters.

@@ -3,6 +3,7 @@
 pub mod discord;
 pub mod git_http;
 pub mod ntfy;
+pub mod registry;
 pub mod webhook;
 
 use std::{
@@ -28,7 +29,13 @@ impl Server {
     /// Serves `router` on a free port.
     #[track_caller]
     pub fn start(router: Router) -> Self {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port::free()));
+        Self::start_on(port::free(), router)
+    }
+
+    /// Serves `router` on this port.
+    #[track_caller]
+    pub fn start_on(port: u16, router: Router) -> Self {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let listener =
             std::net::TcpListener::bind(address).unwrap_or_else(|e| panic!("cannot listen on {address}: {e}"));
         listener.set_nonblocking(true).expect("a listener can be made non-blocking");

@@ -19,6 +19,7 @@ use serde_json::Value;
 use sha2::Sha256;
 
 use super::{Server, locked};
+use crate::port;
 
 /// A delivery older or newer than this, in seconds, is refused: it could be a replay.
 const FRESH_SECONDS: u64 = 300;
@@ -54,10 +55,16 @@ impl Webhook {
     /// Starts it on a free port; deliveries must be signed with `secret`.
     #[track_caller]
     pub fn start(secret: &str) -> Self {
+        Self::start_on(port::free(), secret)
+    }
+
+    /// Starts it on this port.
+    #[track_caller]
+    pub fn start_on(port: u16, secret: &str) -> Self {
         let inbox = Arc::new(Mutex::new(Inbox::default()));
         let state = (Arc::clone(&inbox), secret.as_bytes().to_vec());
         let router = Router::new().route("/evenkeel", post(receive)).with_state(state);
-        Self { server: Server::start(router), inbox }
+        Self { server: Server::start_on(port, router), inbox }
     }
 
     /// Where deliveries go.

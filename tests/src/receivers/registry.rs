@@ -1,0 +1,74 @@
+//! A real image registry, from Debian's package, on a free port of the loopback address, where the engine needs no TLS.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use crate::{
+    docker, http, port,
+    wait::{seconds, wait_until},
+};
+
+/// The server. Dropping it kills it.
+#[derive(Debug)]
+pub struct Registry {
+    child: Child,
+    port: u16,
+}
+
+impl Registry {
+    /// Starts an empty registry; its files lie in `folder`.
+    #[track_caller]
+    pub fn start(folder: &Path) -> Self {
+        let folder = folder.join("registry");
+        fs::create_dir_all(&folder).expect("the world's folder is writable");
+        let port = port::free();
+        let config = format!(
+            "version: 0.1\nlog: {{ level: warn }}\nstorage: {{ filesystem: {{ rootdirectory: {}/data }} }}\nhttp: {{ addr: '127.0.0.1:{port}' }}\n",
+            folder.display()
+        );
+        let file = folder.join("config.yml");
+        fs::write(&file, config).expect("the world's folder is writable");
+        let log = File::create(folder.join("log")).expect("the world's folder is writable");
+        let child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot run docker-registry ({e}): run `make test`, which gets it first"));
+        let registry = Self { child, port };
+        let url = format!("http://127.0.0.1:{port}/v2/");
+        wait_until(seconds(20), "the registry answers", || match http::get(&url) {
+            Ok(answer) if answer.status == 200 => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        registry
+    }
+
+    /// The name of an image in it.
+    pub fn image(&self, name: &str) -> String {
+        format!("127.0.0.1:{}/{name}", self.port)
+    }
+
+    /// Pushes a local image as `name`, and leaves the engine without that name.
+    #[track_caller]
+    pub fn publish(&self, local: &str, name: &str) {
+        let image = self.image(name);
+        docker::docker(&["tag", local, &image]);
+        docker::docker(&["push", "--quiet", &image]);
+        docker::docker(&["image", "rm", &image]);
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // Either may fail because it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        docker::sweep(&[&format!("127.0.0.1:{}/", self.port)]);
+    }
+}

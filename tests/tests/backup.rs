@@ -1,0 +1,162 @@
+//! Before a stack changes, its volumes are saved with the real restic.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+use std::{fs, path::PathBuf, process::Command};
+
+use evenkeel_core::{outcome::Outcome, reason::Code};
+use evenkeel_tests::{
+    docker::image_id,
+    program::Run,
+    receivers::webhook::Webhook,
+    wait::{PATIENCE, wait_until},
+    world::World,
+};
+use serde_json::Value;
+
+const KEY: &str = "the-key-of-the-webhook";
+
+/// A service with a volume, into which it writes once.
+fn compose(image: u8) -> String {
+    format!(
+        "services:
+  app:
+    image: evenkeel-test/busybox:{image}
+    init: true
+    command: [sh, -c, '[ -e /data/file ] || echo precious > /data/file; sleep 100000']
+    volumes: ['data:/data']
+volumes: {{ data: {{}} }}
+"
+    )
+}
+
+struct Restic {
+    repository: PathBuf,
+    password: PathBuf,
+}
+
+impl Restic {
+    /// A repository that the operator has made.
+    fn init(world: &World) -> Self {
+        let restic = Self {
+            repository: world.folder().join("backups"),
+            password: world.config.put("restic-password", "correct horse\n"),
+        };
+        restic.run(&["init"]);
+        restic
+    }
+
+    fn run(&self, args: &[&str]) -> String {
+        let mut command = Command::new("restic");
+        command
+            .args(["--quiet", "--no-cache", "--repo"])
+            .arg(&self.repository)
+            .arg("--password-file")
+            .arg(&self.password)
+            .args(args);
+        Run::of(&mut command).ok()
+    }
+
+    fn snapshots(&self) -> Vec<Value> {
+        serde_json::from_str(&self.run(&["snapshots", "--json"])).unwrap()
+    }
+
+    fn configure(&self, world: &mut World) {
+        let yaml =
+            format!("{{ repository: {}, password_file: {} }}", self.repository.display(), self.password.display());
+        world.config.set("backup", &yaml);
+    }
+}
+
+fn reporting(world: &mut World) -> Webhook {
+    let webhook = Webhook::start(KEY);
+    let secret = world.config.put("webhook-secret", KEY);
+    world
+        .config
+        .set("reports", &format!("\n  - webhook: {{ url: {}, secret_file: {} }}", webhook.url(), secret.display()));
+    webhook
+}
+
+/// The body of the newest of this many reports.
+fn report(webhook: &Webhook, count: usize) -> Value {
+    wait_until(PATIENCE, &format!("report {count}"), || {
+        let taken = webhook.taken();
+        if taken.len() >= count { Ok(taken[count - 1].body.clone()) } else { Err(format!("{taken:?}")) }
+    })
+}
+
+#[test]
+fn the_volumes_of_a_stack_are_saved_before_it_changes_and_can_be_restored() {
+    let mut world = World::new();
+    let (restic, webhook) = (Restic::init(&world), reporting(&mut world));
+    restic.configure(&mut world);
+    let file = world.path("db", "compose.yml");
+    world.change("Begin").file(&file, compose(1)).push();
+    world.once().exits(0);
+    let before = restic.snapshots().len();
+    world.change("Next").file(&file, compose(2)).push();
+    world.once().exits(0);
+    let snapshots = restic.snapshots();
+    assert_eq!(snapshots.len(), before + 1, "{snapshots:#?}");
+    let id = snapshots.last().unwrap()["id"].as_str().unwrap().to_owned();
+    let target = world.folder().join("restored");
+    restic.run(&["restore", &id, "--target", &target.to_string_lossy()]);
+    let found = Run::of(Command::new("find").arg(&target).args(["-type", "f", "-name", "file"])).ok();
+    assert_eq!(fs::read_to_string(&found).unwrap(), "precious\n", "{found}");
+    world.start();
+    let told = report(&webhook, 2)["snapshot"].to_string();
+    assert!(told.contains(&id[..8]), "the report should name the snapshot {id}: {told}");
+}
+
+#[test]
+fn without_a_backup_configured_the_report_says_so() {
+    let mut world = World::new();
+    let webhook = reporting(&mut world);
+    world.change("Begin").file(&world.path("db", "compose.yml"), compose(1)).push();
+    world.once().exits(0);
+    world.start();
+    let body = report(&webhook, 1);
+    assert!(body["snapshot"].is_null() || body["snapshot"].to_string().to_lowercase().contains("not"), "{body:#}");
+}
+
+#[test]
+fn a_backup_that_fails_stops_the_deployment_before_the_server_is_touched() {
+    let mut world = World::new();
+    let restic = Restic::init(&world);
+    let file = world.path("db", "compose.yml");
+    world.change("Begin").file(&file, compose(1)).push();
+    world.once().exits(0);
+    let before = world.container("db", "app");
+    restic.configure(&mut world);
+    world.config.put("restic-password", "wrong\n");
+    world.change("Next").file(&file, compose(2)).push();
+    let run = world.once();
+    run.exits(7);
+    let after = world.container("db", "app");
+    assert_eq!((after.id(), after.state()), (before.id(), "running".to_owned()));
+    let message =
+        world.last_sync(Outcome::Aborted).deployment(&world.stack("db")).because(Code::BackupFailed).to_owned();
+    assert!(message.to_lowercase().contains("password"), "{message}");
+    assert!(!run.said().contains("correct horse"));
+    world.config.put("restic-password", "correct horse\n");
+    world.once().exits(0);
+    assert_eq!(world.container("db", "app").image(), image_id("evenkeel-test/busybox:2").unwrap());
+}
+
+#[test]
+fn a_backup_that_is_not_required_does_not_hold_a_deployment_up() {
+    let mut world = World::new();
+    let password = world.config.put("restic-password", "x\n");
+    let yaml = format!(
+        "{{ repository: {}/none, password_file: {}, required: false }}",
+        world.folder().display(),
+        password.display()
+    );
+    let file = world.path("db", "compose.yml");
+    world.change("Begin").file(&file, compose(1)).push();
+    world.once().exits(0);
+    world.config.set("backup", &yaml);
+    world.change("Next").file(&file, compose(2)).push();
+    world.once().exits(0);
+    assert_eq!(world.container("db", "app").image(), image_id("evenkeel-test/busybox:2").unwrap());
+    assert!(world.logged().to_lowercase().contains("backup"), "the log should tell of it");
+}
