@@ -87,19 +87,26 @@ pub fn tail(file: &Path, lines: usize) -> String {
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
-/// The processes whose environment carries this world's mark, with their command lines.
-pub fn marked(world: &str) -> Vec<(Pid, String)> {
+/// The processes that belong to a world, with their command lines: those whose environment carries its mark, and the
+/// programs of the agent's that work on files in `folder` (it gives them an environment of their own).
+pub fn processes_of(world: &str, folder: &Path) -> Vec<(Pid, String)> {
     let mark = format!("{MARK}={world}");
+    let folder = folder.to_string_lossy();
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| {
+    pids.filter_map(|pid| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|b| *b == 0).any(|entry| entry == mark.as_bytes())
-    })
-    .filter_map(|pid| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        Some((Pid::from_raw(pid)?, line))
+        let marked = environment.split(|b| *b == 0).any(|entry| entry == mark.as_bytes());
+        let is_ours = marked || (is_agents(pid) && line.contains(folder.as_ref()));
+        is_ours.then_some((Pid::from_raw(pid)?, line))
     })
     .collect()
+}
+
+fn is_agents(pid: i32) -> bool {
+    let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    let programs = ["docker", "docker-compose", "evenkeel", "restic"];
+    exe.file_name().is_some_and(|name| programs.iter().any(|p| name == *p))
 }

@@ -203,7 +203,7 @@ impl World {
 
     /// Everything this world started that still runs, with its command line.
     pub fn processes(&self) -> Vec<String> {
-        agent::marked(&self.prefix).into_iter().map(|(_, line)| line).collect()
+        agent::processes_of(&self.prefix, self.folder()).into_iter().map(|(_, line)| line).collect()
     }
 
     fn report_failure(&self) {
@@ -238,7 +238,7 @@ impl Drop for World {
             self.report_failure();
         }
         drop(self.agent.take());
-        for (pid, _) in agent::marked(&self.prefix) {
+        for (pid, _) in agent::processes_of(&self.prefix, self.folder()) {
             // It may have ended since.
             let _ = kill_process(pid, Signal::KILL);
         }

@@ -277,7 +277,7 @@ fn a_world_removes_what_it_made_even_after_a_failure() {
     for list in [vec!["network", "ls", "--format", "{{.Name}}"], vec!["volume", "ls", "-q"], vec!["image", "ls"]] {
         assert!(!docker::docker(&list).contains(&prefix), "{list:?}");
     }
-    assert_eq!(evenkeel_tests::agent::marked(&prefix), []);
+    assert_eq!(evenkeel_tests::agent::processes_of(&prefix, &folder), []);
     assert!(!folder.exists());
 }
 

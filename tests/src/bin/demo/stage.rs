@@ -77,7 +77,7 @@ pub fn is_free(folder: &Path) -> Result<(), String> {
 
 /// Ends every process of the demo but this one, and removes its containers, networks, volumes, tags and files.
 pub fn remove_all(folder: &Path) {
-    for (pid, _) in agent::marked(MARKED) {
+    for (pid, _) in agent::processes_of(MARKED, folder) {
         if pid != rustix::process::getpid() && !runs_this_program(pid) {
             // It may have ended by itself.
             let _ = kill_process(pid, Signal::KILL);
