@@ -86,7 +86,11 @@ fn keeps_untracked_files_and_the_folders_that_hold_them() {
     fs::write(&notes, "mine\n").unwrap();
     world.change("Change the page").file(&world.path("web", "index.html"), "two\n").push();
     world.once().exits(0);
-    world.change("Remove the stack").remove(&world.path("web", "")).file("README.md", "none\n").push();
+    world
+        .change("Another stack instead")
+        .remove(&world.path("web", ""))
+        .file(&world.path("api", "compose.yml"), fixture::sleeper(1))
+        .push();
     world.once().exits(0);
     assert_eq!(fs::read_to_string(&notes).unwrap(), "mine\n");
 }
@@ -319,7 +323,11 @@ fn leaves_other_projects_on_the_engine_alone() {
     docker(&up);
     let other = world.container("other", "app").id();
     world.serve("one");
-    world.change("Remove the stack").remove(&world.path("web", "")).file("README.md", "none\n").push();
+    world
+        .change("Another stack instead")
+        .remove(&world.path("web", ""))
+        .file(&world.path("api", "compose.yml"), fixture::sleeper(1))
+        .push();
     world.once().exits(0);
     assert!(world.containers("web").is_empty());
     let after = world.container("other", "app");

@@ -1,7 +1,11 @@
 //! The kit itself: receivers that are as strict as what they stand for, and worlds that leave nothing behind.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
-use std::{panic, process::Command, time::Duration};
+use std::{
+    panic,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use axum::http::HeaderMap;
 use evenkeel_tests::{
@@ -14,6 +18,7 @@ use evenkeel_tests::{
         discord::{self, Discord},
         git_http::{GitHttp, Mood},
         ntfy::Ntfy,
+        registry::Registry,
         webhook::{self, Webhook},
     },
     wait::{seconds, stays, wait_until},
@@ -279,6 +284,44 @@ fn a_world_removes_what_it_made_even_after_a_failure() {
     }
     assert_eq!(evenkeel_tests::agent::processes_of(&prefix, &folder), []);
     assert!(!folder.exists());
+}
+
+/// Starts a Compose file of the fixtures without any agent, and returns when its container is as `good` says.
+fn compose_up(world: &World, stack: &str, text: &str, good: impl Fn(&Container) -> bool) -> Duration {
+    let file = world.config.put(&format!("{stack}.yml"), text);
+    world.config.put("index.html", "hello\n");
+    docker::docker(&["compose", "-p", &world.stack(stack), "-f", &file.to_string_lossy(), "up", "--detach"]);
+    let started = Instant::now();
+    world.wait_container(stack, "app", "is as it should be", good);
+    started.elapsed()
+}
+
+#[test]
+fn fixtures_are_well_sick_slow_and_stubborn() {
+    let world = World::new();
+    let health = |wanted: &'static str| move |c: &Container| c.health() == wanted;
+    assert!(compose_up(&world, "web", &fixture::web(1, port::free()), health("healthy")) < seconds(8));
+    assert!(compose_up(&world, "sick", &fixture::sick_web(2, port::free()), health("unhealthy")) < seconds(8));
+    assert!(compose_up(&world, "slow", &fixture::slow(3, 2), health("healthy")) > seconds(1));
+    compose_up(&world, "sleeper", &fixture::sleeper(1), |c| c.state() == "running");
+    compose_up(&world, "stubborn", &fixture::stubborn(1, 2), |c| c.state() == "running");
+    for (stack, stubborn) in [("sleeper", false), ("stubborn", true)] {
+        let stopping = Instant::now();
+        docker::docker(&["stop", &world.container(stack, "app").id()]);
+        assert_eq!(stopping.elapsed() > Duration::from_millis(1_800), stubborn, "{stack}: {:?}", stopping.elapsed());
+    }
+}
+
+#[test]
+fn a_registry_gives_what_was_published_and_only_that() {
+    let world = World::new();
+    let registry = Registry::start(world.folder());
+    registry.publish("evenkeel-test/busybox:2", "app:2");
+    assert_eq!(docker::image_id(&registry.image("app:2")), None);
+    docker::docker(&["pull", "--quiet", &registry.image("app:2")]);
+    assert_eq!(docker::image_id(&registry.image("app:2")), docker::image_id("evenkeel-test/busybox:2"));
+    let absent = docker::run(&["pull", &registry.image("app:3")]);
+    assert!(absent.code != Some(0) && absent.said().contains("manifest unknown"), "{}", absent.report());
 }
 
 #[test]
