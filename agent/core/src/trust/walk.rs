@@ -72,7 +72,7 @@ impl Walk<'_> {
             let reason =
                 format!("the introduction is not signed by the key {} that is configured", introduction.signer);
             let fingerprint = Some(fingerprint.clone());
-            return Err(self.refusal(Code::UnknownKey, &first.id, first.subject.clone(), fingerprint, reason));
+            return Err(self.refusal(Code::UnknownKey, (&first.id, &first.subject), fingerprint, reason));
         }
         Ok(first)
     }
@@ -96,7 +96,7 @@ impl Walk<'_> {
     /// The rules on a commit's parents.
     fn place(&self, commit: &Commit, range: &BTreeMap<&CommitId, &Commit>, may_be_root: &mut bool) -> Refused<()> {
         let refuse =
-            |code, reason: &str| Err(self.refusal(code, &commit.id, commit.subject.clone(), None, reason.to_owned()));
+            |code, reason: &str| Err(self.refusal(code, (&commit.id, &commit.subject), None, reason.to_owned()));
         if commit.parents.is_empty() && !std::mem::take(may_be_root) {
             return refuse(Code::Root, "it has no parent: it begins a second, unrelated history");
         }
@@ -149,28 +149,27 @@ impl Walk<'_> {
 
     fn refuse(&self, commit: &Commit, judged: Judgement) -> Box<Refusal> {
         let code = judged.code.unwrap_or(Code::Format);
-        self.refusal(code, &commit.id, commit.subject.clone(), judged.fingerprint, judged.reason)
+        self.refusal(code, (&commit.id, &commit.subject), judged.fingerprint, judged.reason)
     }
 
     fn refuse_tip(&self, code: Code, reason: &str) -> Box<Refusal> {
         let tip = &self.facts.tip;
-        let subject = self.facts.commits.iter().find(|c| c.id == *tip).map(|c| c.subject.clone()).unwrap_or_default();
-        self.refusal(code, tip, subject, None, reason.to_owned())
+        let subject = self.facts.commits.iter().find(|c| c.id == *tip).map_or("", |c| &c.subject);
+        self.refusal(code, (tip, subject), None, reason.to_owned())
     }
 
     fn refusal(
         &self,
         code: Code,
-        commit: &CommitId,
-        subject: String,
-        key: Option<String>,
+        (commit, subject): (&CommitId, &str),
+        fingerprint: Option<String>,
         reason: String,
     ) -> Box<Refusal> {
         Box::new(Refusal {
             code,
             commit: commit.clone(),
-            subject,
-            fingerprint: key,
+            subject: subject.to_owned(),
+            fingerprint,
             reason,
             accepted: self.accepted.map(|a| a.commit.clone()),
             remedy: code.remedy().to_owned(),

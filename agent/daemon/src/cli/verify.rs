@@ -125,17 +125,13 @@ fn commits(repo: &Repo, spec: &str) -> Result<Asked, Failure> {
             )
         })
     };
-    match spec.split_once("..") {
-        Some((from, to)) => {
-            let (from, to) = (resolve(from)?, resolve(to)?);
-            let (commits, forward) = graph::range(repo, &from, &to).map_err(|e| failed(&e))?;
-            Ok((commits, to, Some(forward)))
-        }
-        None => {
-            let id = resolve(spec)?;
-            Ok((vec![graph::one(repo, &id).map_err(|e| failed(&e))?], id, None))
-        }
+    if let Some((from, to)) = spec.split_once("..") {
+        let (from, to) = (resolve(from)?, resolve(to)?);
+        let (commits, forward) = graph::range(repo, &from, &to).map_err(|e| failed(&e))?;
+        return Ok((commits, to, Some(forward)));
     }
+    let id = resolve(spec)?;
+    Ok((vec![graph::one(repo, &id).map_err(|e| failed(&e))?], id, None))
 }
 
 fn judge(policy: &Policy, commit: Commit, when: When, incomplete: Option<&str>) -> Line {
@@ -157,21 +153,20 @@ fn judge(policy: &Policy, commit: Commit, when: When, incomplete: Option<&str>) 
 }
 
 fn text(document: &Document) -> String {
-    let mut text = String::new();
-    for line in &document.commits {
-        let (mark, style) = match line.verdict {
-            Verdict::Good => ("good", AnsiColor::Green.on_default()),
-            _ => (line.code.map_or("refused", Code::as_str), AnsiColor::Red.on_default().bold()),
-        };
-        text += &format!("{} {style}{mark:<13}{style:#} {}\n", line.id.short(), line.subject);
-        let dim = Style::new().dimmed();
-        let key = line.fingerprint.as_deref().unwrap_or_default();
-        let said = if key.is_empty() { line.reason.clone() } else { format!("{}, key {key}", line.reason) };
-        text += &format!("{:12} {dim}{said}{dim:#}\n", "");
+    let mut text: String = document.commits.iter().map(Line::text).collect();
+    text.push_str(&summary(document));
+    if document.forward == Some(false) {
+        text.push_str(
+            "Not forward: the first revision is not an ancestor of the second; a server would refuse the move.\n",
+        );
     }
+    text
+}
+
+fn summary(document: &Document) -> String {
     let refused: Vec<&Line> = document.commits.iter().filter(|l| l.verdict != Verdict::Good).collect();
     let total = document.commits.len();
-    text += &match (document.verdict, total, refused.first()) {
+    match (document.verdict, total, refused.first()) {
         ("good", 0, _) => "Nothing to verify: the range is empty.\n".to_owned(),
         ("good", 1, _) => "The commit is good.\n".to_owned(),
         ("good", n, _) => format!("All {n} commits are good.\n"),
@@ -180,12 +175,21 @@ fn text(document: &Document) -> String {
             format!("{} of {total} refused. Next: {next}\n", refused.len())
         }
         _ => "Refused: the repository or the list of revoked keys cannot be relied on.\n".to_owned(),
-    };
-    if document.forward == Some(false) {
-        text +=
-            "Not forward: the first revision is not an ancestor of the second, so a server would refuse the move.\n";
     }
-    text
+}
+
+impl Line {
+    /// Two lines: what, and why.
+    fn text(&self) -> String {
+        let (mark, style) = match self.verdict {
+            Verdict::Good => ("good", AnsiColor::Green.on_default()),
+            _ => (self.code.map_or("refused", Code::as_str), AnsiColor::Red.on_default().bold()),
+        };
+        let dim = Style::new().dimmed();
+        let key = self.fingerprint.as_ref().map(|key| format!(", key {key}")).unwrap_or_default();
+        let (id, subject, reason) = (self.id.short(), &self.subject, &self.reason);
+        format!("{id} {style}{mark:<13}{style:#} {subject}\n{:12} {dim}{reason}{key}{dim:#}\n", "")
+    }
 }
 
 fn usage(code: &str, error: &GitError) -> Failure {

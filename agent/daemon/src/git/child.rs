@@ -1,6 +1,7 @@
 //! The fetch process: `evenkeel __fetch`. It reads one request from standard input, fetches, and says how it went.
 
 use std::{
+    any::Any,
     cell::RefCell,
     io::{BufRead as _, Read as _, Write as _},
     path::Path,
@@ -9,24 +10,21 @@ use std::{
     thread,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use evenkeel_core::id::CommitId;
 use gix::{
     bstr::ByteSlice as _,
-    credentials::{
-        helper::{Action, NextAction},
-        protocol::Outcome,
-    },
+    credentials::{helper::Action, protocol::Outcome},
     progress::Discard,
     protocol::{
         handshake::Ref,
-        transport::client::blocking_io::{Transport, connect},
+        transport::client::blocking_io::{Transport, connect, http},
     },
     remote::{
         Direction,
         fetch::{RefMap, Tags},
         ref_map,
     },
-    sec::identity::Account,
 };
 use rustix::process::{Resource, Rlimit, Signal, kill_current_process_group, setrlimit};
 
@@ -36,6 +34,10 @@ use super::{
     repo::Repo,
     wire::{Answer, Credentials, Request},
 };
+
+/// What is said when the server redirects to where we do not go.
+const ELSEWHERE: &str = "it sends us to another address, which is not given the token; \
+    if that is right, put the final address into source.url";
 
 /// Longest request, in bytes.
 const MAX_REQUEST_BYTES: u64 = 64 * 1024;
@@ -94,7 +96,7 @@ fn run(request: &Request) -> Result<Answer, Answer> {
     sweep(&request.mirror);
     let fresh = !request.mirror.exists();
     match fetch(request) {
-        Err(Answer::Mirror(_)) if !fresh => {
+        Err(Answer::Mirror(_) | Answer::Incomplete(_)) if !fresh => {
             discard(&request.mirror)?;
             fetch(request)
         }
@@ -114,7 +116,7 @@ fn fetch(request: &Request) -> Result<Answer, Answer> {
     if !has(&request.mirror, &commit)? {
         receive(&repo, request)?;
         if !has(&request.mirror, &commit)? {
-            return Err(Answer::Invalid(format!("it did not send the commit {} that it names", commit.short())));
+            return Err(Answer::Incomplete(format!("it did not send the commit {} that it names", commit.short())));
         }
     }
     Ok(Answer::Tip(commit))
@@ -165,7 +167,7 @@ fn advertised(repo: &gix::Repository, request: &Request) -> Result<(gix::ObjectI
     }
     // The server was asked for this ref only; what else it has helps the operator.
     let all = ref_map(repo, request, false)?;
-    Err(Answer::NoRef(absent(all.remote_refs.iter().map(|r| r.unpack().0.to_string()).collect())))
+    Err(Answer::NoRef(absent(&all.remote_refs.iter().map(|r| r.unpack().0.to_string()).collect::<Vec<_>>())))
 }
 
 fn ref_map(repo: &gix::Repository, request: &Request, only_ours: bool) -> Result<RefMap, Answer> {
@@ -174,7 +176,8 @@ fn ref_map(repo: &gix::Repository, request: &Request, only_ours: bool) -> Result
     let options = ref_map::Options { prefix_from_spec_as_filter_on_remote: only_ours, ..Default::default() };
     let map = remote(repo, request)?
         .to_connection_with_transport(&mut transport)
-        .with_credentials(|action| authenticate(request, &asked, action))
+        .with_transport_options(http_options(request))
+        .with_credentials(|action| authenticate(request, &asked, &action))
         .ref_map(Discard, options)
         .map(|(map, _)| map)
         .map_err(|e| classed(&e, request, &asked))?;
@@ -183,7 +186,7 @@ fn ref_map(repo: &gix::Repository, request: &Request, only_ours: bool) -> Result
 }
 
 /// Why the ref is not there, as far as the other names tell.
-fn absent(names: Vec<String>) -> String {
+fn absent(names: &[String]) -> String {
     let mut branches: Vec<String> = names
         .iter()
         .filter_map(|n| n.strip_prefix("refs/heads/"))
@@ -203,7 +206,8 @@ fn receive(repo: &gix::Repository, request: &Request) -> Result<(), Answer> {
     let mut transport = transport(repo, request)?;
     remote(repo, request)?
         .to_connection_with_transport(&mut transport)
-        .with_credentials(|action| authenticate(request, &asked, action))
+        .with_transport_options(http_options(request))
+        .with_credentials(|action| authenticate(request, &asked, &action))
         .prepare_fetch(Discard, ref_map::Options::default())
         .and_then(|prepared| prepared.receive(Discard, &AtomicBool::new(false)))
         .map_err(|e| classed(&e, request, &asked))?;
@@ -229,31 +233,26 @@ fn transport(repo: &gix::Repository, request: &Request) -> Result<Box<dyn Transp
 /// What the server asked of us, for the message when it goes wrong.
 type Asked = RefCell<Option<&'static str>>;
 
-/// Gives the token to the configured scheme, host and port, and to no other: the server may have sent us elsewhere.
-fn authenticate(request: &Request, asked: &Asked, action: Action) -> gix::Result<Option<Outcome>> {
-    let refuse = |why| {
-        asked.replace(Some(why));
-        Err(gix::Error::from_error(std::io::Error::other(why)))
-    };
-    match action {
-        Action::Get(context) => {
-            let url = context.url.clone().or_else(|| context.to_url()).unwrap_or_default().to_string();
-            let Some(Credentials { username, token }) = request.credentials.clone() else {
-                return refuse("it asks for credentials, and no token is configured");
-            };
-            if authority(&url).is_none() || authority(&url) != authority(&request.url) {
-                return refuse("it sends us to another host, which is not given the token");
-            }
-            asked.replace(None);
-            let identity = Account { username, password: token, oauth_refresh_token: None };
-            Ok(Some(Outcome { identity, next: NextAction::from(context) }))
-        }
-        Action::Store(_) => Ok(None),
-        Action::Erase(_) => {
-            asked.replace(Some("it does not accept the configured token"));
-            Ok(None)
-        }
+/// The options of the transport. The token goes with each request from the first on: then the transport follows no
+/// redirection at all, and the token is seen by the configured scheme, host and port only.
+fn http_options(request: &Request) -> Box<dyn Any> {
+    let mut options = http::Options::default();
+    if let Some(Credentials { username, token }) = &request.credentials {
+        let basic = STANDARD.encode(format!("{username}:{token}"));
+        options.extra_headers.push(format!("Authorization: Basic {basic}"));
     }
+    Box::new(options)
+}
+
+/// The server wants credentials, or others than those it has got: there are no more.
+fn authenticate(request: &Request, asked: &Asked, action: &Action) -> gix::Result<Option<Outcome>> {
+    let Action::Get(_) = action else { return Ok(None) };
+    let why = match &request.credentials {
+        None => "it asks for credentials, and no token is configured",
+        Some(_) => "it does not accept the configured token",
+    };
+    asked.replace(Some(why));
+    Err(gix::Error::from_error(std::io::Error::other(why)))
 }
 
 /// Scheme, host and port of a URL.
@@ -278,6 +277,9 @@ fn same_host(reached: &str, request: &Request) -> Result<(), Answer> {
 fn classed(error: &gix::Error, request: &Request, asked: &Asked) -> Answer {
     if let Some(why) = asked.take() {
         return Answer::Denied(why.to_owned());
+    }
+    if error.downcast_any_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_redirect) {
+        return Answer::Denied(ELSEWHERE.to_owned());
     }
     let mut why = one_line(error);
     if let Some(token) = request.credentials.as_ref().map(|c| &c.token) {
@@ -309,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_bound_to_scheme_host_and_port() {
+    fn another_server_is_told_by_scheme_host_and_port() {
         let own = authority("https://git.example/x/y.git");
         assert!(own.is_some());
         assert_eq!(own, authority("https://GIT.example:443/elsewhere"));

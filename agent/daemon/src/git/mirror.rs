@@ -79,7 +79,7 @@ fn outcome(answer: Answer, source: &Source, mirror: &Path) -> Result<Fetched, Gi
         Answer::Unreachable(why) => GitError::Unreachable { url, why },
         Answer::Denied(why) => GitError::Denied { url, why },
         Answer::NoRef(why) => GitError::NoRef { url, reference: source.reference.clone(), why },
-        Answer::Invalid(why) => GitError::Invalid { url, why },
+        Answer::Invalid(why) | Answer::Incomplete(why) => GitError::Invalid { url, why },
         Answer::Mirror(why) => GitError::Mirror { path: mirror.to_owned(), why },
     })
 }

@@ -4,7 +4,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use evenkeel_core::trust::{NAMESPACE, Signature};
-use rsa::{BigUint, RsaPublicKey, pkcs1v15};
+use rsa::{BigUint, RsaPublicKey, pkcs1v15, signature::Verifier as _};
 use ssh_key::{
     public::KeyData,
     sha2::{Digest as _, Sha256, Sha512},
@@ -12,8 +12,9 @@ use ssh_key::{
 
 use super::key::{self, Key, KeyError};
 
-const BEGIN: &[u8] = b"-----BEGIN SSH SIGNATURE-----";
-const END: &[u8] = b"-----END SSH SIGNATURE-----";
+/// With its line feed: ssh-keygen takes no carriage return here, though it does further on.
+const BEGIN: &[u8] = b"-----BEGIN SSH SIGNATURE-----\n";
+const END: &[u8] = b"\n-----END SSH SIGNATURE-----";
 const MAGIC: &[u8] = b"SSHSIG";
 /// Set in a security key's answer when a person touched it.
 const USER_PRESENT: u8 = 1;
@@ -87,11 +88,8 @@ fn unarmour(armour: &[u8]) -> Result<Vec<u8>, Fault> {
         );
     }
     let rest = armour.strip_prefix(BEGIN).ok_or(Fault::Malformed("it does not begin as an SSH signature"))?;
-    let end = rest
-        .windows(END.len() + 1)
-        .position(|w| w[0] == b'\n' && &w[1..] == END)
-        .ok_or(Fault::Malformed("its last line is missing"))?;
-    if !rest[end + 1 + END.len()..].trim_ascii().is_empty() {
+    let end = rest.windows(END.len()).position(|w| w == END).ok_or(Fault::Malformed("its last line is missing"))?;
+    if !rest[end + END.len()..].trim_ascii().is_empty() {
         return Err(Fault::Malformed("something follows its last line"));
     }
     let base64: Vec<u8> = rest[..end].iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
@@ -150,14 +148,13 @@ fn fits(key: &Key, signature: &[u8], message: &[u8]) -> Result<bool, &'static st
             _ => Err(BROKEN),
         };
     }
-    use rsa::signature::Verifier as _;
     Ok(ssh_key::Signature::try_from(signature).is_ok_and(|s| key.data.verify(message, &s).is_ok()))
 }
 
 fn rsa_fits(
     key: &ssh_key::public::RsaPublicKey,
     bytes: &[u8],
-    verifies: impl Fn(RsaPublicKey, pkcs1v15::Signature) -> bool,
+    verifies: impl Fn(RsaPublicKey, &pkcs1v15::Signature) -> bool,
 ) -> bool {
     let parts = || {
         let n = key.n.as_positive_bytes()?;
@@ -168,15 +165,14 @@ fn rsa_fits(
         let (modulus, exponent) = (BigUint::from_bytes_be(n), BigUint::from_bytes_be(e));
         Some((RsaPublicKey::new_with_max_size(modulus, exponent, n.len() * 8).ok()?, signature))
     };
-    parts().is_some_and(|(key, signature)| verifies(key, signature))
+    parts().is_some_and(|(key, signature)| verifies(key, &signature))
 }
 
-fn verifies<D>(key: RsaPublicKey, signature: pkcs1v15::Signature, message: &[u8]) -> bool
+fn verifies<D>(key: RsaPublicKey, signature: &pkcs1v15::Signature, message: &[u8]) -> bool
 where
     D: rsa::sha2::Digest + rsa::pkcs8::AssociatedOid,
 {
-    use rsa::signature::Verifier as _;
-    pkcs1v15::VerifyingKey::<D>::new(key).verify(message, &signature).is_ok()
+    pkcs1v15::VerifyingKey::<D>::new(key).verify(message, signature).is_ok()
 }
 
 #[cfg(test)]
@@ -197,10 +193,10 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = check(&bytes, b"payload");
-            let armoured = [BEGIN, b"\n", STANDARD.encode(&bytes).as_bytes(), b"\n", END].concat();
+            let armoured = [BEGIN, STANDARD.encode(&bytes).as_bytes(), END].concat();
             let _ = check(&armoured, b"payload");
             let inner = [MAGIC, &1_u32.to_be_bytes(), &bytes].concat();
-            let armoured = [BEGIN, b"\n", STANDARD.encode(&inner).as_bytes(), b"\n", END].concat();
+            let armoured = [BEGIN, STANDARD.encode(&inner).as_bytes(), END].concat();
             let valid = matches!(check(&armoured, b"payload"), Signature::Valid { .. });
             prop_assert!(!valid);
         }

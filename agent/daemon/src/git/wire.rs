@@ -39,6 +39,8 @@ pub(super) enum Answer {
     NoRef(String),
     /// What answers is no repository, or a damaged one.
     Invalid(String),
+    /// The commit, or a part of it, did not come: the server's fault, or that of a mirror that claims to have it.
+    Incomplete(String),
     /// The mirror cannot be written.
     Mirror(String),
 }
