@@ -288,10 +288,24 @@ fn classed(error: &gix::Error, request: &Request, asked: &Asked) -> Answer {
     let classes = || error.classify();
     if classes().is_permission_denied() || classes().is_unauthenticated() {
         Answer::Denied(why)
+    } else if let Some(path) = request.url.strip_prefix("file://").filter(|_| lost(error)) {
+        unserved(path)
     } else if classes().is_retryable() || lost(error) {
         Answer::Unreachable(why)
     } else {
         Answer::Invalid(why)
+    }
+}
+
+/// Why `git-upload-pack` said nothing of a repository on this machine.
+fn unserved(path: &str) -> Answer {
+    use std::os::unix::fs::MetadataExt as _;
+    let owner = std::fs::metadata(path).map(|m| m.uid());
+    match owner {
+        Ok(owner) if owner != rustix::process::geteuid().as_raw() => Answer::Denied(format!(
+            "git serves no repository that another user owns, unless told to: git config --system --add safe.directory {path:?}"
+        )),
+        _ => Answer::Invalid(format!("git-upload-pack ended without an answer; try: git ls-remote file://{path}")),
     }
 }
 
