@@ -116,6 +116,7 @@ fn discord_answers_as_discord_does() {
     );
     assert_eq!(discord.messages().len(), 2);
     assert_eq!(discord.rejected().len(), 4);
+    assert_eq!(discord::Message(json!({ "content": r"\*a\* \\b" })).shown(), r"*a* \b");
     assert!(!discord.messages()[0].may_ping());
     assert!(discord::Message(json!({ "content": "@everyone" })).may_ping());
 }

@@ -29,7 +29,7 @@ const TOKEN: &str = "kEpT_s3cret-7oKEn-of-the-channel";
 pub struct Message(pub Value);
 
 impl Message {
-    /// All that a reader sees: content, titles, descriptions, fields, footers, one a line.
+    /// All that was sent for reading: content, titles, descriptions, fields, footers, one a line; Markdown as it came.
     pub fn text(&self) -> String {
         let mut lines = vec![str_of(&self.0["content"])];
         for embed in list(&self.0["embeds"]) {
@@ -41,6 +41,18 @@ impl Message {
         }
         lines.retain(|l| !l.is_empty());
         lines.join("\n")
+    }
+
+    /// The text as a reader sees it, where nothing in it has the meaning of Markdown: without the escaping backslashes.
+    pub fn shown(&self) -> String {
+        let (mut shown, mut escaped) = (String::new(), false);
+        for c in self.text().chars() {
+            if c != '\\' || escaped {
+                shown.push(c);
+            }
+            escaped = c == '\\' && !escaped;
+        }
+        shown
     }
 
     /// Whether people could be pinged by what the text says: only an empty `parse` switches that off.

@@ -199,7 +199,7 @@ fn look_back(stage: &mut Stage) {
     say("In the Discord channel:");
     for message in stage.discord.messages() {
         assert!(!message.may_ping(), "a message could ping people: {message:?}");
-        stage.narrator.heard("discord", &message.text());
+        stage.narrator.heard("discord", &message.shown());
     }
     assert_eq!((stage.discord.rejected(), stage.webhook.refused()), (Vec::<Value>::new(), Vec::<String>::new()));
     println!();
