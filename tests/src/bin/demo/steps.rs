@@ -5,7 +5,7 @@ use std::time::Instant;
 use evenkeel_core::{outcome::Outcome, reason::Code};
 use evenkeel_tests::{
     docker::{self, Container},
-    wait::{seconds, stays, wait_until},
+    wait::{PATIENCE, seconds, stays, wait_until},
 };
 use serde_json::Value;
 
@@ -169,8 +169,16 @@ fn killed_agent(stage: &mut Stage) {
     stage.let_agent_speak();
     stage.ask("status");
     stage.start_agent();
-    let sync = stage.wait(&commit, Outcome::Committed);
-    sync.deployment("web").ended(Outcome::Committed);
+    wait_until(PATIENCE, "the interrupted deployment comes to its end", || {
+        let history = stage.operator.try_history()?;
+        let of_commit = history.deployments("web").into_iter().rfind(|d| d.to.as_deref() == Some(&commit)).cloned();
+        match of_commit {
+            Some(d) if d.outcome == Some(Outcome::Committed) => Ok(()),
+            other => Err(format!("{other:#?}")),
+        }
+    });
+    stage.let_agent_speak();
+    stage.narrator.checked("the deployment was taken up where it had been left, and finished");
     let all = containers();
     assert_eq!(all.len(), 3, "there should be three containers: {all:?}");
     healthy("web", "web");
