@@ -52,6 +52,8 @@ pub struct Reference {
     pub path: Option<String>,
     /// Whether it leads out of the repository, whatever the variables.
     pub outside: bool,
+    /// Whether the file must be there.
+    pub required: bool,
 }
 
 /// Everything that `layers` read when they are rendered in `directory`. Files that cannot be parsed refer to nothing:
@@ -88,11 +90,12 @@ struct Raw {
     written: String,
     /// `project_directory` of an include.
     directory: Option<String>,
+    required: bool,
 }
 
 impl Raw {
     fn new(kind: ReferenceKind, written: &str) -> Self {
-        Self { kind, written: written.to_owned(), directory: None }
+        Self { kind, written: written.to_owned(), directory: None, required: true }
     }
 
     fn is_compose_file(&self) -> bool {
@@ -116,6 +119,7 @@ impl Raw {
             written: self.written.clone(),
             path,
             outside,
+            required: self.required,
         }
     }
 }
@@ -152,9 +156,11 @@ fn read(document: &Node) -> Vec<Raw> {
 
 /// A path, or a list of paths and of mappings with a `path`.
 fn paths(value: Option<&Node>, kind: ReferenceKind) -> impl Iterator<Item = Raw> {
-    items(value)
-        .filter_map(|v| v.as_str().or_else(|| get(v, "path").and_then(Node::as_str)))
-        .map(move |path| Raw::new(kind, path))
+    items(value).filter_map(move |item| {
+        let path = item.as_str().or_else(|| get(item, "path").and_then(Node::as_str))?;
+        let required = get(item, "required").and_then(Node::as_str) != Some("false");
+        Some(Raw { required, ..Raw::new(kind, path) })
+    })
 }
 
 /// The items of a list, or the one value that stands for a list of one.
@@ -204,6 +210,15 @@ mod tests {
                 "stacks/web/l"
             ]
         );
+    }
+
+    #[test]
+    fn tells_what_need_not_be_there() {
+        let text = "services:\n  a:\n    env_file: [a.env, {path: b.env, required: false}, {path: c.env}]\n";
+        let tree = MapTree::new([("x.yml", text)]);
+        let all = references(&tree, &["x.yml".to_owned()], "").unwrap();
+        let optional: Vec<_> = all.into_iter().filter(|r| !r.required).map(|r| r.written).collect();
+        assert_eq!(optional, ["b.env"]);
     }
 
     #[test]

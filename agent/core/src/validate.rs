@@ -28,10 +28,11 @@ pub fn check(model: &Model, root: &str, references: &BTreeSet<Reference>) -> Vec
         let context = build["context"].as_str().unwrap_or_default();
         if leaves(context, root) {
             problems.push(refused(&format!("services.{name}.build.context")));
-        } else if let (Some(dir), Some(file)) = (below(root, context), build["dockerfile"].as_str()) {
-            if resolve(dir, file) == Place::Outside && below(root, file).is_none() {
-                problems.push(refused(&format!("services.{name}.build.dockerfile")));
-            }
+        } else if let (Some(dir), Some(file)) = (below(root, context), build["dockerfile"].as_str())
+            && resolve(dir, file) == Place::Outside
+            && below(root, file).is_none()
+        {
+            problems.push(refused(&format!("services.{name}.build.dockerfile")));
         }
         for (key, path) in build["additional_contexts"].as_object().into_iter().flatten() {
             if path.as_str().is_some_and(|path| leaves(path, root)) {

@@ -275,8 +275,8 @@ fn a_missing_container_is_made_again() {
     let same = [candidate("web", "x", &[])];
     let all = Containers::from([("web".to_owned(), BTreeSet::from(["a".to_owned(), "b".to_owned()]))]);
     assert!(planned(&same, &[], &releases(&same), Some(&all)).is_empty());
-    let some = Containers::from([("web".to_owned(), BTreeSet::from(["a".to_owned()]))]);
-    let plan = planned(&same, &[], &releases(&same), Some(&some));
+    let fewer = Containers::from([("web".to_owned(), BTreeSet::from(["a".to_owned()]))]);
+    let plan = planned(&same, &[], &releases(&same), Some(&fewer));
     assert_eq!(waves_of(&plan), [["update web"]]);
     assert_eq!(shown(&plan.waves[0][0].services), ["b create other(missing)"]);
 }

@@ -7,9 +7,11 @@ pub mod history;
 pub mod output;
 pub mod plan;
 pub mod render;
+mod repo;
 pub mod stacks;
 pub mod status;
 pub mod sync;
+mod text;
 pub mod verify;
 
 use std::{

@@ -107,6 +107,11 @@ impl Output {
         Self::write(text.as_bytes());
     }
 
+    /// Prints diagnostics that end in a line break themselves on standard error.
+    pub fn note_text(&self, text: &str) {
+        let _ = write!(anstream::stderr(), "{text}");
+    }
+
     /// Prints one diagnostic line on standard error.
     pub fn note(&self, line: &str) {
         let _ = writeln!(anstream::stderr(), "{line}");

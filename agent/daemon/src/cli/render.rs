@@ -1,23 +1,121 @@
-//! `evenkeel render`.
+//! `evenkeel render`: the Compose model of one stack, as it would be applied.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use evenkeel_core::outcome::Exit;
+use evenkeel_layout::set::{Stack, StackSet};
 
-use super::output::{Failure, Output};
+use super::{
+    output::{Failure, Output},
+    repo::{self, RepoArgs, Source},
+    runtime, text,
+};
+use crate::compose::render::{RenderError, RenderRequest, Rendered};
 
-/// Placeholder.
+/// Print the Compose model of one stack, as it would be applied.
+///
+/// Works on the files alone: `docker compose` is needed, an engine is not.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  evenkeel render")]
+  evenkeel render --server home immich
+  evenkeel render --server home immich --env-file secrets.env --live-root /srv/evenkeel
+  evenkeel render --rev main --server home immich --allow-unset --format json | jq .services")]
 pub struct Args {
-    /// A work tree or a bare repository
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    pub repo: PathBuf,
+    #[command(flatten)]
+    repo: RepoArgs,
+    /// A revision instead of the work tree; of a bare repository the default is HEAD
+    #[arg(long, value_name = "REV")]
+    rev: Option<String>,
+    /// The stack
+    stack: String,
+    /// Variables besides those of the repository; may be given again, later files win
+    #[arg(long = "env-file", value_name = "FILE")]
+    env_files: Vec<PathBuf>,
+    /// Take variables that are set nowhere for empty, as Compose does
+    #[arg(long)]
+    allow_unset: bool,
+    /// Where the files will be; default is the repository's folder
+    #[arg(long, value_name = "DIR")]
+    live_root: Option<PathBuf>,
 }
 
-/// Runs the verb.
-pub fn run(args: &Args, _out: &Output) -> Result<Exit, Failure> {
-    Err(Failure::failed("internal", format!("render is not there yet: {args:?}"), "use a newer version"))
+/// Prints the model.
+pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
+    let source = Source::open(&args.repo.repo, args.rev.as_deref())?;
+    let (server, set) = source.one_set(args.repo.server.as_deref())?;
+    let stack = find(&set, &args.stack)?;
+    let prepared = source.prepare(&[(server, set.clone())], false)?;
+    let target = match &args.live_root {
+        Some(root) => absolute(root)?,
+        None => source.dir().to_owned(),
+    };
+    let mut env_files: Vec<PathBuf> = stack.env_files.iter().map(|path| prepared.root.join(path)).collect();
+    for file in &args.env_files {
+        env_files.push(given(file)?);
+    }
+    let layers: Vec<String> = stack.layers.iter().map(|l| l.path.clone()).collect();
+    let request = RenderRequest {
+        project: stack.project.as_deref(),
+        layers: &layers,
+        directory: stack.directory(),
+        env_files: &env_files,
+        root: &prepared.root,
+        target: &target,
+        lenient: false,
+    };
+    let rendered = runtime()?.block_on(async { repo::compose().await?.render(&request).await.map_err(failure) })?;
+    answer(&rendered, args.allow_unset, out)
+}
+
+fn answer(rendered: &Rendered, allow_unset: bool, out: &Output) -> Result<Exit, Failure> {
+    out.note_text(&text::problems(&rendered.warnings));
+    if let (Some(first), false) = (rendered.unset.first(), allow_unset) {
+        let mut failure = repo::from_problem(first);
+        for problem in &rendered.unset[1..] {
+            failure.message.push('\n');
+            failure.message.push_str(&repo::from_problem(problem).message);
+        }
+        failure.help.push_str("; or --env-file FILE, or --allow-unset");
+        return Err(failure);
+    }
+    out.json(rendered.model.value());
+    Ok(Exit::Fine)
+}
+
+fn find<'a>(set: &'a StackSet, name: &str) -> Result<&'a Stack, Failure> {
+    let found = set.stacks.iter().find(|stack| stack.name.as_str() == name);
+    match (repo::fault(set, Some(name)), found) {
+        (Some(failure), _) => Err(failure),
+        (None, Some(stack)) => Ok(stack),
+        (None, None) => Err(repo::no_stack(set, name)),
+    }
+}
+
+fn failure(error: RenderError) -> Failure {
+    match error {
+        RenderError::Refused(problem) => repo::from_problem(&problem),
+        RenderError::Compose(e) => match e.code() {
+            Some(code) => Failure::transient(code, e.to_string(), "install Docker's command line with Compose"),
+            None => Failure::failed("compose.failed", e.to_string(), "run `docker compose config` by hand"),
+        },
+        RenderError::Prepare(e) => {
+            Failure::failed("stage.failed", e.to_string(), "look at the temporary folder ($TMPDIR)")
+        }
+    }
+}
+
+fn given(file: &Path) -> Result<PathBuf, Failure> {
+    let path = absolute(file)?;
+    // Process substitution (`<(…)`) gives a pipe, which Compose reads as well.
+    if path.exists() && !path.is_dir() {
+        return Ok(path);
+    }
+    Err(Failure::usage("env.file", format!("there is no file {}", file.display()), "name a file with --env-file"))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path)
+        .map(|path| path.components().collect())
+        .map_err(|e| Failure::usage("usage", format!("{}: {e}", path.display()), "name a path"))
 }

@@ -1,23 +1,85 @@
-//! `evenkeel stacks`.
+//! `evenkeel stacks`: which stacks a server has, and from which files.
 
-use std::path::PathBuf;
+use std::fmt::Write as _;
 
 use evenkeel_core::outcome::Exit;
+use evenkeel_layout::{
+    problem::Problem,
+    set::{LayoutKind, Stack, StackSet},
+};
+use serde::Serialize;
 
-use super::output::{Failure, Output};
+use super::{
+    output::{Failure, Output, SCHEMA},
+    repo::{RepoArgs, Source},
+    text::{self, BOLD, DIM},
+};
 
-/// Placeholder.
+/// Show which stacks a server has, and from which files they come.
+///
+/// Works on the files alone: no server, engine, agent or configuration.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  evenkeel stacks")]
+  evenkeel stacks --server home
+  evenkeel stacks --repo /srv/infra.git --rev main~3 --server home --format json")]
 pub struct Args {
-    /// A work tree or a bare repository
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    pub repo: PathBuf,
+    #[command(flatten)]
+    repo: RepoArgs,
+    /// A revision instead of the work tree; of a bare repository the default is HEAD
+    #[arg(long, value_name = "REV")]
+    rev: Option<String>,
 }
 
-/// Runs the verb.
-pub fn run(args: &Args, _out: &Output) -> Result<Exit, Failure> {
-    Err(Failure::failed("internal", format!("stacks is not there yet: {args:?}"), "use a newer version"))
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: u32,
+    server: &'a str,
+    layout: LayoutKind,
+    stacks: &'a [Stack],
+    problems: &'a [Problem],
+}
+
+/// Prints the stack set. Fails if it cannot be used as a whole.
+pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
+    let source = Source::open(&args.repo.repo, args.rev.as_deref())?;
+    let (server, set) = source.one_set(args.repo.server.as_deref())?;
+    let StackSet { layout, stacks, problems } = &set;
+    let document = Document { schema: SCHEMA, server: server.as_str(), layout: *layout, stacks, problems };
+    out.answer(&document, as_text);
+    Ok(if set.is_broken() { Exit::Failed } else { Exit::Fine })
+}
+
+fn as_text(document: &Document<'_>) -> String {
+    let layout = serde_json::to_value(document.layout).unwrap_or_default();
+    let mut out = format!(
+        "{BOLD}{}{BOLD:#}: {} (layout {})\n",
+        document.server,
+        text::plural(document.stacks.len(), "stack"),
+        layout.as_str().unwrap_or_default()
+    );
+    for stack in document.stacks {
+        let _ = write!(out, "\n{BOLD}{}{BOLD:#}", stack.name);
+        match &stack.project {
+            Some(project) if project != stack.name.as_str() => _ = writeln!(out, "  (project {project})"),
+            Some(_) => out.push('\n'),
+            None => out.push_str("  (its project depends on variables)\n"),
+        }
+        for layer in &stack.layers {
+            let origin = serde_json::to_value(layer.origin).unwrap_or_default();
+            let _ = writeln!(out, "  {} {DIM}{}{DIM:#}", layer.path, origin.as_str().unwrap_or_default());
+        }
+        if !stack.env_files.is_empty() {
+            let _ = writeln!(out, "  variables from {}", stack.env_files.join(", "));
+        }
+        if !stack.depends_on.is_empty() {
+            let names: Vec<&str> = stack.depends_on.iter().map(evenkeel_layout::name::StackName::as_str).collect();
+            let _ = writeln!(out, "  after {}", names.join(", "));
+        }
+    }
+    if !document.problems.is_empty() {
+        out.push('\n');
+        out.push_str(&text::problems(document.problems));
+    }
+    out
 }

@@ -15,7 +15,7 @@ use super::{Compose, ComposeError, message};
 use crate::process::{Finished, Invocation};
 
 /// How long one `docker compose config` may take. It reads files and talks to nobody.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// How many times a rendering that lacks required variables is tried again with one more of them.
 const MAX_TRIES: usize = 16;
 /// Most that is read of one layer or environment file for messages, in bytes.

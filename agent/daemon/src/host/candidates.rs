@@ -105,6 +105,23 @@ pub async fn candidates(input: CandidateInput<'_>) -> Candidates {
     out
 }
 
+/// The environment files that stacks of this set name and the tree does not have: they are on the server, or nowhere. To render
+/// elsewhere, empty ones stand in for them.
+pub fn missing_env_files(tree: &dyn Tree, set: &StackSet) -> BTreeSet<String> {
+    let of_stack = |stack: &Stack| {
+        let layers: Vec<String> = stack.layers.iter().map(|l| l.path.clone()).collect();
+        // A tree that cannot be read is told of when the stack is rendered.
+        references(tree, &layers, stack.directory()).unwrap_or_default()
+    };
+    let all = set.stacks.iter().flat_map(of_stack);
+    all.filter(|r| is_missing(tree, r)).filter_map(|r| r.path).collect()
+}
+
+fn is_missing(tree: &dyn Tree, reference: &Reference) -> bool {
+    let by_name = matches!(reference.kind, ReferenceKind::EnvFile | ReferenceKind::LabelFile) && reference.required;
+    by_name && reference.path.as_deref().is_some_and(|path| slice::content(tree, path).is_ok_and(|c| c.is_none()))
+}
+
 /// Every stack that an error names.
 fn rejected(problems: &[Problem]) -> Vec<(StackName, Vec<Problem>)> {
     let mut by_stack: BTreeMap<StackName, Vec<Problem>> = BTreeMap::new();
@@ -160,6 +177,7 @@ impl Work<'_> {
         let overlaid = self.overlay(&references)?;
         let env_files = self.env_files(&overlaid);
         self.refuse_ciphertext(&env_files, &references);
+        self.note_missing(&references);
         if self.problems.iter().any(|p| p.severity == Severity::Error) {
             return Ok(None);
         }
@@ -267,6 +285,20 @@ impl Work<'_> {
             let message = format!("{shown} holds encrypted text where a value is expected");
             let help = "decrypt it on the server, and keep the plain values in the folder of environment files there";
             self.problems.push(Problem::error("env.ciphertext", message, help).at(shown, Some(line)));
+        }
+    }
+
+    /// Elsewhere than on the server an environment file that Git does not have is no fault.
+    fn note_missing(&mut self, references: &BTreeSet<Reference>) {
+        if self.input.place == Place::Server {
+            return;
+        }
+        for reference in references.iter().filter(|r| is_missing(self.input.tree, r)) {
+            let path = reference.path.as_deref().unwrap_or(&reference.written);
+            let message = format!("{} {path} is not in the repository", reference.kind.key());
+            let help = "put it into the live tree on the server, at this path; here its variables are taken for unset";
+            let problem = Problem::warning("env.file", message, help);
+            self.problems.push(problem.at(reference.file.clone(), reference.line));
         }
     }
 

@@ -91,6 +91,47 @@ pub fn overlay(live: &Path, dest: &Path, path: &str, max_bytes: u64) -> Result<b
     Ok(true)
 }
 
+/// Puts an empty file into a staged tree, for one that only the server has. A file that is there stays.
+pub fn stand_in(dest: &Path, path: &str) -> Result<(), StageError> {
+    let to = dest.join(path);
+    if to.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder).map_err(|source| StageError::Write { path: to.clone(), source })?;
+    }
+    write_file(&to, b"", 0o600)
+}
+
+/// Makes a folder that looks like `dir` with an empty file at each of `paths`: links into `dir`, and folders of its own on the
+/// way to those files. Nothing is copied and `dir` is not touched.
+pub fn shadow(dir: &Path, dest: &Path, paths: &BTreeSet<String>) -> Result<(), StageError> {
+    make_folder(dest, 0o700)?;
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| StageError::Write { path, source }
+    };
+    let tops: BTreeSet<&str> = paths.iter().filter_map(|path| path.split('/').next()).collect();
+    if let Ok(names) = fs::read_dir(dir) {
+        for name in names.flatten().map(|entry| entry.file_name()) {
+            let own = name.to_str().is_some_and(|name| tops.contains(name));
+            if !own {
+                symlink(dir.join(&name), dest.join(&name)).map_err(failed(dest))?;
+            }
+        }
+    }
+    for top in tops {
+        let rest = paths.iter().filter_map(|path| path.strip_prefix(top)?.strip_prefix('/'));
+        let rest: BTreeSet<String> = rest.map(str::to_owned).collect();
+        if rest.is_empty() {
+            stand_in(dest, top)?;
+        } else {
+            shadow(&dir.join(top), &dest.join(top), &rest)?;
+        }
+    }
+    Ok(())
+}
+
 struct Stage<'a> {
     tree: &'a dyn Tree,
     dest: &'a Path,
@@ -248,6 +289,22 @@ mod tests {
         ] {
             assert!(matches!(staged(&tree, limits).1, Err(StageError::TooLarge(_))), "{limits:?}");
         }
+    }
+
+    #[test]
+    fn a_shadow_has_the_files_of_the_folder_and_those_that_stand_in() {
+        let from = tempfile::tempdir().unwrap();
+        fs::create_dir_all(from.path().join("a/b")).unwrap();
+        fs::write(from.path().join("a/b/c"), "x").unwrap();
+        fs::write(from.path().join("top"), "y").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let dest = folder.path().join("s");
+        let paths = ["a/.env", "a/n/m.env", ".env"].map(str::to_owned).into();
+        shadow(from.path(), &dest, &paths).unwrap();
+        for (path, content) in [("a/b/c", "x"), ("top", "y"), ("a/.env", ""), ("a/n/m.env", ""), (".env", "")] {
+            assert_eq!(fs::read_to_string(dest.join(path)).unwrap(), content, "{path}");
+        }
+        assert!(!from.path().join("a/.env").exists());
     }
 
     #[test]

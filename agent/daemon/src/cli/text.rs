@@ -1,0 +1,69 @@
+//! How answers look for people.
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+use evenkeel_layout::problem::{Problem, Severity};
+
+/// Something that is there now.
+pub const GREEN: Style = AnsiColor::Green.on_default();
+/// Something that differs.
+pub const YELLOW: Style = AnsiColor::Yellow.on_default();
+/// Something that is gone, or wrong.
+pub const RED: Style = AnsiColor::Red.on_default();
+/// Names.
+pub const BOLD: Style = Style::new().bold();
+/// What explains.
+pub const DIM: Style = Style::new().dimmed();
+
+/// Problems, one paragraph each: severity and code, where, what, and what to do.
+pub fn problems(problems: &[Problem]) -> String {
+    problems.iter().map(problem).collect()
+}
+
+fn problem(problem: &Problem) -> String {
+    let (word, style) = match problem.severity {
+        Severity::Error => ("error", RED),
+        Severity::Warning => ("warning", YELLOW),
+        Severity::Info => ("info", DIM),
+    };
+    let place = [&problem.server, &problem.stack].into_iter().flatten().cloned().collect::<Vec<_>>().join("/");
+    let mut out = format!("{style}{word}[{}]{style:#}", problem.code);
+    if !place.is_empty() {
+        let _ = write!(out, " {BOLD}{place}{BOLD:#}");
+    }
+    match (&problem.path, problem.line) {
+        (Some(path), Some(line)) => _ = write!(out, " {path}:{line}"),
+        (Some(path), None) => _ = write!(out, " {path}"),
+        (None, _) => {}
+    }
+    let message = problem.message.replace('\n', "\n  ");
+    let _ = writeln!(out, ": {message}");
+    if !problem.help.is_empty() {
+        let _ = writeln!(out, "  {DIM}help: {}{DIM:#}", problem.help);
+    }
+    out
+}
+
+/// `1 error, 2 warnings`, or `no problems`.
+pub fn count(problems: &[Problem]) -> String {
+    let parts: Vec<String> = [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Info, "note")]
+        .into_iter()
+        .filter_map(|(severity, word)| {
+            let n = problems.iter().filter(|p| p.severity == severity).count();
+            (n > 0).then(|| plural(n, word))
+        })
+        .collect();
+    if parts.is_empty() { "no problems".to_owned() } else { parts.join(", ") }
+}
+
+/// `1 stack`, `2 stacks`.
+pub fn plural(n: usize, word: &str) -> String {
+    if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") }
+}
+
+/// A revision as people know it: the first digits of a commit.
+pub fn short(revision: &str) -> &str {
+    let is_id = revision.len() >= 40 && revision.bytes().all(|b| b.is_ascii_hexdigit());
+    if is_id { &revision[..12] } else { revision }
+}
