@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use evenkeel_core::outcome::Exit;
-use evenkeel_layout::set::{Stack, StackSet};
+use evenkeel_layout::{
+    problem::Problem,
+    set::{Stack, StackSet},
+};
 
 use super::{
     output::{Failure, Output},
@@ -64,23 +67,32 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
         target: &target,
         lenient: false,
     };
-    let rendered = runtime()?.block_on(async { repo::compose().await?.render(&request).await.map_err(failure) })?;
+    let rendered = runtime()?
+        .block_on(async { repo::compose().await?.render(&request).await.map_err(|e| failure(e, args.allow_unset)) })?;
     answer(&rendered, args.allow_unset, out)
 }
 
 fn answer(rendered: &Rendered, allow_unset: bool, out: &Output) -> Result<Exit, Failure> {
     out.note_text(&text::problems(&rendered.warnings));
-    if let (Some(first), false) = (rendered.unset.first(), allow_unset) {
-        let mut failure = repo::from_problem(first);
-        for problem in &rendered.unset[1..] {
-            failure.message.push('\n');
-            failure.message.push_str(&repo::from_problem(problem).message);
-        }
-        failure.help.push_str("; or --env-file FILE, or --allow-unset");
-        return Err(failure);
+    if !rendered.unset.is_empty() && !allow_unset {
+        return Err(failed(&rendered.unset));
     }
     out.json(rendered.model.value());
     Ok(Exit::Fine)
+}
+
+/// One failure of several problems; its code and help are the first one's.
+fn failed(problems: &[Problem]) -> Failure {
+    let lines: Vec<String> = problems.iter().map(|problem| repo::from_problem(problem).message).collect();
+    let mut failure = problems.first().map_or_else(
+        || Failure::failed("compose.invalid", "Compose refuses the stack", "correct the file"),
+        repo::from_problem,
+    );
+    failure.message = lines.join("\n");
+    if failure.code == "env.unset" {
+        failure.help.push_str("; or give --env-file FILE, or --allow-unset");
+    }
+    failure
 }
 
 fn find<'a>(set: &'a StackSet, name: &str) -> Result<&'a Stack, Failure> {
@@ -92,9 +104,14 @@ fn find<'a>(set: &'a StackSet, name: &str) -> Result<&'a Stack, Failure> {
     }
 }
 
-fn failure(error: RenderError) -> Failure {
+fn failure(error: RenderError, allow_unset: bool) -> Failure {
     match error {
-        RenderError::Refused(problem) => repo::from_problem(&problem),
+        RenderError::Refused(mut problems) => {
+            // Variables that may be unset are not what is wrong, unless Compose says so.
+            let others = problems.iter().any(|p| p.code != "env.unset");
+            problems.retain(|p| !(allow_unset && others && p.code == "env.unset"));
+            failed(&problems)
+        }
         RenderError::Compose(e) => match e.code() {
             Some(code) => Failure::transient(code, e.to_string(), "install Docker's command line with Compose"),
             None => Failure::failed("compose.failed", e.to_string(), "run `docker compose config` by hand"),

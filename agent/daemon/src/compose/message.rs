@@ -120,6 +120,37 @@ pub(super) fn required_variable(errors: &str) -> Option<&str> {
     rest.split([' ', ':', '\n']).next()
 }
 
+/// A part of every made-up value, by which it is found again. Long enough to be in no real value.
+pub(super) const MARK: &str = "unset-variable-";
+
+/// A value for a variable that is set nowhere, of the kind that its first use asks for: a path, a port, or just a word.
+pub(super) fn plausible_value(name: &str, layers: &[Layer<'_>]) -> String {
+    let line = uses(name, layers).and_then(|(path, line)| {
+        let layer = layers.iter().find(|l| l.path == path)?;
+        layer.text.lines().nth(line as usize - 1)
+    });
+    let line = line.unwrap_or_default();
+    let after = line.split_once(name).map_or("", |(_, rest)| rest.split_once('}').map_or(rest, |(_, rest)| rest));
+    let digit = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
+    if name.contains("PORT") || after.strip_prefix(':').is_some_and(digit) {
+        return "1".to_owned();
+    }
+    // `${DIR}/x:/x`: the source of a mount.
+    let is_source = after.split(['"', '\'', ' ']).next().is_some_and(|rest| rest.contains(":/"));
+    let word = format!("{MARK}{}-", name.to_ascii_lowercase());
+    if is_source { format!("/{word}") } else { word }
+}
+
+/// Said of a stack that cannot be rendered without the variables that it lacks here.
+pub(super) fn undecided(problem: &Problem) -> Problem {
+    let message =
+        format!("cannot be judged without its variables; with made-up ones Compose says: {}", problem.message);
+    let mut undecided =
+        Problem::warning("env.unset", message, "give the variables defaults, or check it where they are set");
+    (undecided.path, undecided.line) = (problem.path.clone(), problem.line);
+    undecided
+}
+
 fn required(name: &str, text: &str, layers: &[Layer<'_>]) -> Problem {
     let (_, why) = text.split_once("is missing a value").unwrap_or_default();
     let why = why.trim_start_matches(':').trim();

@@ -9,15 +9,15 @@ use std::{
 };
 
 use evenkeel_core::model::Model;
-use evenkeel_layout::problem::Problem;
+use evenkeel_layout::problem::{Problem, Severity};
 
 use super::{Compose, ComposeError, message};
 use crate::process::{Finished, Invocation};
 
 /// How long one `docker compose config` may take. It reads files and talks to nobody.
 const TIMEOUT: Duration = Duration::from_mins(1);
-/// How many times a rendering that lacks required variables is tried again with one more of them.
-const MAX_TRIES: usize = 16;
+/// How many variables stand-ins are made for; each required one costs one more try.
+const MAX_STAND_INS: usize = 200;
 /// Most that is read of one layer or environment file for messages, in bytes.
 const MAX_READ_BYTES: u64 = 10 * 1024 * 1024;
 /// An environment file without anything in it: Compose looks for an `.env` of its own only if it is given none.
@@ -58,9 +58,10 @@ pub struct Rendered {
 /// A stack could not be rendered.
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {
-    /// Compose refuses what the files say.
-    #[error("{}", .0.message)]
-    Refused(Box<Problem>),
+    /// Compose refuses what the files say: the variables that are set nowhere, which may be the cause, then Compose's own
+    /// complaint. Never empty. Only warnings if the request is lenient and only unset variables are to blame.
+    #[error("{}", .0.iter().map(|p| p.message.as_str()).collect::<Vec<_>>().join("\n"))]
+    Refused(Vec<Problem>),
     /// Compose itself could not be used.
     #[error(transparent)]
     Compose(#[from] ComposeError),
@@ -75,28 +76,17 @@ impl Compose {
         let view = View::of(request);
         let mut stand_ins = StandIns::default();
         let mut project = request.project.map(str::to_owned);
-        let all = loop {
-            let done = self.config(request, project.as_deref(), &stand_ins, true).await?;
-            match view.read(&done) {
-                Ok(model) => break (model, done),
-                Err(problem) if request.lenient && stand_ins.names.len() < MAX_TRIES => {
-                    stand_ins.add(&view, &done.stderr).map_err(|e| e.unwrap_or(RenderError::Refused(problem)))?;
-                }
-                Err(problem) => return Err(RenderError::Refused(problem)),
-            }
-        };
-        let (mut model, done) = all;
+        let (mut model, done) = self.attempt(request, &view, &mut stand_ins).await?;
         let renamed = project.is_none().then(|| folder_name(request, &model)).flatten();
         let has_profiles = model.services().values().any(|s| !s.value()["profiles"].is_null());
         if renamed.is_some() || has_profiles {
             // Everything is checked above; what is applied is what the environment files activate.
             project = project.or(renamed);
             let active = self.config(request, project.as_deref(), &stand_ins, false).await?;
-            model = view.read(&active).map_err(RenderError::Refused)?;
+            model = view.read(&active).map_err(|problem| RenderError::Refused(vec![*problem]))?;
         }
         let said = message::sort(&done.stderr, request.root);
-        let missing = stand_ins.used(&model);
-        let names: BTreeSet<&str> = said.unset.iter().map(String::as_str).chain(missing.iter().copied()).collect();
+        let names: BTreeSet<&String> = said.unset.iter().chain(stand_ins.values.keys()).collect();
         let model = stand_ins.emptied(&model).rebased(&text(request.root), &text(request.target));
         Ok(Rendered {
             project: model.value()["name"].as_str().unwrap_or_default().to_owned(),
@@ -104,6 +94,38 @@ impl Compose {
             unset: names.into_iter().map(|name| message::unset_problem(name, &view.layers)).collect(),
             warnings: said.warnings.iter().map(|text| view.warning(text)).collect(),
         })
+    }
+
+    /// Renders with every profile. A lenient request is tried again with stand-ins for whatever is not set.
+    async fn attempt(
+        &self,
+        request: &RenderRequest<'_>,
+        view: &View<'_>,
+        stand_ins: &mut StandIns,
+    ) -> Result<(Model, Finished), RenderError> {
+        let mut first: Option<Box<Problem>> = None;
+        loop {
+            let done = self.config(request, request.project, stand_ins, true).await?;
+            let problem = match view.read(&done) {
+                Ok(model) => return Ok((model, done)),
+                Err(problem) => problem,
+            };
+            let said = message::sort(&done.stderr, request.root);
+            if request.lenient && stand_ins.values.len() < MAX_STAND_INS && stand_ins.learn(view, &said) {
+                first.get_or_insert(problem);
+                continue;
+            }
+            let unset = said.unset.iter().chain(stand_ins.values.keys());
+            let mut problems: Vec<Problem> = unset.map(|name| message::unset_problem(name, &view.layers)).collect();
+            // Another complaint with other values: then it is the values that Compose complains of.
+            if first.is_some_and(|first| first.message != problem.message) {
+                problems.push(message::undecided(&problem));
+                problems.iter_mut().for_each(|problem| problem.severity = Severity::Warning);
+            } else {
+                problems.push(*problem);
+            }
+            return Err(RenderError::Refused(problems));
+        }
     }
 
     /// The values that these variables have for the stack's interpolation; variables that are not set are left out.
@@ -125,7 +147,7 @@ impl Compose {
         args.extend(["config", "--format", "json"].map(str::to_owned));
         let done = self.run(&self.config_invocation(request, args), None).await?;
         let view = View::of(request);
-        let model = view.read(&done).map_err(RenderError::Refused)?;
+        let model = view.read(&done).map_err(|problem| RenderError::Refused(vec![*problem]))?;
         let unset = message::sort(&done.stderr, request.root).unset;
         let shown = model.service("probe").and_then(|s| s.value()["environment"].as_object()).into_iter().flatten();
         Ok(shown
@@ -260,47 +282,40 @@ fn read_some(file: &Path) -> Vec<u8> {
     bytes
 }
 
-/// Values for required variables that are set nowhere, so that Compose goes on; they are taken out of the model again.
+/// Values for variables that are set nowhere, so that Compose goes on; they are taken out of the model again.
 #[derive(Default)]
 struct StandIns {
-    names: BTreeSet<String>,
+    values: BTreeMap<String, String>,
 }
 
 impl StandIns {
-    /// Adds the variable that Compose asks for. `Err(None)` if it asks for none, or again.
-    fn add(&mut self, view: &View<'_>, stderr: &[u8]) -> Result<(), Option<RenderError>> {
-        let errors = message::sort(stderr, view.root).errors.join("\n");
-        let name = message::required_variable(&errors).ok_or(None)?;
-        if self.names.insert(name.to_owned()) { Ok(()) } else { Err(None) }
-    }
-
-    fn value(name: &str) -> String {
-        format!("unset-{name}-unset")
+    /// Adds the variables that Compose asks or warns of. Returns whether there were any that it did not have.
+    fn learn(&mut self, view: &View<'_>, said: &message::Said) -> bool {
+        let errors = said.errors.join("\n");
+        let required = message::required_variable(&errors).map(str::to_owned);
+        let before = self.values.len();
+        for name in said.unset.iter().cloned().chain(required) {
+            let value = message::plausible_value(&name, &view.layers);
+            self.values.entry(name).or_insert(value);
+        }
+        self.values.len() > before
     }
 
     /// The lowest environment file: whatever is set elsewhere wins.
     fn file(&self) -> Result<Option<tempfile::NamedTempFile>, RenderError> {
-        if self.names.is_empty() {
+        if self.values.is_empty() {
             return Ok(None);
         }
         let mut file = tempfile::NamedTempFile::new()?;
-        for name in &self.names {
-            writeln!(file, "{name}={}", Self::value(name))?;
+        for (name, value) in &self.values {
+            writeln!(file, "{name}={value}")?;
         }
         Ok(Some(file))
     }
 
-    fn used(&self, model: &Model) -> Vec<&str> {
-        let json = model.value().to_string();
-        self.names.iter().map(String::as_str).filter(|name| json.contains(&Self::value(name))).collect()
-    }
-
     fn emptied(&self, model: &Model) -> Model {
-        let mut model = model.clone();
-        for name in &self.names {
-            model = model.replaced(&Self::value(name), "");
-        }
-        model
+        let marked = self.values.values().filter(|value| value.contains(message::MARK));
+        marked.fold(model.clone(), |model, value| model.replaced(value, ""))
     }
 }
 

@@ -55,7 +55,7 @@ fn layers(paths: &[&str]) -> Vec<String> {
 
 fn problem(result: Result<Rendered, RenderError>) -> Problem {
     match result {
-        Err(RenderError::Refused(problem)) => *problem,
+        Err(RenderError::Refused(problems)) => problems.into_iter().next_back().unwrap(),
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("rendered"),
     }
@@ -201,7 +201,7 @@ async fn a_value_of_an_environment_file_is_in_no_message() {
         let env = repo.env(&[file]);
         let text = match compose.render(&request(&repo, &layers, &env)).await {
             Ok(rendered) => format!("{:?} {:?}", rendered.unset, rendered.warnings),
-            Err(RenderError::Refused(problem)) => format!("{problem:?}"),
+            Err(RenderError::Refused(problems)) => format!("{problems:?}"),
             Err(other) => panic!("{other}"),
         };
         assert!(!text.contains("hunter2"), "{file}: {text}");
@@ -244,4 +244,36 @@ async fn remote_files_are_not_fetched() {
     let layers = layers(&["compose.yml"]);
     let refused = problem(compose.render(&request(&repo, &layers, &[])).await);
     assert!(refused.help.contains("signed commit"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn what_fails_for_want_of_a_variable_is_said_so() {
+    let Some(compose) = compose().await else { return };
+    let text = "services:\n  web:\n    image: x\n    volumes: ['${DATA}:/data', '${MORE}/sub:/more:ro']\n    ports: ['${WEB_PORT}:80', '${OTHER}:81']\n";
+    let repo = Repo::new(&[("stacks/web/compose.yml", text)]);
+    let layers = layers(&["compose.yml"]);
+    let mut request = request(&repo, &layers, &[]);
+    let Err(RenderError::Refused(problems)) = compose.render(&request).await else { panic!("rendered") };
+    let codes: Vec<_> = problems.iter().map(|p| (p.code.as_str(), p.line)).collect();
+    assert_eq!(
+        codes[..4],
+        [("env.unset", Some(4)), ("env.unset", Some(4)), ("env.unset", Some(5)), ("env.unset", Some(5))]
+    );
+    request.lenient = true;
+    let rendered = compose.render(&request).await.map_err(|e| e.to_string()).ok().unwrap();
+    assert_eq!(rendered.unset.len(), 4);
+    let sources: Vec<_> =
+        rendered.model.service("web").unwrap().binds().into_iter().map(|(source, _)| source.to_owned()).collect();
+    assert_eq!(sources, ["", "/sub"]);
+}
+
+#[tokio::test]
+async fn a_fault_is_no_warning_only_because_a_variable_is_unset_too() {
+    let Some(compose) = compose().await else { return };
+    let repo =
+        Repo::new(&[("stacks/web/compose.yml", "services:\n  web:\n    image: x:${TAG}\n    depends_on: [nobody]\n")]);
+    let layers = layers(&["compose.yml"]);
+    let request = RenderRequest { lenient: true, ..request(&repo, &layers, &[]) };
+    let fault = problem(compose.render(&request).await);
+    assert_eq!((fault.code.as_str(), fault.severity, fault.line), ("compose.invalid", Severity::Error, Some(4)));
 }

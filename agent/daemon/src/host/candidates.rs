@@ -19,6 +19,7 @@ use evenkeel_layout::{
     problem::{Problem, Severity},
     set::{Stack, StackSet},
     tree::{Tree, TreeError},
+    yaml::{self, Step},
 };
 use futures_util::{StreamExt as _, stream};
 
@@ -100,9 +101,25 @@ pub async fn candidates(input: CandidateInput<'_>) -> Candidates {
     }
     out.problems.sort();
     out.problems.dedup();
-    out.rejected = rejected(&out.problems);
-    out.accepted.retain(|candidate| !out.rejected.iter().any(|(name, _)| *name == candidate.stack));
+    let refused = erroneous(&out.problems);
+    out.accepted.retain(|candidate| !refused.contains(&candidate.stack));
+    // What could not be rendered is not accepted either, even if nobody is to blame for it.
+    let wanted = input.set.stacks.iter().map(|stack| stack.name.clone()).chain(refused);
+    let rejected: BTreeSet<StackName> =
+        wanted.filter(|name| !out.accepted.iter().any(|candidate| candidate.stack == *name)).collect();
+    out.rejected = rejected.into_iter().map(|name| (name.clone(), of_stack(&out.problems, &name))).collect();
     out
+}
+
+/// The problems of one stack, errors first.
+fn of_stack(problems: &[Problem], stack: &StackName) -> Vec<Problem> {
+    problems.iter().filter(|p| p.stack.as_deref() == Some(stack.as_str())).cloned().collect()
+}
+
+/// Every stack that an error names. A name that is none belongs to no stack that could be deployed.
+fn erroneous(problems: &[Problem]) -> BTreeSet<StackName> {
+    let errors = problems.iter().filter(|p| p.severity == Severity::Error);
+    errors.filter_map(|p| StackName::new(p.stack.as_deref()?).ok()).collect()
 }
 
 /// The environment files that stacks of this set name and the tree does not have: they are on the server, or nowhere. To render
@@ -120,18 +137,6 @@ pub fn missing_env_files(tree: &dyn Tree, set: &StackSet) -> BTreeSet<String> {
 fn is_missing(tree: &dyn Tree, reference: &Reference) -> bool {
     let by_name = matches!(reference.kind, ReferenceKind::EnvFile | ReferenceKind::LabelFile) && reference.required;
     by_name && reference.path.as_deref().is_some_and(|path| slice::content(tree, path).is_ok_and(|c| c.is_none()))
-}
-
-/// Every stack that an error names.
-fn rejected(problems: &[Problem]) -> Vec<(StackName, Vec<Problem>)> {
-    let mut by_stack: BTreeMap<StackName, Vec<Problem>> = BTreeMap::new();
-    for problem in problems.iter().filter(|p| p.severity == Severity::Error) {
-        // A name that is none belongs to no stack that could be deployed.
-        if let Some(Ok(stack)) = problem.stack.as_deref().map(StackName::new) {
-            by_stack.entry(stack).or_default().push(problem.clone());
-        }
-    }
-    by_stack.into_iter().collect()
 }
 
 /// Two stacks with one project would take each other's containers for their own.
@@ -193,8 +198,7 @@ impl Work<'_> {
         let Rendered { model, project, unset, warnings } = match self.input.compose.render(&request).await {
             Ok(rendered) => rendered,
             Err(e) => {
-                let problem = self.render_problem(e);
-                self.problems.push(problem);
+                self.render_failed(e);
                 return Ok(None);
             }
         };
@@ -202,7 +206,8 @@ impl Work<'_> {
         let unset = unset.into_iter().map(|problem| self.unset(problem));
         self.problems.extend(unset.collect::<Vec<_>>());
         let target_text = target.display().to_string();
-        self.problems.extend(validate::check(&model, &target_text, &references));
+        let found = validate::check(&model, &target_text, &references);
+        self.problems.extend(found.into_iter().map(|problem| self.located(problem)).collect::<Vec<_>>());
         let secret_env = self.secrets(&request, &model.environment_secrets()).await;
         let read = references.iter().filter_map(|r| r.path.clone());
         let passive = layers.iter().cloned().chain(self.stack.env_files.iter().cloned()).chain(read);
@@ -310,8 +315,7 @@ impl Work<'_> {
         let values = match self.input.compose.values(request, names).await {
             Ok(values) => values,
             Err(e) => {
-                let problem = self.render_problem(e);
-                self.problems.push(problem);
+                self.render_failed(e);
                 return SecretEnv::default();
             }
         };
@@ -332,20 +336,40 @@ impl Work<'_> {
         problem
     }
 
-    fn render_problem(&self, error: RenderError) -> Problem {
-        match error {
-            RenderError::Refused(problem) => *problem,
+    fn render_failed(&mut self, error: RenderError) {
+        let problem = match error {
+            RenderError::Refused(problems) => {
+                let problems = problems.into_iter().map(|p| if p.code == "env.unset" { self.unset(p) } else { p });
+                self.problems.extend(problems.collect::<Vec<_>>());
+                return;
+            }
             RenderError::Compose(e) => {
                 let code = e.code().map_or("compose.failed", Code::as_str);
                 Problem::error(code, e.to_string(), "try again; if it stays, run `docker compose config` by hand")
             }
-            RenderError::Prepare(e) => Problem::error(
-                "compose.failed",
-                RenderError::Prepare(e).to_string(),
-                "make room in the temporary folder",
-            ),
+            RenderError::Prepare(e) => {
+                let message = RenderError::Prepare(e).to_string();
+                Problem::error("compose.failed", message, "make room in the temporary folder")
+            }
+        };
+        self.problems.push(problem);
+    }
+
+    /// Finds the line of what a problem speaks of: its message begins with the keys.
+    fn located(&self, problem: Problem) -> Problem {
+        if problem.path.is_some() {
+            return problem;
         }
-        .in_stack(&self.stack.name)
+        let keys: Vec<Step<'_>> =
+            problem.message.split(' ').next().unwrap_or_default().split('.').map(Step::Key).collect();
+        let found = self.stack.layers.iter().rev().find_map(|layer| {
+            let bytes = self.input.tree.read(&layer.path).ok()??;
+            Some((layer.path.clone(), yaml::line_of(yaml::decode(&bytes).ok()?, &keys)?))
+        });
+        match found {
+            Some((path, line)) => problem.at(path, Some(line)),
+            None => problem,
+        }
     }
 }
 
