@@ -1,1 +1,228 @@
-//! Module `run`.
+//! One sync as it runs: its phases are named, timed and logged here, its deployments are journalled here, and what
+//! came of its stacks is gathered here.
+
+mod journalled;
+
+use std::{
+    future::Future,
+    sync::{Mutex, OnceLock, PoisonError},
+    time::Instant,
+};
+
+use evenkeel_core::{
+    id::{CommitId, SyncId},
+    outcome::{Exit, Outcome},
+    reason::Reason,
+};
+use evenkeel_layout::name::StackName;
+use tracing::Instrument as _;
+
+pub use journalled::{Deployment, Intent};
+
+use crate::{
+    host::{
+        Host,
+        messages::{Happening, event_of},
+        now_ms,
+    },
+    report,
+    store::{DeploymentEnd, NewDeployment, StoreError},
+};
+
+/// The phases of a sync and of a deployment. The names are those of logs and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Asking the repository for the tip.
+    Fetch,
+    /// Judging every commit.
+    Trust,
+    /// Finding the stack set.
+    Resolve,
+    /// Rendering and validating.
+    Render,
+    /// Asking the engine what runs.
+    Observe,
+    /// Making the plan.
+    Plan,
+    /// Bringing images.
+    Stage,
+    /// Taking a snapshot.
+    Backup,
+    /// Changing files and containers.
+    Apply,
+    /// Watching health.
+    Gate,
+    /// Putting the last good release back.
+    Rollback,
+}
+
+impl Phase {
+    /// The stable text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fetch => "fetch",
+            Self::Trust => "trust",
+            Self::Resolve => "resolve",
+            Self::Render => "render",
+            Self::Observe => "observe",
+            Self::Plan => "plan",
+            Self::Stage => "stage",
+            Self::Backup => "backup",
+            Self::Apply => "apply",
+            Self::Gate => "gate",
+            Self::Rollback => "rollback",
+        }
+    }
+}
+
+/// How one stack ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// The stack.
+    pub stack: StackName,
+    /// How.
+    pub outcome: Outcome,
+    /// Why, if not well.
+    pub reason: Option<Reason>,
+}
+
+/// How a whole sync ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncEnd {
+    /// Its number; `None` if the store could not even begin it.
+    pub id: Option<SyncId>,
+    /// How.
+    pub outcome: Outcome,
+    /// Why, if it did not get as far as its stacks.
+    pub reason: Option<Reason>,
+    /// How each stack that had a part in it ended.
+    pub ends: Vec<End>,
+}
+
+impl SyncEnd {
+    /// The end of a sync that failed as a whole.
+    pub fn failed(id: Option<SyncId>, outcome: Outcome, reason: Reason) -> Self {
+        Self { id, outcome, reason: Some(reason), ends: Vec::new() }
+    }
+
+    /// The exit code of `sync` and of `agent --once`.
+    pub fn exit(&self) -> Exit {
+        let whole = (self.outcome, self.reason.as_ref());
+        let parts = self.ends.iter().map(|e| (e.outcome, e.reason.as_ref()));
+        if self.ends.is_empty() { Exit::of([whole]) } else { Exit::of(parts) }
+    }
+
+    /// Whether it is worth trying again by itself, sooner than the next commit.
+    pub fn is_transient(&self) -> bool {
+        self.exit() == Exit::Transient
+    }
+}
+
+/// A sync as it runs.
+pub struct Run<'h> {
+    /// The host it runs on.
+    pub host: &'h Host,
+    /// Its number.
+    pub id: SyncId,
+    /// Whether a person or a new commit asked, so that what waits for one is tried again.
+    pub insists: bool,
+    commit: OnceLock<report::Commit>,
+    ends: Mutex<Vec<End>>,
+}
+
+impl<'h> Run<'h> {
+    /// Begins a sync in the store.
+    pub fn begin(host: &'h Host, trigger: &str, insists: bool) -> Result<Self, StoreError> {
+        let id = host.store.begin_sync(trigger, now_ms())?;
+        Ok(Self { host, id, insists, commit: OnceLock::new(), ends: Mutex::default() })
+    }
+
+    /// Runs one phase: a span, its time, its fault.
+    pub async fn phase<T, E: std::fmt::Display>(
+        &self,
+        phase: Phase,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let began = Instant::now();
+        let span = tracing::info_span!("phase", name = phase.as_str());
+        let result = work.instrument(span).await;
+        let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match &result {
+            Ok(_) => tracing::debug!(phase = phase.as_str(), ms, "done"),
+            Err(error) => tracing::warn!(phase = phase.as_str(), ms, %error, "failed"),
+        }
+        result
+    }
+
+    /// Notes which commit this is about.
+    pub fn set_commit(&self, commit: report::Commit) -> Result<(), StoreError> {
+        self.host.store.set_sync_commit(self.id, &commit.id)?;
+        // A second commit in one sync would be a fault of the spine; the first one stays.
+        self.commit.get_or_init(|| commit);
+        Ok(())
+    }
+
+    /// The commit this is about.
+    pub fn commit(&self) -> Option<&report::Commit> {
+        self.commit.get()
+    }
+
+    /// Remembers how a stack ended.
+    pub fn ended(&self, end: End) {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).push(end);
+    }
+
+    /// Whether a stack ended in this sync without running what the commit wants.
+    pub fn blocks(&self, stack: &StackName) -> bool {
+        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        ends.iter().any(|e| e.stack == *stack && !matches!(e.outcome, Outcome::Committed | Outcome::Unchanged))
+    }
+
+    /// A stack's part in this sync ends without a deployment. It is recorded and told once, not at every poll.
+    pub fn set_aside(
+        &self,
+        stack: &StackName,
+        from: Option<&CommitId>,
+        outcome: Outcome,
+        reason: Reason,
+    ) -> Result<(), StoreError> {
+        let to = self.commit().map(|c| &c.id);
+        let last = self.host.store.last_end(stack)?;
+        let is_news = last.is_none_or(|last| {
+            let same = last.outcome == outcome
+                || (outcome == Outcome::Quarantined && last.outcome == Outcome::RolledBack)
+                || (outcome == Outcome::Quarantined && last.outcome == Outcome::Halted);
+            !same
+                || last.commit.as_deref() != to.map(CommitId::as_str)
+                || (outcome != Outcome::Quarantined && last.reason.as_ref() != Some(&reason))
+        });
+        if is_news {
+            tracing::warn!(stack = %stack, outcome = outcome.as_str(), reason = %reason, "set aside");
+            let messages = self.host.tell(&Happening {
+                stack: Some(stack),
+                event: event_of(outcome),
+                commit: self.commit(),
+                from,
+                to: from,
+                outcome,
+                reason: Some(&reason),
+                services: &[],
+                duration_ms: None,
+                snapshot: None,
+            });
+            let new = NewDeployment { sync: self.id, stack, to, from, changes: &[] };
+            self.host.store.record_end(&DeploymentEnd { new, outcome, reason: &reason, messages }, now_ms())?;
+            self.host.outbox.notify_one();
+        }
+        self.ended(End { stack: stack.clone(), outcome, reason: Some(reason) });
+        Ok(())
+    }
+
+    /// Ends the sync in the store.
+    pub fn conclude(self) -> Result<SyncEnd, StoreError> {
+        let ends = self.ends.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let outcome = Outcome::of(ends.iter().map(|e| e.outcome));
+        self.host.store.end_sync(self.id, outcome, None, &[], now_ms())?;
+        Ok(SyncEnd { id: Some(self.id), outcome, reason: None, ends })
+    }
+}

@@ -131,6 +131,14 @@ impl Store {
         .transpose()
     }
 
+    /// Every stack that ever had a part in a sync, sorted.
+    pub fn stacks_seen(&self) -> Result<Vec<StackName>, StoreError> {
+        let names: Vec<String> = self.read(|db| {
+            db.prepare("SELECT DISTINCT stack FROM deployments ORDER BY stack")?.query_map([], |r| r.get(0))?.collect()
+        })?;
+        Ok(names.iter().filter_map(|name| StackName::new(name).ok()).collect())
+    }
+
     /// When a stack's current release was committed, in milliseconds since 1970.
     pub fn committed_at(&self, stack: &StackName) -> Result<Option<i64>, StoreError> {
         self.read(|db| {
@@ -260,6 +268,6 @@ impl RawDeployment {
 }
 
 /// Milliseconds since 1970 as RFC 3339 text in UTC.
-pub(super) fn instant(ms: i64) -> String {
+pub fn instant(ms: i64) -> String {
     jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |t| t.to_string())
 }

@@ -22,7 +22,7 @@ use std::{
 use evenkeel_core::reason::{Code, Reason};
 use rusqlite::{Connection, OpenFlags};
 
-pub use history::{DeploymentEnd, NewDeployment};
+pub use history::{DeploymentEnd, NewDeployment, instant};
 pub use journal::Unfinished;
 pub use outbox::{OutboxStats, Outgoing, Queued};
 pub use release::{Conclusion, Quarantine, ReleaseMove};

@@ -1,0 +1,132 @@
+//! The status: what the store knows, with what the engine sees now.
+
+use std::collections::BTreeMap;
+
+use evenkeel_core::{
+    health::{Activity, Health},
+    outcome::{
+        AgentStatus, Outcome, OutboxStatus, RefusedStatus, SourceStatus, StackLast, StackState, StackStatus, Status,
+    },
+    release::Release,
+};
+use evenkeel_layout::name::StackName;
+
+use crate::{
+    config::settings::Settings,
+    engine::Container,
+    store::{Store, StoreError, instant},
+};
+
+/// The shape's version.
+const SCHEMA: u32 = 1;
+
+/// What the status is made of.
+pub struct StatusInput<'a> {
+    /// The configuration.
+    pub settings: &'a Settings,
+    /// The store.
+    pub store: &'a Store,
+    /// What the engine lists, or `None` if it does not answer.
+    pub containers: Option<&'a [Container]>,
+    /// The process of the running agent.
+    pub pid: Option<u32>,
+    /// What is wrong with the whole, for people.
+    pub notices: Vec<String>,
+}
+
+/// Puts the status together.
+pub fn status(input: StatusInput<'_>) -> Result<Status, StoreError> {
+    let source = input.store.source_state()?;
+    let releases = input.store.current_releases()?;
+    let accepted = input.store.accepted()?.map(|(commit, _)| commit.to_string());
+    let deploying: Vec<StackName> = input.store.unfinished()?.into_iter().map(|u| u.stack).collect();
+    let mut names: Vec<StackName> = releases.keys().cloned().chain(deploying.iter().cloned()).collect();
+    names.extend(input.store.stacks_seen()?);
+    names.sort();
+    names.dedup();
+    let mut stacks = Vec::new();
+    for name in &names {
+        let last = input.store.last_end(name)?;
+        let release = releases.get(name);
+        let is_gone = release.is_none() && last.as_ref().is_none_or(|l| l.outcome == Outcome::Committed);
+        if is_gone && !deploying.contains(name) {
+            continue; // it was removed on purpose
+        }
+        stacks.push(StackStatus {
+            name: name.to_string(),
+            state: state(deploying.contains(name), last.as_ref()),
+            commit: release.map(|r| r.commit.to_string()),
+            digest: release.map(|r| r.digest.to_string()),
+            health: health(release, input.containers).to_owned(),
+            since: input.store.committed_at(name)?.map(instant),
+            last,
+        });
+    }
+    let outbox = input.store.outbox_stats()?;
+    Ok(Status {
+        schema: SCHEMA,
+        server: input.settings.server.to_string(),
+        source: SourceStatus {
+            url: input.settings.source.url.clone(),
+            reference: input.settings.source.reference.clone(),
+            tip: source.tip.map(String::from),
+            accepted,
+            refused: source.refused.map(|r| RefusedStatus { commit: r.commit, code: r.code, message: r.message }),
+            contact: source.contact_ms.map(instant),
+        },
+        stacks,
+        agent: AgentStatus {
+            running: input.pid.is_some(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: input.pid,
+        },
+        outbox: OutboxStatus {
+            pending: outbox.pending,
+            undelivered: outbox.undelivered,
+            last_error: outbox.last_error,
+        },
+        notices: input.notices,
+    })
+}
+
+fn state(deploying: bool, last: Option<&StackLast>) -> StackState {
+    if deploying {
+        return StackState::Deploying;
+    }
+    match last.map(|l| l.outcome) {
+        None | Some(Outcome::Committed | Outcome::Unchanged) => StackState::Steady,
+        Some(Outcome::RolledBack | Outcome::Quarantined) => StackState::RolledBack,
+        Some(Outcome::Held | Outcome::Refused) => StackState::Held,
+        Some(Outcome::Rejected) => StackState::Rejected,
+        Some(Outcome::Aborted) => StackState::Aborted,
+        Some(Outcome::Halted) => StackState::Halted,
+    }
+}
+
+/// One word for all containers of a release: the worst of them.
+fn health(release: Option<&Release>, containers: Option<&[Container]>) -> &'static str {
+    let (Some(release), Some(containers)) = (release, containers) else { return "unknown" };
+    let mut by_service: BTreeMap<&str, Vec<&Container>> = BTreeMap::new();
+    for container in containers.iter().filter(|c| c.project == release.project) {
+        by_service.entry(&container.service).or_default().push(container);
+    }
+    let words = release.model.services().into_iter().flat_map(|(name, service)| {
+        let may_end = service.restart() == "no";
+        match by_service.get(name) {
+            None => vec!["stopped"],
+            Some(found) => found.iter().map(|c| word(c, may_end)).collect(),
+        }
+    });
+    let order = ["unhealthy", "stopped", "starting", "healthy"];
+    words.min_by_key(|word| order.iter().position(|o| o == word)).unwrap_or("healthy")
+}
+
+fn word(container: &Container, may_end: bool) -> &'static str {
+    match (container.activity, container.health) {
+        (Activity::Running, Health::Healthy | Health::None) => "healthy",
+        (Activity::Running, Health::Starting) | (Activity::Created, _) => "starting",
+        (Activity::Exited(0), _) if may_end => "healthy",
+        (Activity::Running, Health::Unhealthy) | (Activity::Restarting, _) => "unhealthy",
+        (Activity::Exited(_) | Activity::Paused, _) => "stopped",
+    }
+}

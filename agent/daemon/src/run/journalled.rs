@@ -1,0 +1,225 @@
+//! A deployment in the journal: the only way from one state to the next.
+
+use evenkeel_core::{
+    id::{CommitId, DeploymentId},
+    journal::{Event, Illegal, Progress, SnapshotDecision, State},
+    outcome::Outcome,
+    plan::ServiceChange,
+    reason::{Code, Reason},
+    release::Release,
+};
+use evenkeel_layout::name::StackName;
+
+use crate::{
+    host::{
+        Host,
+        messages::{Happening, event_of},
+        now_ms,
+    },
+    report,
+    store::{Conclusion, NewDeployment, Quarantine, ReleaseMove, StoreError, Unfinished},
+};
+
+/// What a deployment is meant to do.
+pub struct Intent<'a> {
+    /// The sync it belongs to.
+    pub sync: evenkeel_core::id::SyncId,
+    /// The stack.
+    pub stack: &'a StackName,
+    /// The candidate's digest; `None` for a removal.
+    pub digest: Option<evenkeel_core::id::Digest>,
+    /// The release that runs now.
+    pub from: Option<&'a Release>,
+    /// The commit this is about.
+    pub commit: Option<&'a report::Commit>,
+    /// What changes, service by service.
+    pub changes: &'a [ServiceChange],
+}
+
+/// A deployment that is under way. Its journal is on disk before anything that the journal announces is done.
+pub struct Deployment {
+    /// Its number.
+    pub id: DeploymentId,
+    /// The stack.
+    pub stack: StackName,
+    /// The commit this is about, as it is told.
+    pub commit: Option<report::Commit>,
+    /// The commit of the release that ran before.
+    pub from_commit: Option<CommitId>,
+    /// What changes, service by service.
+    pub changes: Vec<ServiceChange>,
+    /// When it began, in milliseconds since 1970.
+    pub started_ms: i64,
+    progress: Progress,
+}
+
+/// The journal cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The store failed: without a journal there is no effect.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A fault of ours.
+    #[error(transparent)]
+    Illegal(#[from] Illegal),
+}
+
+impl JournalError {
+    /// The reason that is reported.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Store(error) => error.reason(),
+            Self::Illegal(error) => Reason::new(Code::Internal, format!("{error}; please report this")),
+        }
+    }
+}
+
+impl Deployment {
+    /// Makes an intent durable.
+    pub fn intend(host: &Host, intent: &Intent<'_>) -> Result<Self, JournalError> {
+        let event = Event::Intended { digest: intent.digest.clone(), from: intent.from.map(|r| r.id) };
+        let progress = Progress::begin(&event)?;
+        let from_commit = intent.from.map(|r| r.commit.clone());
+        let is_removal = intent.digest.is_none();
+        let new = NewDeployment {
+            sync: intent.sync,
+            stack: intent.stack,
+            to: intent.commit.filter(|_| !is_removal).map(|c| &c.id),
+            from: from_commit.as_ref(),
+            changes: intent.changes,
+        };
+        let started_ms = now_ms();
+        let id = host.store.intend(&new, &event, started_ms)?;
+        Ok(Self {
+            id,
+            stack: intent.stack.clone(),
+            commit: intent.commit.cloned(),
+            from_commit,
+            changes: intent.changes.to_vec(),
+            started_ms,
+            progress,
+        })
+    }
+
+    /// Takes up a deployment that was found unfinished.
+    pub fn found(unfinished: Unfinished, commit: Option<report::Commit>, from: Option<&Release>) -> Self {
+        Self {
+            id: unfinished.id,
+            stack: unfinished.stack,
+            commit,
+            from_commit: from.map(|r| r.commit.clone()),
+            changes: Vec::new(),
+            started_ms: unfinished.started_ms,
+            progress: unfinished.progress,
+        }
+    }
+
+    /// Where it is.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Whether it removes the stack.
+    pub fn is_removal(&self) -> bool {
+        self.progress.digest().is_none()
+    }
+
+    /// Stores the candidate with the contents of its files; the event that says so is part of it.
+    pub fn stage(
+        &mut self,
+        host: &Host,
+        release: &Release,
+        contents: &std::collections::BTreeMap<evenkeel_core::id::Digest, Vec<u8>>,
+    ) -> Result<(), JournalError> {
+        let (_, event) = host.store.stage(self.id, release, contents, now_ms())?;
+        self.progress = self.progress.clone().next(&event)?;
+        Ok(())
+    }
+
+    /// Writes an event. The one that ends the deployment is written together with all that the end means.
+    pub fn record(&mut self, host: &Host, event: &Event) -> Result<(), JournalError> {
+        let next = self.progress.clone().next(event)?;
+        tracing::info!(stack = %self.stack, event = event.name(), state = ?next.state(), "journal");
+        match next.state().outcome() {
+            None => host.store.append(self.id, event, now_ms())?,
+            Some(outcome) => self.conclude(host, event, &next, outcome)?,
+        }
+        self.progress = next;
+        Ok(())
+    }
+
+    fn conclude(&self, host: &Host, event: &Event, next: &Progress, outcome: Outcome) -> Result<(), StoreError> {
+        let reason = next.failure();
+        let snapshot = match next.snapshot() {
+            Some(SnapshotDecision::Taken(id)) => Some(id.as_str()),
+            _ => None,
+        };
+        let release = match (next.state(), next.to()) {
+            (State::Committed, Some(to)) => ReleaseMove::Forward(to),
+            (State::Committed, None) => ReleaseMove::Gone,
+            (_, to) => ReleaseMove::Stay(to),
+        };
+        let quarantine = match (next.state(), next.digest(), &self.commit, reason) {
+            (State::RolledBack | State::Halted, Some(digest), Some(commit), Some(reason)) => Some(Quarantine {
+                digest: digest.clone(),
+                commit: commit.id.clone(),
+                halted: next.state() == State::Halted,
+                reason: reason.clone(),
+            }),
+            _ => None,
+        };
+        let messages = if self.is_news(host, outcome, reason)? { self.messages(host, next, outcome) } else { vec![] };
+        let end = Conclusion {
+            deployment: self.id,
+            stack: &self.stack,
+            event,
+            outcome,
+            reason,
+            snapshot,
+            release,
+            quarantine,
+            messages,
+        };
+        host.store.conclude(&end, now_ms())?;
+        host.outbox.notify_one();
+        Ok(())
+    }
+
+    /// A stack that cannot be staged is tried again and again, but told once; an interruption is not told at all.
+    fn is_news(&self, host: &Host, outcome: Outcome, reason: Option<&Reason>) -> Result<bool, StoreError> {
+        if outcome != Outcome::Aborted {
+            return Ok(true);
+        }
+        if reason.is_some_and(|r| r.code == Code::Interrupted) {
+            return Ok(false);
+        }
+        let last = host.store.last_end(&self.stack)?;
+        Ok(last.is_none_or(|last| {
+            last.outcome != outcome || last.reason.map(|r| r.code) != reason.map(|r| r.code)
+        }))
+    }
+
+    fn messages(&self, host: &Host, next: &Progress, outcome: Outcome) -> Vec<crate::store::Outgoing> {
+        let to = match outcome {
+            Outcome::Committed if self.is_removal() => None,
+            Outcome::Committed => self.commit.as_ref().map(|c| &c.id),
+            _ => self.from_commit.as_ref(),
+        };
+        let snapshot = match next.snapshot() {
+            Some(SnapshotDecision::Taken(id)) => Some(id.as_str()),
+            _ => None,
+        };
+        host.tell(&Happening {
+            stack: Some(&self.stack),
+            event: event_of(outcome),
+            commit: self.commit.as_ref(),
+            from: self.from_commit.as_ref(),
+            to,
+            outcome,
+            reason: next.failure(),
+            services: &self.changes,
+            duration_ms: u64::try_from(now_ms() - self.started_ms).ok(),
+            snapshot,
+        })
+    }
+}
