@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Times that a stack sets for its own gate. `None` means: as the server's configuration has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct GateSpec {
     /// How long everything must be good without a break.
     pub min_healthy_time: Option<Duration>,

@@ -1,6 +1,9 @@
 //! The health gate: container samples in, a verdict out. The clock is an argument, in milliseconds of any origin.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     model::Model,
@@ -126,6 +129,7 @@ pub struct Failure {
 /// A gate at work.
 #[derive(Debug, Clone)]
 pub struct Gate {
+    known: BTreeSet<String>,
     policy: GatePolicy,
     expected: Expectations,
     deadline_ms: u64,
@@ -137,9 +141,11 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Opens a gate at `now_ms`.
-    pub fn new(policy: GatePolicy, expected: Expectations, now_ms: u64) -> Self {
+    /// Opens a gate at `now_ms`. `known` are containers from before the deployment: their earlier restarts do not
+    /// count.
+    pub fn new(policy: GatePolicy, expected: Expectations, known: BTreeSet<String>, now_ms: u64) -> Self {
         Self {
+            known,
             policy,
             expected,
             deadline_ms: now_ms.saturating_add(millis(policy.healthy_deadline)),
@@ -149,6 +155,11 @@ impl Gate {
             restarts: BTreeMap::new(),
             waiting_for: "its containers".to_owned(),
         }
+    }
+
+    /// Takes services out of what is expected.
+    pub fn forget(&mut self, services: &BTreeSet<String>) {
+        self.expected.retain(|name, _| !services.contains(name));
     }
 
     /// The engine could not be asked: unknown is not unhealthy, so clocks stand still, up to a cap.
@@ -227,7 +238,9 @@ impl Gate {
     }
 
     fn judge_one(&mut self, sample: &ContainerSample, expected: Expected) -> Judgement {
-        let (first, last) = self.restarts.entry(sample.id.clone()).or_insert((sample.restarts, sample.restarts));
+        // A container that this deployment made has none of its restarts from before.
+        let first = if self.known.contains(&sample.id) { sample.restarts } else { 0 };
+        let (first, last) = self.restarts.entry(sample.id.clone()).or_insert((first, sample.restarts));
         let restarted = sample.restarts > *last;
         *last = sample.restarts;
         let restarts = sample.restarts.saturating_sub(*first);

@@ -377,6 +377,11 @@ impl Progress {
         self.snapshot.as_ref()
     }
 
+    /// The containers that stood before the apply or rollback that is under way.
+    pub fn before(&self) -> &[String] {
+        &self.before
+    }
+
     /// Why it failed, if it did.
     pub fn failure(&self) -> Option<&Reason> {
         self.failure.as_ref()

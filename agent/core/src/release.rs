@@ -91,6 +91,8 @@ pub struct Release {
     pub digest: Digest,
     /// Stacks it depends on.
     pub depends_on: Vec<StackName>,
+    /// What the stack says of its gate.
+    pub gate: GateSpec,
     /// The model that was applied.
     pub model: Model,
     /// The exact images, by service.
@@ -116,6 +118,7 @@ impl Release {
             commit: candidate.commit.clone(),
             digest: candidate.digest(),
             depends_on: candidate.depends_on.clone(),
+            gate: candidate.gate,
             model: candidate.model.clone(),
             images,
             files: candidate.files.clone(),

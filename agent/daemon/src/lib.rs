@@ -13,6 +13,7 @@ pub mod tree;
 
 pub mod host;
 pub mod run;
+pub mod steps;
 pub mod sync;
 pub mod trigger;
 

@@ -28,7 +28,7 @@ fn code(verdict: &Verdict) -> Option<Code> {
 
 /// Runs samples one a second and gives the second of the verdict.
 fn run(expected: Expectations, samples: impl Fn(u64) -> Vec<ContainerSample>) -> (u64, Verdict) {
-    let mut gate = Gate::new(POLICY, expected, 0);
+    let mut gate = Gate::new(POLICY, expected, BTreeSet::from(["old".to_owned()]), 0);
     for second in 0..200 {
         match gate.observe(second * 1000, &samples(second)) {
             Verdict::Waiting(_) => {}
@@ -102,6 +102,7 @@ fn a_crash_loop_is_known_at_its_third_restart() {
 fn earlier_restarts_of_an_unchanged_container_do_not_count() {
     let old = |_| {
         let mut sample = web(Activity::Running, Health::None);
+        sample.id = "old".to_owned();
         sample.restarts = 40;
         vec![sample]
     };
@@ -117,7 +118,7 @@ fn a_replica_that_is_missing_is_waited_for_until_the_deadline() {
 
 #[test]
 fn an_engine_that_does_not_answer_is_not_held_against_the_candidate() {
-    let mut gate = Gate::new(POLICY, expect(false), 0);
+    let mut gate = Gate::new(POLICY, expect(false), BTreeSet::new(), 0);
     assert!(matches!(gate.observe(0, &[web(Activity::Running, Health::Starting)]), Verdict::Waiting(_)));
     for second in 1..=100 {
         assert!(matches!(gate.unknown(second * 1000), Verdict::Waiting(_)), "{second}");
@@ -128,7 +129,7 @@ fn an_engine_that_does_not_answer_is_not_held_against_the_candidate() {
 
 #[test]
 fn an_engine_that_never_comes_back_fails_the_gate_in_the_end() {
-    let mut gate = Gate::new(POLICY, expect(false), 0);
+    let mut gate = Gate::new(POLICY, expect(false), BTreeSet::new(), 0);
     gate.unknown(0);
     assert_eq!(code(&gate.unknown(359_000)), None);
     assert_eq!(code(&gate.unknown(360_000)), Some(Code::GateDeadline));

@@ -65,12 +65,6 @@ impl Compose {
         self.run_project(project, "up", (args, deadline), on_line).await
     }
 
-    /// Stops and removes the containers of these services. Their volumes stay, anonymous ones too.
-    pub async fn remove(&self, project: &Project<'_>, services: &[String]) -> Result<(), ComposeError> {
-        let args = project_args(project, &["rm", "--stop", "--force"], services);
-        self.run_project(project, "rm", (args, DOWN_TIMEOUT), None).await
-    }
-
     /// Takes the whole project down: containers and the networks it made. Volumes stay.
     pub async fn down(&self, project: &Project<'_>) -> Result<(), ComposeError> {
         let args = project_args(project, &["down"], &[]);

@@ -3,7 +3,7 @@
 //! Compose makes a replacement as `<12 hex digits>_<name>`, stops and removes the old container, then renames the
 //! replacement. Killed in between, a second `up` may fail on the name or keep the hexadecimal name for ever.
 
-use bollard::query_parameters::{RemoveContainerOptions, RenameContainerOptions};
+use bollard::query_parameters::{RemoveContainerOptions, RenameContainerOptions, StopContainerOptions};
 
 use super::{Engine, EngineError, PROJECT};
 
@@ -48,6 +48,27 @@ impl Engine {
             mended.extend(self.mend(&leftover, names.contains(&leftover.proper)).await?);
         }
         Ok(mended)
+    }
+
+    /// Stops and removes the containers of services that a project no longer has. Volumes stay, anonymous ones too.
+    pub async fn remove_services(&self, project: &str, services: &[String]) -> Result<(), EngineError> {
+        if services.is_empty() {
+            return Ok(());
+        }
+        for container in self.project(project).await?.into_iter().filter(|c| services.contains(&c.service)) {
+            tracing::info!(container = container.name, "removing: its service is gone from the stack");
+            let docker = self.docker()?;
+            // Without a time of ours the container's own grace period counts.
+            let gone = |e: &EngineError| matches!(e, EngineError::NotFound(_));
+            let stopped = docker.stop_container(&container.id, None::<StopContainerOptions>).await;
+            stopped.map_err(|e| self.error("stop a container", &e)).or_else(|e| if gone(&e) { Ok(()) } else { Err(e) })?;
+            let options = RemoveContainerOptions { v: false, force: false, link: false };
+            let removed = docker.remove_container(&container.id, Some(options)).await;
+            removed
+                .map_err(|e| self.error("remove a container", &e))
+                .or_else(|e| if gone(&e) { Ok(()) } else { Err(e) })?;
+        }
+        Ok(())
     }
 
     async fn mend(&self, leftover: &Leftover, has_predecessor: bool) -> Result<Option<Mended>, EngineError> {

@@ -37,6 +37,9 @@ pub enum LiveError {
     /// A content that a release needs is missing from the store.
     #[error("the store has no content for {0}; `evenkeel history` tells which release that was")]
     NoContent(PathBuf),
+    /// The store could not be asked for a content.
+    #[error("{0}")]
+    Store(String),
     /// The system refused.
     #[error("cannot write {path}: {source}")]
     Io {
@@ -54,7 +57,7 @@ impl LiveError {
             Self::Conflict(_) => Code::FileConflict,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => Code::DiskFull,
             Self::Io { .. } => Code::FileWrite,
-            Self::NoContent(_) => Code::StoreFailed,
+            Self::NoContent(_) | Self::Store(_) => Code::StoreFailed,
         };
         Reason::new(code, self.to_string())
     }

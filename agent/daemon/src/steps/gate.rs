@@ -1,0 +1,192 @@
+//! The gate at work: the engine's events and inspections feed core's pure verdict.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use evenkeel_core::{
+    health::{Activity, ContainerSample, Failure, Gate, GatePolicy, Verdict, expectations},
+    reason::{Code, Reason},
+    release::Release,
+};
+use futures_util::StreamExt as _;
+use tokio::time::{Instant, sleep};
+
+use crate::host::Host;
+
+/// How often a project is looked at when no event says that something happened.
+const LOOK: Duration = Duration::from_millis(1000);
+/// Events come in flocks; this long they are gathered.
+const GATHER: Duration = Duration::from_millis(50);
+/// How many lines of a failed container's log are shown.
+const LOG_LINES: u32 = 5;
+/// Values of variables shorter than this are not taken out of log lines: too many words would vanish.
+const MIN_SECRET_CHARS: usize = 6;
+
+/// How a watch ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Watched {
+    /// Everything was good for long enough.
+    Passed,
+    /// It will not become good.
+    Failed(Reason),
+    /// The agent was asked to stop; the journal stays where it is.
+    Stopped,
+}
+
+/// Watches a release until the verdict. `before` are the containers that stood before: of those, services that a
+/// person stopped are not held against it.
+pub async fn watch(host: &Host, release: &Release, policy: GatePolicy, before: &[String]) -> Watched {
+    let began = Instant::now();
+    let mut eyes = Eyes::open(host, release, policy, before);
+    loop {
+        let verdict = eyes.look(began).await;
+        match verdict {
+            Verdict::Passed => return Watched::Passed,
+            Verdict::Failed(failure) => return Watched::Failed(explain(host, release, failure).await),
+            Verdict::Waiting(what) => tracing::debug!(stack = %release.stack, "waiting for {what}"),
+        }
+        tokio::select! {
+            () = eyes.blink() => {}
+            () = host.stop.cancelled() => return Watched::Stopped,
+        }
+    }
+}
+
+/// Ends when a container that was made since `before` fails. Never ends otherwise.
+pub async fn first_failure(host: &Host, release: &Release, before: &[String]) -> Reason {
+    let began = Instant::now();
+    let mut eyes = Eyes::open(host, release, never(), before);
+    eyes.only_new = true;
+    loop {
+        if let Verdict::Failed(failure) = eyes.look(began).await {
+            return explain(host, release, failure).await;
+        }
+        eyes.blink().await;
+    }
+}
+
+/// Why a release fails right now, if one of its new containers does.
+pub async fn failure_now(host: &Host, release: &Release, before: &[String]) -> Option<Reason> {
+    let mut eyes = Eyes::open(host, release, never(), before);
+    eyes.only_new = true;
+    match eyes.look(Instant::now()).await {
+        Verdict::Failed(failure) => Some(explain(host, release, failure).await),
+        Verdict::Waiting(_) | Verdict::Passed => None,
+    }
+}
+
+/// Waits until nothing of a project is left: the gate of a removal.
+pub async fn absent(host: &Host, project: &str, patience: Duration) -> Watched {
+    let until = Instant::now() + patience;
+    loop {
+        let left = match host.engine.project(project).await {
+            Ok(containers) if containers.is_empty() => return Watched::Passed,
+            Ok(containers) => containers.iter().map(|c| c.name.clone()).collect::<Vec<_>>().join(", "),
+            Err(error) => error.to_string(),
+        };
+        if Instant::now() >= until {
+            return Watched::Failed(Reason::new(Code::GateDeadline, format!("still there after the removal: {left}")));
+        }
+        tokio::select! {
+            () = sleep(LOOK) => {}
+            () = host.stop.cancelled() => return Watched::Stopped,
+        }
+    }
+}
+
+/// A policy that neither passes nor gives up: only failures count.
+fn never() -> GatePolicy {
+    let long = Duration::from_secs(365 * 24 * 3600);
+    GatePolicy { min_healthy_time: long, healthy_deadline: long }
+}
+
+/// A gate with its source of samples.
+struct Eyes<'a> {
+    host: &'a Host,
+    release: &'a Release,
+    gate: Gate,
+    before: BTreeSet<&'a str>,
+    only_new: bool,
+    set_aside: Option<BTreeSet<String>>,
+    events: Option<futures_util::stream::BoxStream<'static, ()>>,
+}
+
+impl<'a> Eyes<'a> {
+    fn open(host: &'a Host, release: &'a Release, policy: GatePolicy, before: &'a [String]) -> Self {
+        let known = before.iter().cloned().collect();
+        let gate = Gate::new(policy, expectations(&release.model), known, 0);
+        let before = before.iter().map(String::as_str).collect();
+        Self { host, release, gate, before, only_new: false, set_aside: None, events: None }
+    }
+
+    async fn look(&mut self, began: Instant) -> Verdict {
+        if self.events.is_none() {
+            self.events = self.host.engine.events(&self.release.project).ok().map(StreamExt::boxed);
+        }
+        let samples = self.host.engine.samples(&self.release.project).await;
+        let now = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match samples {
+            Ok(samples) => {
+                let samples = self.chosen(samples);
+                self.gate.observe(now, &samples)
+            }
+            Err(error) => {
+                tracing::warn!(stack = %self.release.stack, %error, "the engine cannot be asked; clocks stand still");
+                self.events = None;
+                self.gate.unknown(now)
+            }
+        }
+    }
+
+    /// Leaves out what this deployment has not touched and a person had stopped before.
+    fn chosen(&mut self, samples: Vec<ContainerSample>) -> Vec<ContainerSample> {
+        if self.only_new {
+            return samples.into_iter().filter(|s| !self.before.contains(s.id.as_str())).collect();
+        }
+        if self.set_aside.is_none() {
+            let stopped: BTreeSet<String> = samples
+                .iter()
+                .filter(|s| self.before.contains(s.id.as_str()) && matches!(s.activity, Activity::Exited(_)))
+                .map(|s| s.service.clone())
+                .collect();
+            self.gate.forget(&stopped);
+            self.set_aside = Some(stopped);
+        }
+        samples
+    }
+
+    /// Waits for an event, or for the next regular look.
+    async fn blink(&mut self) {
+        let Some(events) = self.events.as_mut() else { return sleep(LOOK).await };
+        tokio::select! {
+            () = sleep(LOOK) => {}
+            event = events.next() => match event {
+                Some(()) => sleep(GATHER).await,
+                None => {
+                    self.events = None;
+                    sleep(GATHER).await;
+                }
+            },
+        }
+    }
+}
+
+/// Adds the end of the failed container's log, without values that may be secret.
+async fn explain(host: &Host, release: &Release, failure: Failure) -> Reason {
+    let Some(container) = failure.container else { return failure.reason };
+    let lines = host.engine.log_tail(&container, LOG_LINES).await;
+    if lines.is_empty() {
+        return failure.reason;
+    }
+    let log = without_values(release, &lines.join(" | "));
+    Reason { message: format!("{}; its log ends: {log}", failure.reason.message), ..failure.reason }
+}
+
+/// Takes the values of variables out of a text: a log may repeat what it was given.
+fn without_values(release: &Release, text: &str) -> String {
+    let services = release.model.services();
+    let given = services.values().flat_map(|s| s.value()["environment"].as_object().into_iter().flatten());
+    let values = given.filter_map(|(_, value)| value.as_str()).chain(release.secret_env.0.values().map(String::as_str));
+    let mut values: Vec<&str> = values.filter(|v| v.chars().count() >= MIN_SECRET_CHARS).collect();
+    values.sort_by_key(|v| std::cmp::Reverse(v.len()));
+    values.into_iter().fold(text.to_owned(), |text, value| text.replace(value, "***"))
+}

@@ -1,0 +1,8 @@
+//! The steps of one deployment, each on the adapters of a host: stage, back up, apply, gate.
+//!
+//! A step does one thing and says what came of it; what that means and what comes next is the journal's to say.
+
+pub mod apply;
+pub mod backup;
+pub mod gate;
+pub mod stage;

@@ -1,0 +1,219 @@
+//! Staging: everything that a candidate needs is brought before anything is touched.
+
+use std::{collections::BTreeMap, path::Path};
+
+use evenkeel_core::{
+    id::{Digest, ImageId},
+    model::Service,
+    reason::{Code, Reason},
+    release::{Candidate, Release, ReleaseImage},
+    slice,
+};
+use evenkeel_layout::tree::Tree;
+
+use super::apply::{in_place, shared_paths};
+use crate::{
+    compose::{ComposeError, apply::Project},
+    engine::EngineError,
+    host::{Host, write_private},
+    tree::live::SliceChange,
+};
+
+/// Least free space, in bytes, on the disks of the state and of the live tree.
+const MIN_FREE: u64 = 64 * 1024 * 1024;
+
+/// What was staged.
+pub struct Staged {
+    /// The candidate with its exact images.
+    pub release: Release,
+    /// The contents of its files.
+    pub contents: BTreeMap<Digest, Vec<u8>>,
+}
+
+/// What staging works with.
+pub struct StageInput<'a> {
+    /// The candidate.
+    pub candidate: &'a Candidate,
+    /// The release that runs now.
+    pub from: Option<&'a Release>,
+    /// The commit's files.
+    pub tree: &'a (dyn Tree + Sync),
+    /// The folder where the commit is staged.
+    pub root: &'a Path,
+}
+
+/// Brings a candidate's images and contents, and makes sure that there is a way back.
+pub async fn stage(host: &Host, input: &StageInput<'_>) -> Result<Staged, Reason> {
+    check_space(host)?;
+    check_files(host, input)?;
+    let contents = contents(input)?;
+    check_way_back(host, input.from).await?;
+    let mut images = BTreeMap::new();
+    let mut wanted: Vec<(String, String)> = Vec::new();
+    let (mut to_pull, mut to_build) = (Vec::new(), Vec::new());
+    for (name, service) in input.candidate.model.services() {
+        let reference = service.image_reference(&input.candidate.project, name);
+        match present(host, input, (name, service), &reference).await.map_err(|e| e.reason(Code::ImagePull))? {
+            Some(id) => _ = images.insert(name.to_owned(), ReleaseImage { reference, id }),
+            None => {
+                if service.build().is_some() { &mut to_build } else { &mut to_pull }.push(name.to_owned());
+                wanted.push((name.to_owned(), reference));
+            }
+        }
+    }
+    bring(host, input, &to_pull, &to_build).await?;
+    for (name, reference) in wanted {
+        let id = host.engine.image(&reference).await.map_err(|e| e.reason(Code::ImagePull))?;
+        let id = id.ok_or_else(|| Reason::new(Code::ImageMissing, format!("{name}: the image {reference} is not here, and pull_policy forbids to pull it; load it with `docker load` or change the policy")))?;
+        images.insert(name, ReleaseImage { reference, id });
+    }
+    Ok(Staged { release: Release::of(input.candidate, images), contents })
+}
+
+fn check_space(host: &Host) -> Result<(), Reason> {
+    for path in [&host.settings.paths.state, &host.settings.paths.live] {
+        let Some(existing) = path.ancestors().find(|p| p.exists()) else { continue };
+        let Ok(stat) = rustix::fs::statvfs(existing) else { continue };
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        if free < MIN_FREE {
+            return Err(Reason::new(
+                Code::DiskFull,
+                format!("only {} MiB are free at {}; make room, nothing was changed", free / 1024 / 1024, path.display()),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_files(host: &Host, input: &StageInput<'_>) -> Result<(), Reason> {
+    let empty = BTreeMap::new();
+    let change = SliceChange {
+        to: &input.candidate.files,
+        other: input.from.map_or(&empty, |r| &r.files),
+        shared: &shared_paths(host, &input.candidate.stack)?,
+        in_place: &in_place(host, &[Some(&input.candidate.model)]),
+    };
+    host.live.check(&change).map_err(|e| e.reason())
+}
+
+fn contents(input: &StageInput<'_>) -> Result<BTreeMap<Digest, Vec<u8>>, Reason> {
+    let broken = |path: &str, why: String| {
+        Reason::new(Code::SourceInvalid, format!("{path}: {why}; nothing was changed"))
+    };
+    let mut contents = BTreeMap::new();
+    for (path, record) in &input.candidate.files {
+        let found = slice::content(input.tree, path).map_err(|e| broken(path, e.to_string()))?;
+        let (bytes, _) = found.ok_or_else(|| broken(path, "it is not in the commit".to_owned()))?;
+        if Digest::of(&bytes) != record.digest {
+            return Err(broken(path, "its content is not what was read before".to_owned()));
+        }
+        contents.insert(record.digest.clone(), bytes);
+    }
+    Ok(contents)
+}
+
+/// The images of the release that runs must be here, by id: without them there is no way back. If nothing of it runs
+/// any more there is nothing to go back to, and that is no reason to stand still.
+async fn check_way_back(host: &Host, from: Option<&Release>) -> Result<(), Reason> {
+    let Some(from) = from else { return Ok(()) };
+    let unreachable = |e: EngineError| e.reason(Code::ImageMissing);
+    for (service, image) in &from.images {
+        if host.engine.image(&image.id.0).await.map_err(unreachable)?.is_none() {
+            if host.engine.project(&from.project).await.map_err(unreachable)?.is_empty() {
+                tracing::warn!(stack = %from.stack, service, "the former image is gone and nothing runs");
+                continue;
+            }
+            return Err(Reason::new(
+                Code::ImageMissing,
+                format!(
+                    "the image of {service} in the running release ({}) is gone, so there would be no way back; bring it \
+                     back with `docker pull {}` or take the stack down by hand",
+                    image.id, image.reference
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The image of a service if it need not be pulled or built: the release that runs has the same one, or it is here.
+async fn present(
+    host: &Host,
+    input: &StageInput<'_>,
+    (name, service): (&str, Service<'_>),
+    reference: &str,
+) -> Result<Option<ImageId>, EngineError> {
+    let always = matches!(service.pull_policy(), Some("always" | "build"));
+    let former = input.from.and_then(|from| Some((from, from.images.get(name)?)));
+    if let Some((from, image)) = former
+        && image.reference == reference
+        && !always
+        && same_build(host, input.candidate, from, name)
+        && host.engine.image(&image.id.0).await?.is_some()
+    {
+        return Ok(Some(image.id.clone()));
+    }
+    if service.build().is_some() || (always && service.pull_policy() != Some("never")) {
+        return Ok(None);
+    }
+    host.engine.image(reference).await
+}
+
+/// Whether both sides build a service from the same bytes in the same way, or not at all.
+fn same_build(host: &Host, candidate: &Candidate, from: &Release, name: &str) -> bool {
+    let root = host.live.root().display().to_string();
+    let (Some(to), Some(before)) = (candidate.model.service(name), from.model.service(name)) else { return false };
+    to.build() == before.build()
+        && slice::covered(&candidate.files, &slice::build_paths(to, &root))
+            == slice::covered(&from.files, &slice::build_paths(before, &root))
+}
+
+async fn bring(host: &Host, input: &StageInput<'_>, to_pull: &[String], to_build: &[String]) -> Result<(), Reason> {
+    let pullable: Vec<String> = to_pull
+        .iter()
+        .filter(|name| input.candidate.model.service(name).is_some_and(|s| s.pull_policy() != Some("never")))
+        .cloned()
+        .collect();
+    if pullable.is_empty() && to_build.is_empty() {
+        return Ok(());
+    }
+    // Builds read the verified commit where it is staged, never the live tree.
+    let live = host.live.root().display().to_string();
+    let model = input.candidate.model.rebased(&live, &input.root.display().to_string());
+    let path = host.staging().join(format!("{}.json", input.candidate.stack));
+    write_private(&path, model.value().to_string().as_bytes())?;
+    let project = Project {
+        name: &input.candidate.project,
+        model: &path,
+        directory: &input.root.join(&input.candidate.directory),
+        secrets: &input.candidate.secret_env.0,
+    };
+    let stack = &input.candidate.stack;
+    let on_line = |line: &str| tracing::debug!(%stack, "{line}");
+    if !pullable.is_empty() {
+        tracing::info!(%stack, services = ?pullable, "pulling images");
+        host.compose.pull(&project, &pullable, Some(&on_line)).await.map_err(|e| pull_reason(&e))?;
+    }
+    if !to_build.is_empty() {
+        tracing::info!(%stack, services = ?to_build, "building images");
+        host.compose
+            .build(&project, to_build, Some(&on_line))
+            .await
+            .map_err(|e| Reason::new(Code::ImageBuild, format!("{e}; nothing was changed")))?;
+    }
+    Ok(())
+}
+
+/// An image that does not exist waits for a new commit; a registry that cannot be reached is tried again.
+fn pull_reason(error: &ComposeError) -> Reason {
+    let text = error.to_string();
+    let lower = text.to_ascii_lowercase();
+    let absent = ["manifest unknown", "not found: manifest", "does not exist", "access denied", "invalid reference", "unauthorized"]
+        .iter()
+        .any(|word| lower.contains(word));
+    if absent {
+        Reason::new(Code::ImageMissing, format!("{text}; check the image's name and tag, and the registry's login; nothing was changed"))
+    } else {
+        Reason::new(Code::ImagePull, format!("{text}; it is tried again, nothing was changed"))
+    }
+}

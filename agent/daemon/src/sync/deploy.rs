@@ -1,0 +1,206 @@
+//! The second spine: one stack, from intent to record. Living and recovering run the same loop.
+
+use evenkeel_core::{
+    journal::{Event, SnapshotDecision, Todo},
+    outcome::Outcome,
+    plan::StackChange,
+    reason::Reason,
+    release::{Candidate, Release},
+};
+
+use super::Prepared;
+use crate::{
+    host::Host,
+    run::{Deployment, End, Intent, Phase, Run},
+    steps::{
+        apply::{self, Target},
+        backup, gate,
+        gate::Watched,
+        stage::{self, StageInput},
+    },
+};
+
+/// Deploys one change of the plan and remembers how it ended. Only a store that fails is an error.
+pub async fn deploy(
+    run: &Run<'_>,
+    change: &StackChange,
+    prepared: &Prepared,
+    from: Option<&Release>,
+) -> Result<(), Reason> {
+    let candidate = prepared.candidate(&change.stack);
+    let intent = Intent {
+        sync: run.id,
+        stack: &change.stack,
+        digest: candidate.map(Candidate::digest),
+        from,
+        commit: run.commit(),
+        changes: &change.services,
+    };
+    let deployment = Deployment::intend(run.host, &intent).map_err(|e| e.reason())?;
+    let material = candidate.map(|candidate| StageInput { candidate, from, tree: &prepared.tree, root: &prepared.root });
+    drive(run, deployment, material.as_ref()).await
+}
+
+/// Does what the journal says comes next, and journals what came of it, until there is an end or a stop.
+pub async fn drive(run: &Run<'_>, mut deployment: Deployment, material: Option<&StageInput<'_>>) -> Result<(), Reason> {
+    let host = run.host;
+    while let Some(todo) = deployment.progress().todo() {
+        let step = Step { run, host, deployment: &deployment, material };
+        let done = match todo {
+            Todo::Stage => step.stage().await?,
+            Todo::BeginBackup => Done::Event(Event::BackupStarted),
+            Todo::BackUp => step.back_up().await?,
+            Todo::BeginApply => step.begin(true).await?,
+            Todo::Apply(permit) => step.apply(&permit, true).await?,
+            Todo::Gate => step.gate(true).await?,
+            Todo::BeginRollback => step.begin(false).await?,
+            Todo::RollBack(permit) => step.apply(&permit, false).await?,
+            Todo::GateRollback => step.gate(false).await?,
+        };
+        match done {
+            Done::Event(event) => deployment.record(host, &event).map_err(|e| e.reason())?,
+            Done::Staged(staged) => {
+                deployment.stage(host, &staged.release, &staged.contents).map_err(|e| e.reason())?;
+                keep_images(host, &deployment).await?;
+            }
+            Done::Stopped => return Ok(()),
+        }
+    }
+    conclude(run, &deployment).await
+}
+
+/// What came of a step.
+enum Done {
+    Event(Event),
+    Staged(Box<stage::Staged>),
+    Stopped,
+}
+
+impl Done {
+    fn of(result: Result<Event, Reason>) -> Self {
+        Self::Event(result.unwrap_or_else(|reason| Event::Failed { reason }))
+    }
+}
+
+struct Step<'a> {
+    run: &'a Run<'a>,
+    host: &'a Host,
+    deployment: &'a Deployment,
+    material: Option<&'a StageInput<'a>>,
+}
+
+impl Step<'_> {
+    /// The releases on both sides, as the store has them.
+    fn releases(&self) -> Result<(Option<Release>, Option<Release>), Reason> {
+        let load = |id: Option<_>| match id {
+            Some(id) => self.host.store.release(id).map_err(|e| e.reason()),
+            None => Ok(None),
+        };
+        let progress = self.deployment.progress();
+        Ok((load(progress.from())?, load(progress.to())?))
+    }
+
+    /// What shall run and what may run instead: forward for a candidate, back for a rollback.
+    fn sides<'r>(forward: bool, from: Option<&'r Release>, to: Option<&'r Release>) -> Target<'r> {
+        if forward { Target { to, other: from } } else { Target { to: from, other: to } }
+    }
+
+    async fn stage(&self) -> Result<Done, Reason> {
+        let Some(material) = self.material else { return Ok(Done::Event(Event::Staged { to: None })) };
+        let work = self.run.phase(Phase::Stage, stage::stage(self.host, material));
+        tokio::select! {
+            staged = work => Ok(match staged {
+                Ok(staged) => Done::Staged(Box::new(staged)),
+                Err(reason) => Done::Event(Event::Failed { reason }),
+            }),
+            () = self.host.stop.cancelled() => Ok(Done::Event(Event::Resumed)),
+        }
+    }
+
+    async fn back_up(&self) -> Result<Done, Reason> {
+        let (from, to) = self.releases()?;
+        let work = self.run.phase(Phase::Backup, backup::back_up(self.host, from.as_ref(), to.as_ref()));
+        let snapshot = tokio::select! {
+            result = work => result,
+            () = self.host.stop.cancelled() => return Ok(Done::Event(Event::Resumed)),
+        };
+        if let (Ok(SnapshotDecision::Taken(id)), Some(mut to)) = (&snapshot, to) {
+            to.snapshot = Some(id.clone());
+            self.host.store.set_snapshot(&to).map_err(|e| e.reason())?;
+        }
+        Ok(Done::of(snapshot.map(|snapshot| Event::BackedUp { snapshot })))
+    }
+
+    /// Spends a try: it is written before anything is touched.
+    async fn begin(&self, forward: bool) -> Result<Done, Reason> {
+        let (from, to) = self.releases()?;
+        let project = from.as_ref().or(to.as_ref()).map(|r| r.project.clone()).unwrap_or_default();
+        let before = apply::container_ids(self.host, &project).await;
+        Ok(Done::of(before.map(|before| {
+            if forward { Event::ApplyStarted { before } } else { Event::RollbackStarted { before } }
+        })))
+    }
+
+    async fn apply(&self, permit: &evenkeel_core::journal::ApplyPermit, forward: bool) -> Result<Done, Reason> {
+        let (from, to) = self.releases()?;
+        let target = Self::sides(forward, from.as_ref(), to.as_ref());
+        let phase = if forward { Phase::Apply } else { Phase::Rollback };
+        let done = self.run.phase(phase, apply::apply(self.host, permit, target)).await;
+        Ok(Done::of(done.map(|()| if forward { Event::Applied } else { Event::RollbackApplied })))
+    }
+
+    async fn gate(&self, forward: bool) -> Result<Done, Reason> {
+        let (from, to) = self.releases()?;
+        let target = Self::sides(forward, from.as_ref(), to.as_ref());
+        let before = self.deployment.progress().before();
+        let watch = async {
+            Ok::<_, Reason>(match (target.to, target.other) {
+                (Some(release), _) => {
+                    gate::watch(self.host, release, self.host.gate_policy(release.gate), before).await
+                }
+                (None, Some(gone)) => {
+                    gate::absent(self.host, &gone.project, self.host.settings.gate.healthy_deadline).await
+                }
+                (None, None) => Watched::Passed,
+            })
+        };
+        Ok(match self.run.phase(Phase::Gate, watch).await? {
+            Watched::Passed => Done::Event(if forward { Event::GatePassed } else { Event::RollbackPassed }),
+            Watched::Failed(reason) => Done::Event(Event::Failed { reason }),
+            Watched::Stopped => Done::Stopped,
+        })
+    }
+}
+
+/// Gives the candidate's images a tag of our own, so that `docker image prune` leaves them alone.
+async fn keep_images(host: &Host, deployment: &Deployment) -> Result<(), Reason> {
+    let Some(id) = deployment.progress().to() else { return Ok(()) };
+    let Some(release) = host.store.release(id).map_err(|e| e.reason())? else { return Ok(()) };
+    for (reference, image) in keep_tags(&release) {
+        if let Err(error) = host.engine.point(&reference, &image).await {
+            tracing::warn!(stack = %release.stack, %error, "cannot tag an image to keep it");
+        }
+    }
+    Ok(())
+}
+
+fn keep_tags(release: &Release) -> Vec<(String, evenkeel_core::id::ImageId)> {
+    let name = |service: &str| format!("evenkeel-keep/{}:{}-{service}", release.stack, release.id).to_ascii_lowercase();
+    release.images.iter().map(|(service, image)| (name(service), image.id.clone())).collect()
+}
+
+/// After the end: what is remembered of it, and what is not needed any more. A failure here is a warning.
+async fn conclude(run: &Run<'_>, deployment: &Deployment) -> Result<(), Reason> {
+    let progress = deployment.progress();
+    let outcome = progress.state().outcome().unwrap_or(Outcome::Halted);
+    run.ended(End { stack: deployment.stack.clone(), outcome, reason: progress.failure().cloned() });
+    let gone = run.host.store.prune_releases(&deployment.stack, run.host.settings.releases_keep);
+    for release in gone.map_err(|e| e.reason())? {
+        for (reference, _) in keep_tags(&release) {
+            if let Err(error) = run.host.engine.untag(&reference).await {
+                tracing::warn!(stack = %release.stack, %error, "cannot let an old image go");
+            }
+        }
+    }
+    Ok(())
+}

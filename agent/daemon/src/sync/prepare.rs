@@ -1,0 +1,178 @@
+//! From a verified revision to candidates, remembered as long as nothing that they are made of changes.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use evenkeel_core::{
+    id::{CommitId, Digest},
+    plan::{self, Plan},
+    reason::{Code, Reason},
+    release::{Candidate, Release},
+    trust::VerifiedRevision,
+};
+use evenkeel_layout::{
+    name::StackName,
+    problem::{Problem, Severity},
+    set::StackSet,
+    stack_set, unclaimed,
+};
+
+use crate::{
+    engine::Container,
+    git::{GitTree, Repo},
+    host::{
+        Host,
+        candidates::{CandidateInput, Candidates, Place, candidates},
+    },
+    tree::stage::{self, Limits},
+};
+
+/// A commit, prepared: its tree, where it is staged, and what its stacks became.
+pub struct Prepared {
+    /// The commit's files.
+    pub tree: GitTree,
+    /// The folder where the commit is staged.
+    pub root: PathBuf,
+    /// What its stacks became.
+    pub candidates: Candidates,
+}
+
+impl Prepared {
+    /// The candidate of a stack.
+    pub fn candidate(&self, stack: &StackName) -> Option<&Candidate> {
+        self.candidates.accepted.iter().find(|c| c.stack == *stack)
+    }
+}
+
+/// What was prepared last. A sync that changes nothing starts no process: it finds everything here.
+#[derive(Default)]
+pub struct Cache(Option<(Key, std::sync::Arc<Prepared>)>);
+
+#[derive(PartialEq, Eq)]
+struct Key {
+    commit: CommitId,
+    settings: std::sync::Arc<crate::config::settings::Settings>,
+    environment: Digest,
+}
+
+impl Cache {
+    /// Finds the stack set of a verified revision, renders and validates it.
+    pub async fn prepare(
+        &mut self,
+        host: &Host,
+        revision: &VerifiedRevision,
+    ) -> Result<std::sync::Arc<Prepared>, Reason> {
+        let environment = environment(host, self.0.as_ref().map(|(_, p)| &p.candidates));
+        let key = Key { commit: revision.tip().clone(), settings: host.settings.clone(), environment };
+        if let Some((known, prepared)) = &self.0
+            && *known == key
+        {
+            return Ok(prepared.clone());
+        }
+        self.0 = None;
+        let prepared = std::sync::Arc::new(prepare(host, revision).await?);
+        let environment = environment_of(host, &prepared.candidates);
+        self.0 = Some((Key { environment, ..key }, prepared.clone()));
+        Ok(prepared)
+    }
+
+    /// Removes what earlier commits left in the staging folder.
+    pub fn tidy(&self, host: &Host) {
+        let keep = self.0.as_ref().map(|(_, p)| p.root.clone());
+        let Ok(entries) = fs::read_dir(host.staging()) else { return };
+        for path in entries.flatten().map(|e| e.path()).filter(|p| Some(p) != keep.as_ref()) {
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            if let Err(error) = removed {
+                tracing::warn!(path = %path.display(), %error, "cannot tidy the staging folder");
+            }
+        }
+    }
+}
+
+async fn prepare(host: &Host, revision: &VerifiedRevision) -> Result<Prepared, Reason> {
+    host.compose.version().await.map_err(|e| Reason::new(e.code().unwrap_or(Code::ComposeMissing), e.to_string()))?;
+    let repo = Repo::open(&host.mirror()).map_err(|e| e.reason())?;
+    let tree = repo.tree(revision.tip()).map_err(|e| e.reason())?;
+    let set = stack_set(&tree, &host.settings.server, None);
+    refuse_broken(&set)?;
+    let root = stage_whole(host, &tree, revision.tip())?;
+    let mut made = candidates(CandidateInput {
+        compose: &host.compose,
+        tree: &tree,
+        set: &set,
+        server: &host.settings.server,
+        commit: revision.tip(),
+        root: &root,
+        target: host.live.root(),
+        env_dir: Some(&host.settings.paths.env),
+        live: Some(host.live.root()),
+        place: Place::Server,
+    })
+    .await;
+    made.problems.extend(unclaimed(&tree, std::slice::from_ref(&set)));
+    for problem in &made.problems {
+        let (stack, path) = (problem.stack.as_deref(), problem.path.as_deref());
+        tracing::info!(code = problem.code, stack, path, line = problem.line, "{}", problem.message);
+    }
+    Ok(Prepared { tree, root, candidates: made })
+}
+
+/// If an error names no stack, nobody can say which stacks the commit means: nothing may be changed, least removed.
+fn refuse_broken(set: &StackSet) -> Result<(), Reason> {
+    if !set.is_broken() {
+        return Ok(());
+    }
+    let errors: Vec<Problem> =
+        set.problems.iter().filter(|p| p.severity == Severity::Error && p.stack.is_none()).cloned().collect();
+    let reason = rejection(&errors);
+    Err(Reason::new(Code::LayoutInvalid, reason.message))
+}
+
+/// Writes the whole commit into a folder whose name occurs nowhere else, so that paths in it can be told apart.
+fn stage_whole(host: &Host, tree: &GitTree, commit: &CommitId) -> Result<PathBuf, Reason> {
+    let root = host.staging().join(commit.as_str());
+    let failed = |path: &Path, e: &dyn std::fmt::Display| {
+        Reason::new(Code::FileWrite, format!("cannot stage the commit in {}: {e}", path.display()))
+    };
+    if root.exists() {
+        fs::remove_dir_all(&root).map_err(|e| failed(&root, &e))?;
+    }
+    fs::create_dir_all(host.staging()).map_err(|e| failed(&host.staging(), &e))?;
+    let report = stage::stage(tree, &root, Limits::default()).map_err(|e| failed(&root, &e))?;
+    tracing::debug!(files = report.files, bytes = report.bytes, "staged the commit");
+    Ok(root)
+}
+
+/// Errors as one reason: the first in full, the others counted.
+pub fn rejection(problems: &[Problem]) -> Reason {
+    let Some(first) = problems.first() else {
+        return Reason::new(Code::StackInvalid, "it has an error");
+    };
+    let place = match (&first.path, first.line) {
+        (Some(path), Some(line)) => format!("{path}:{line}: "),
+        (Some(path), None) => format!("{path}: "),
+        _ => String::new(),
+    };
+    let more = match problems.len() {
+        1 => String::new(),
+        n => format!(" (and {} more; `evenkeel check` lists them)", n - 1),
+    };
+    let code = match first.code.as_str() {
+        "env.unset" => Code::EnvUnset,
+        "compose.missing" => Code::ComposeMissing,
+        _ => Code::StackInvalid,
+    };
+    Reason::new(code, format!("{place}{}; {}{more}", first.message, first.help))
+}
+
+impl Prepared {
+    /// What this sync has to do.
+    pub fn plan(&self, releases: &BTreeMap<StackName, Release>, containers: &[Container]) -> Plan {
+        let observed = plan::Observed::new(containers.iter().map(|c| (c.project.as_str(), c.service.as_str())));
+        let rejected: Vec<StackName> = self.candidates.rejected.iter().map(|(name, _)| name.clone()).collect();
+        plan::build(&self.candidates.accepted, &rejected, releases, Some(&observed))
+    }
+}
