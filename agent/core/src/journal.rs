@@ -16,6 +16,8 @@ use crate::{
 pub const APPLY_TRIES: u32 = 2;
 /// How often a rollback is begun before the stack is halted.
 pub const ROLLBACK_TRIES: u32 = 3;
+/// How often a gate may be interrupted before it counts as failed.
+pub const GATE_TRIES: u32 = 5;
 
 /// Where a deployment is. The names are also those of logs, history and the status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -143,8 +145,8 @@ pub enum Event {
     RollbackApplied,
     /// The gate let the former release pass.
     RollbackPassed,
-    /// The agent found this deployment unfinished when it started.
-    Resumed,
+    /// The agent was asked to stop, or found this deployment unfinished when it started.
+    Interrupted,
 }
 
 /// An event that cannot happen in a state.
@@ -166,8 +168,9 @@ pub struct Progress {
     before: Vec<String>,
     apply_tries: u32,
     rollback_tries: u32,
+    gate_interruptions: u32,
+    needs_try: bool,
     failure: Option<Reason>,
-    resumed: bool,
 }
 
 /// What comes next. Each admits exactly the effects that it names.
@@ -226,8 +229,9 @@ impl Progress {
                 before: Vec::new(),
                 apply_tries: 0,
                 rollback_tries: 0,
+                gate_interruptions: 0,
+                needs_try: false,
                 failure: None,
-                resumed: false,
             }),
             other => Err(Illegal { state: None, event: other.name() }),
         }
@@ -254,77 +258,86 @@ impl Progress {
                 S::BackedUp
             }
             (S::BackedUp | S::Applying, Event::ApplyStarted { before }) if self.apply_tries < APPLY_TRIES => {
-                self.begin_try(before);
+                // The containers of the first try are what counts: a second must not spare what the first one made.
+                if self.apply_tries == 0 {
+                    self.before.clone_from(before);
+                }
                 self.apply_tries += 1;
+                self.needs_try = false;
                 S::Applying
             }
-            (S::Applying, Event::Applied) => S::Gating,
+            (S::Applying, Event::Applied) if !self.must_spend() => S::Gating,
             (S::Gating, Event::GatePassed) => S::Committed,
             (S::Staging | S::Staged | S::BackingUp | S::BackedUp, Event::Failed { reason }) => {
                 self.failure = Some(reason.clone());
                 S::Aborted
             }
-            (S::Applying | S::Gating, Event::Failed { reason }) => {
-                self.failure = Some(reason.clone());
-                self.before.clear();
-                self.resumed = false;
-                S::RollingBack
-            }
+            (S::Applying | S::Gating, Event::Failed { reason }) => self.turn_back(reason.clone()),
             (S::RollingBack, Event::RollbackStarted { before }) if self.rollback_tries < ROLLBACK_TRIES => {
-                self.begin_try(before);
+                if self.rollback_tries == 0 {
+                    self.before.clone_from(before);
+                }
                 self.rollback_tries += 1;
+                self.needs_try = false;
                 S::RollingBack
             }
-            (S::RollingBack, Event::RollbackApplied) if self.rollback_tries > 0 => S::GatingRollback,
+            (S::RollingBack, Event::RollbackApplied) if !self.must_spend() => S::GatingRollback,
             (S::GatingRollback, Event::RollbackPassed) => S::RolledBack,
             (S::RollingBack | S::GatingRollback, Event::Failed { reason }) => {
                 self.failure = Some(reason.clone());
                 S::Halted
             }
-            (state, Event::Resumed) if state.outcome().is_none() => self.resume(),
+            (state, Event::Interrupted) if state.outcome().is_none() => self.interrupt(),
             (state, other) => return Err(Illegal { state: Some(state), event: other.name() }),
         };
         Ok(self)
     }
 
-    /// The containers of the first try are what counts: a second try must not spare what the first one made.
-    fn begin_try(&mut self, before: &[String]) {
-        if !self.resumed {
-            self.before = before.to_vec();
-        }
+    /// Begins the way back.
+    fn turn_back(&mut self, reason: Reason) -> State {
+        self.failure = Some(reason);
+        self.before.clear();
+        self.needs_try = false;
+        State::RollingBack
     }
 
-    fn resume(&mut self) -> State {
+    /// Whether a try has to be written before anything is touched.
+    fn must_spend(&self) -> bool {
+        self.needs_try || (self.state == State::RollingBack && self.rollback_tries == 0)
+    }
+
+    fn interrupt(&mut self) -> State {
+        let stopped = |times: u32, what: &str| {
+            Reason::new(Code::Interrupted, format!("the agent was stopped {times} times while it {what}"))
+        };
         match self.state {
             State::Staging | State::Staged | State::BackingUp | State::BackedUp => {
-                self.failure = Some(Reason::new(
-                    Code::Interrupted,
-                    "the agent was stopped before this stack was touched; the next sync deploys it again",
-                ));
+                let message = "the agent was stopped before this stack was touched; the next sync deploys it again";
+                self.failure = Some(Reason::new(Code::Interrupted, message));
                 State::Aborted
             }
             State::Applying if self.apply_tries >= APPLY_TRIES => {
-                self.failure = Some(Reason::new(
-                    Code::Interrupted,
-                    format!(
-                        "the agent was stopped {APPLY_TRIES} times while it applied this candidate; the last good release is put back"
-                    ),
-                ));
-                self.before.clear();
-                self.resumed = false;
-                State::RollingBack
+                self.turn_back(stopped(APPLY_TRIES, "applied this candidate; the last good release is put back"))
             }
             State::RollingBack if self.rollback_tries >= ROLLBACK_TRIES => {
-                self.failure = Some(Reason::new(
-                    Code::RollbackFailed,
-                    format!(
-                        "the agent was stopped {ROLLBACK_TRIES} times while it put the last good release back; look at the stack with `docker compose ps`"
-                    ),
-                ));
+                let what = "put the last good release back; look at the stack with `docker compose ps`";
+                self.failure = Some(Reason { code: Code::RollbackFailed, ..stopped(ROLLBACK_TRIES, what) });
                 State::Halted
             }
+            State::Gating | State::GatingRollback => {
+                self.gate_interruptions += 1;
+                match self.state {
+                    state if self.gate_interruptions < GATE_TRIES => state,
+                    State::Gating => self.turn_back(stopped(GATE_TRIES, "watched this candidate's health")),
+                    _ => {
+                        let what = "watched the last good release's health; look at the stack with `docker compose ps`";
+                        self.failure = Some(Reason { code: Code::RollbackFailed, ..stopped(GATE_TRIES, what) });
+                        State::Halted
+                    }
+                }
+            }
             state => {
-                self.resumed = true;
+                self.needs_try = state == State::Applying || self.rollback_tries > 0;
                 state
             }
         }
@@ -332,24 +345,20 @@ impl Progress {
 
     /// What comes next, or `None` at an end.
     pub fn todo(&self) -> Option<Todo> {
-        let permit = || ApplyPermit { before: self.before.clone(), again: self.resumed };
+        let permit = |tries: u32| ApplyPermit { before: self.before.clone(), again: tries > 1 };
         match self.state {
             State::Staging => Some(Todo::Stage),
             State::Staged => Some(Todo::BeginBackup),
             State::BackingUp => Some(Todo::BackUp),
             State::BackedUp => Some(Todo::BeginApply),
-            State::Applying => Some(Todo::Apply(permit())),
+            State::Applying if self.must_spend() => Some(Todo::BeginApply),
+            State::Applying => Some(Todo::Apply(permit(self.apply_tries))),
             State::Gating => Some(Todo::Gate),
-            State::RollingBack if self.rollback_tries == 0 => Some(Todo::BeginRollback),
-            State::RollingBack => Some(Todo::RollBack(permit())),
+            State::RollingBack if self.must_spend() => Some(Todo::BeginRollback),
+            State::RollingBack => Some(Todo::RollBack(permit(self.rollback_tries))),
             State::GatingRollback => Some(Todo::GateRollback),
             State::Committed | State::RolledBack | State::Aborted | State::Halted => None,
         }
-    }
-
-    /// Whether a restart has to spend a try (journal `ApplyStarted` or `RollbackStarted`) before it goes on.
-    pub fn spends_try_on_resume(&self) -> bool {
-        matches!(self.state, State::Applying) || (self.state == State::RollingBack && self.rollback_tries > 0)
     }
 
     /// Where it is.
@@ -403,7 +412,7 @@ impl Event {
             Self::RollbackStarted { .. } => "rollback_started",
             Self::RollbackApplied => "rollback_applied",
             Self::RollbackPassed => "rollback_passed",
-            Self::Resumed => "resumed",
+            Self::Interrupted => "interrupted",
         }
     }
 }

@@ -94,6 +94,8 @@ codes! {
     HeldByDependency = "held.dependency", Stalled;
     /// More stacks would be removed than the prune guard lets go at once.
     PruneGuard = "prune.guard", Stalled;
+    /// `observe` is on: what would be done was not done.
+    Observing = "agent.observing", Stalled;
     /// The agent was stopped or died in the middle.
     Interrupted = "agent.interrupted", Transient;
     /// The store cannot be read or written.

@@ -61,7 +61,9 @@ impl Engine {
             // Without a time of ours the container's own grace period counts.
             let gone = |e: &EngineError| matches!(e, EngineError::NotFound(_));
             let stopped = docker.stop_container(&container.id, None::<StopContainerOptions>).await;
-            stopped.map_err(|e| self.error("stop a container", &e)).or_else(|e| if gone(&e) { Ok(()) } else { Err(e) })?;
+            stopped
+                .map_err(|e| self.error("stop a container", &e))
+                .or_else(|e| if gone(&e) { Ok(()) } else { Err(e) })?;
             let options = RemoveContainerOptions { v: false, force: false, link: false };
             let removed = docker.remove_container(&container.id, Some(options)).await;
             removed

@@ -18,7 +18,12 @@ pub struct BackupPlan {
 
 /// Finds the data of a stack that is there now: its volumes, and writable bind mounts in the live tree that Git does
 /// not fill. Volumes that do not exist yet have nothing to save.
-pub async fn backup_plan(engine: &Engine, models: &[&Model], files: &Files, live: &Path) -> Result<BackupPlan, EngineError> {
+pub async fn backup_plan(
+    engine: &Engine,
+    models: &[&Model],
+    files: &Files,
+    live: &Path,
+) -> Result<BackupPlan, EngineError> {
     let mut paths = BTreeSet::new();
     let volumes: BTreeSet<&str> = models.iter().flat_map(|m| m.volume_names(true)).map(|(_, name)| name).collect();
     for volume in volumes {

@@ -81,6 +81,8 @@ pub struct Candidates {
     pub rejected: Vec<(StackName, Vec<Problem>)>,
     /// Everything that was found, errors too, sorted.
     pub problems: Vec<Problem>,
+    /// Untracked environment files of the live tree that took part, by their paths in it.
+    pub overlaid: BTreeSet<String>,
 }
 
 /// Makes the candidates of a stack set. A fault of one stack rejects that stack only. The caller has made sure that there is a
@@ -88,12 +90,12 @@ pub struct Candidates {
 pub async fn candidates(input: CandidateInput<'_>) -> Candidates {
     let broken = input.set.rejected();
     let sound = input.set.stacks.iter().filter(|stack| !broken.contains(stack.name.as_str()));
-    let results: Vec<(Option<Candidate>, Vec<Problem>)> =
-        stream::iter(sound).map(|stack| one(input, stack)).buffered(PARALLEL).collect().await;
+    let results: Vec<Made> = stream::iter(sound).map(|stack| one(input, stack)).buffered(PARALLEL).collect().await;
     let mut out = Candidates { problems: input.set.problems.clone(), ..Candidates::default() };
-    for (candidate, problems) in results {
-        out.problems.extend(problems);
-        out.accepted.extend(candidate);
+    for made in results {
+        out.problems.extend(made.problems);
+        out.accepted.extend(made.candidate);
+        out.overlaid.extend(made.overlaid);
     }
     refuse_shared_projects(&mut out);
     for problem in &mut out.problems {
@@ -155,8 +157,15 @@ fn refuse_shared_projects(out: &mut Candidates) {
     out.problems.extend(problems);
 }
 
-async fn one(input: CandidateInput<'_>, stack: &Stack) -> (Option<Candidate>, Vec<Problem>) {
-    let mut work = Work { input, stack, problems: Vec::new() };
+/// What came of one stack.
+struct Made {
+    candidate: Option<Candidate>,
+    problems: Vec<Problem>,
+    overlaid: BTreeSet<String>,
+}
+
+async fn one(input: CandidateInput<'_>, stack: &Stack) -> Made {
+    let mut work = Work { input, stack, problems: Vec::new(), overlaid: BTreeSet::new() };
     let candidate = match work.candidate().await {
         Ok(candidate) => candidate,
         Err(problem) => {
@@ -165,13 +174,14 @@ async fn one(input: CandidateInput<'_>, stack: &Stack) -> (Option<Candidate>, Ve
         }
     };
     let problems = work.problems.into_iter().map(|problem| problem.in_stack(&stack.name)).collect();
-    (candidate, problems)
+    Made { candidate, problems, overlaid: work.overlaid }
 }
 
 struct Work<'a> {
     input: CandidateInput<'a>,
     stack: &'a Stack,
     problems: Vec<Problem>,
+    overlaid: BTreeSet<String>,
 }
 
 impl Work<'_> {
@@ -229,7 +239,7 @@ impl Work<'_> {
 
     /// Copies environment files that exist on the server only beside the staged ones. Returns the `.env` files among them that
     /// stand where the layout would have looked for them.
-    fn overlay(&self, references: &BTreeSet<Reference>) -> Result<BTreeSet<String>, Box<Problem>> {
+    fn overlay(&mut self, references: &BTreeSet<Reference>) -> Result<BTreeSet<String>, Box<Problem>> {
         let Some(live) = self.input.live else { return Ok(BTreeSet::new()) };
         let folders = self.stack.layers.iter().map(|l| parent(&l.path).to_owned());
         let of_server = join("servers", self.input.server.as_str());
@@ -247,6 +257,9 @@ impl Work<'_> {
             })?;
             // An earlier stack of this set may have copied it; that it is on disk and not in the tree tells.
             let there = done || (self.input.root.join(&path).is_file() && !self.is_tracked(&path));
+            if there {
+                self.overlaid.insert(path.clone());
+            }
             if there && defaults.contains(&path) {
                 copied.insert(path);
             }

@@ -1,6 +1,6 @@
 //! From what happened to what is told, for each sink that wants to know.
 
-use evenkeel_core::{id::CommitId, outcome::Outcome, plan::ServiceChange, reason::Reason, trust::VerifiedRevision};
+use evenkeel_core::{change::ServiceChange, id::CommitId, outcome::Outcome, reason::Reason, trust::VerifiedRevision};
 use evenkeel_layout::name::StackName;
 
 use super::{Host, now_ms};
@@ -87,10 +87,9 @@ pub fn event_of(outcome: Outcome) -> Event {
 pub fn commit(repo: &Repo, id: &CommitId, revision: Option<&VerifiedRevision>) -> report::Commit {
     let unknown = || CommitInfo { subject: String::new(), author: String::new(), time_unix: 0 };
     let info = repo.commit_info(id).unwrap_or_else(|_| unknown());
-    let signer = revision.and_then(VerifiedRevision::signer).map(|signer| report::Signer {
-        principal: signer.principal.clone(),
-        fingerprint: signer.fingerprint.clone(),
-    });
+    let signer = revision
+        .and_then(VerifiedRevision::signer)
+        .map(|signer| report::Signer { principal: signer.principal.clone(), fingerprint: signer.fingerprint.clone() });
     report::Commit { id: id.clone(), subject: info.subject, author: info.author, signer }
 }
 

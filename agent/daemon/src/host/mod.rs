@@ -1,6 +1,7 @@
 //! The host: the adapters that a configuration gives, the store, and the clock.
 
 pub mod backup_plan;
+pub mod candidates;
 pub mod messages;
 pub mod outbox;
 pub mod status;
@@ -52,11 +53,8 @@ impl Host {
     /// Builds the adapters. Starts nothing and asks nobody.
     pub fn new(settings: Arc<Settings>, store: Arc<Store>, stop: CancellationToken) -> Result<Self, ComposeError> {
         let runner = Runner::supervised();
-        let compose = Compose::find(
-            runner.clone(),
-            Some(&settings.engine.socket),
-            settings.engine.registry_auth.as_deref(),
-        )?;
+        let compose =
+            Compose::find(runner.clone(), Some(&settings.engine.socket), settings.engine.registry_auth.as_deref())?;
         let restic = settings
             .backup
             .as_ref()

@@ -70,7 +70,12 @@ async fn deliver_one(store: &Store, settings: &Settings, client: &Client, queued
         return store.not_delivered(queued.id, "the sink is not configured any more", None, now_ms());
     };
     let Ok(message) = serde_json::from_str::<Message>(&queued.message) else {
-        return store.not_delivered(queued.id, "the message cannot be read; it is from another version", None, now_ms());
+        return store.not_delivered(
+            queued.id,
+            "the message cannot be read; it is from another version",
+            None,
+            now_ms(),
+        );
     };
     match report::deliver(client, sink, &message, now_ms() / 1000).await {
         Ok(()) => {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use evenkeel_core::{
     health::{Activity, Health},
     outcome::{
-        AgentStatus, Outcome, OutboxStatus, RefusedStatus, SourceStatus, StackLast, StackState, StackStatus, Status,
+        AgentStatus, OutboxStatus, Outcome, RefusedStatus, SourceStatus, StackLast, StackState, StackStatus, Status,
     },
     release::Release,
 };

@@ -1,10 +1,10 @@
 //! A deployment in the journal: the only way from one state to the next.
 
 use evenkeel_core::{
+    change::ServiceChange,
     id::{CommitId, DeploymentId},
     journal::{Event, Illegal, Progress, SnapshotDecision, State},
     outcome::Outcome,
-    plan::ServiceChange,
     reason::{Code, Reason},
     release::Release,
 };
@@ -194,9 +194,7 @@ impl Deployment {
             return Ok(false);
         }
         let last = host.store.last_end(&self.stack)?;
-        Ok(last.is_none_or(|last| {
-            last.outcome != outcome || last.reason.map(|r| r.code) != reason.map(|r| r.code)
-        }))
+        Ok(last.is_none_or(|last| last.outcome != outcome || last.reason.map(|r| r.code) != reason.map(|r| r.code)))
     }
 
     fn messages(&self, host: &Host, next: &Progress, outcome: Outcome) -> Vec<crate::store::Outgoing> {

@@ -109,7 +109,8 @@ impl SyncEnd {
     pub fn exit(&self) -> Exit {
         let whole = (self.outcome, self.reason.as_ref());
         let parts = self.ends.iter().map(|e| (e.outcome, e.reason.as_ref()));
-        if self.ends.is_empty() { Exit::of([whole]) } else { Exit::of(parts) }
+        let stopped = self.reason.is_some().then_some(whole);
+        Exit::of(parts.chain(stopped))
     }
 
     /// Whether it is worth trying again by itself, sooner than the next commit.
@@ -135,6 +136,11 @@ impl<'h> Run<'h> {
     pub fn begin(host: &'h Host, trigger: &str, insists: bool) -> Result<Self, StoreError> {
         let id = host.store.begin_sync(trigger, now_ms())?;
         Ok(Self { host, id, insists, commit: OnceLock::new(), ends: Mutex::default() })
+    }
+
+    /// Takes a sync up again whose deployments were found unfinished.
+    pub fn resume(host: &'h Host, id: SyncId) -> Self {
+        Self { host, id, insists: false, commit: OnceLock::new(), ends: Mutex::default() }
     }
 
     /// Runs one phase: a span, its time, its fault.
@@ -216,6 +222,13 @@ impl<'h> Run<'h> {
         }
         self.ended(End { stack: stack.clone(), outcome, reason: Some(reason) });
         Ok(())
+    }
+
+    /// Ends the sync in the store before it got as far as its stacks, or because it could not go on.
+    pub fn fail(self, outcome: Outcome, reason: Reason) -> Result<SyncEnd, StoreError> {
+        self.host.store.end_sync(self.id, outcome, Some(&reason), &[], now_ms())?;
+        let ends = self.ends.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(SyncEnd { id: Some(self.id), outcome, reason: Some(reason), ends })
     }
 
     /// Ends the sync in the store.

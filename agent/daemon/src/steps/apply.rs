@@ -6,11 +6,12 @@ use std::{
 };
 
 use evenkeel_core::{
+    change::ServiceChangeKind,
     health::Activity,
     journal::ApplyPermit,
     model::Model,
     path::below,
-    plan::{self, ServiceChangeKind, Side},
+    plan::{self, Side},
     reason::{Code, Reason},
     release::Release,
 };
@@ -146,7 +147,9 @@ async fn make_networks(host: &Host, model: &Model) -> Result<(), Reason> {
         if !host.settings.engine.create_networks {
             return Err(Reason::new(
                 Code::ApplyFailed,
-                format!("the external network {name} does not exist; make it with `docker network create {name}`, or set engine.create_networks"),
+                format!(
+                    "the external network {name} does not exist; make it with `docker network create {name}`, or set engine.create_networks"
+                ),
             ));
         }
         tracing::info!(network = name, "making an external network that nobody made");
@@ -205,7 +208,6 @@ fn services_to_make(
     standing: &[Container],
 ) -> Vec<String> {
     let root = host.live.root().display().to_string();
-    let side = |release: &'_ Release| Side { model: &release.model, files: &release.files };
     let from = other.filter(|o| o.project == to.project);
     let changed: BTreeSet<String> = plan::diff(&root, from.map(side), Some(side(to)))
         .into_iter()
@@ -221,10 +223,15 @@ fn services_to_make(
             if containers.peek().is_none() {
                 return true;
             }
-            let new_image = other_images.and_then(|i| i.get(*name)).map(|i| &i.id) != to.images.get(*name).map(|i| &i.id);
+            let new_image =
+                other_images.and_then(|i| i.get(*name)).map(|i| &i.id) != to.images.get(*name).map(|i| &i.id);
             let made = containers.all(|c| !permit.before().contains(&c.id) && c.activity != Activity::Created);
             (changed.contains(*name) || new_image) && !(permit.is_again() && made)
         })
         .map(str::to_owned)
         .collect()
+}
+
+fn side(release: &Release) -> Side<'_> {
+    Side { model: &release.model, files: &release.files, secret_env: &release.secret_env }
 }

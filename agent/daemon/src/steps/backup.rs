@@ -16,9 +16,8 @@ pub async fn back_up(host: &Host, from: Option<&Release>, to: Option<&Release>) 
     };
     let models: Vec<&Model> = [from, to].into_iter().flatten().map(|r| &r.model).collect();
     let files: Files = [from, to].into_iter().flatten().flat_map(|r| r.files.clone()).collect();
-    let plan = backup_plan(&host.engine, &models, &files, host.live.root())
-        .await
-        .map_err(|e| e.reason(Code::BackupFailed))?;
+    let plan =
+        backup_plan(&host.engine, &models, &files, host.live.root()).await.map_err(|e| e.reason(Code::BackupFailed))?;
     if plan.paths.is_empty() {
         return Ok(SnapshotDecision::NothingToSave);
     }

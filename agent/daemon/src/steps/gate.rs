@@ -120,7 +120,7 @@ impl<'a> Eyes<'a> {
 
     async fn look(&mut self, began: Instant) -> Verdict {
         if self.events.is_none() {
-            self.events = self.host.engine.events(&self.release.project).ok().map(StreamExt::boxed);
+            self.events = self.host.engine.events(&self.release.project).ok().map(|events| events.boxed());
         }
         let samples = self.host.engine.samples(&self.release.project).await;
         let now = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);

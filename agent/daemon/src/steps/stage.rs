@@ -78,7 +78,11 @@ fn check_space(host: &Host) -> Result<(), Reason> {
         if free < MIN_FREE {
             return Err(Reason::new(
                 Code::DiskFull,
-                format!("only {} MiB are free at {}; make room, nothing was changed", free / 1024 / 1024, path.display()),
+                format!(
+                    "only {} MiB are free at {}; make room, nothing was changed",
+                    free / 1024 / 1024,
+                    path.display()
+                ),
             ));
         }
     }
@@ -97,9 +101,8 @@ fn check_files(host: &Host, input: &StageInput<'_>) -> Result<(), Reason> {
 }
 
 fn contents(input: &StageInput<'_>) -> Result<BTreeMap<Digest, Vec<u8>>, Reason> {
-    let broken = |path: &str, why: String| {
-        Reason::new(Code::SourceInvalid, format!("{path}: {why}; nothing was changed"))
-    };
+    let broken =
+        |path: &str, why: String| Reason::new(Code::SourceInvalid, format!("{path}: {why}; nothing was changed"));
     let mut contents = BTreeMap::new();
     for (path, record) in &input.candidate.files {
         let found = slice::content(input.tree, path).map_err(|e| broken(path, e.to_string()))?;
@@ -208,11 +211,21 @@ async fn bring(host: &Host, input: &StageInput<'_>, to_pull: &[String], to_build
 fn pull_reason(error: &ComposeError) -> Reason {
     let text = error.to_string();
     let lower = text.to_ascii_lowercase();
-    let absent = ["manifest unknown", "not found: manifest", "does not exist", "access denied", "invalid reference", "unauthorized"]
-        .iter()
-        .any(|word| lower.contains(word));
+    let absent = [
+        "manifest unknown",
+        "not found: manifest",
+        "does not exist",
+        "access denied",
+        "invalid reference",
+        "unauthorized",
+    ]
+    .iter()
+    .any(|word| lower.contains(word));
     if absent {
-        Reason::new(Code::ImageMissing, format!("{text}; check the image's name and tag, and the registry's login; nothing was changed"))
+        Reason::new(
+            Code::ImageMissing,
+            format!("{text}; check the image's name and tag, and the registry's login; nothing was changed"),
+        )
     } else {
         Reason::new(Code::ImagePull, format!("{text}; it is tried again, nothing was changed"))
     }

@@ -1,9 +1,9 @@
 //! The second spine: one stack, from intent to record. Living and recovering run the same loop.
 
 use evenkeel_core::{
+    change::StackChange,
     journal::{Event, SnapshotDecision, Todo},
     outcome::Outcome,
-    plan::StackChange,
     reason::Reason,
     release::{Candidate, Release},
 };
@@ -37,7 +37,8 @@ pub async fn deploy(
         changes: &change.services,
     };
     let deployment = Deployment::intend(run.host, &intent).map_err(|e| e.reason())?;
-    let material = candidate.map(|candidate| StageInput { candidate, from, tree: &prepared.tree, root: &prepared.root });
+    let material =
+        candidate.map(|candidate| StageInput { candidate, from, tree: &prepared.tree, root: &prepared.root });
     drive(run, deployment, material.as_ref()).await
 }
 
@@ -113,7 +114,7 @@ impl Step<'_> {
                 Ok(staged) => Done::Staged(Box::new(staged)),
                 Err(reason) => Done::Event(Event::Failed { reason }),
             }),
-            () = self.host.stop.cancelled() => Ok(Done::Event(Event::Resumed)),
+            () = self.host.stop.cancelled() => Ok(Done::Event(Event::Interrupted)),
         }
     }
 
@@ -122,7 +123,7 @@ impl Step<'_> {
         let work = self.run.phase(Phase::Backup, backup::back_up(self.host, from.as_ref(), to.as_ref()));
         let snapshot = tokio::select! {
             result = work => result,
-            () = self.host.stop.cancelled() => return Ok(Done::Event(Event::Resumed)),
+            () = self.host.stop.cancelled() => return Ok(Done::Event(Event::Interrupted)),
         };
         if let (Ok(SnapshotDecision::Taken(id)), Some(mut to)) = (&snapshot, to) {
             to.snapshot = Some(id.clone());
@@ -136,9 +137,13 @@ impl Step<'_> {
         let (from, to) = self.releases()?;
         let project = from.as_ref().or(to.as_ref()).map(|r| r.project.clone()).unwrap_or_default();
         let before = apply::container_ids(self.host, &project).await;
-        Ok(Done::of(before.map(|before| {
-            if forward { Event::ApplyStarted { before } } else { Event::RollbackStarted { before } }
-        })))
+        Ok(Done::of(
+            before.map(
+                |before| {
+                    if forward { Event::ApplyStarted { before } } else { Event::RollbackStarted { before } }
+                },
+            ),
+        ))
     }
 
     async fn apply(&self, permit: &evenkeel_core::journal::ApplyPermit, forward: bool) -> Result<Done, Reason> {

@@ -7,8 +7,8 @@ mod recover;
 use std::collections::BTreeMap;
 
 use evenkeel_core::{
+    change::{StackChange, StackChangeKind},
     outcome::Outcome,
-    plan::{StackChange, StackChangeKind},
     reason::{Code, Reason},
     release::Release,
     trust::VerifiedRevision,
@@ -20,13 +20,13 @@ pub use prepare::{Cache, Prepared};
 pub use recover::recover;
 
 use crate::{
+    config::settings::Event,
+    git::{self, Repo},
     host::{
         Host,
         messages::{self, Happening},
         now_ms,
     },
-    config::settings::Event,
-    git::{self, Repo},
     run::{Phase, Run, SyncEnd},
     store::{RefusedTip, StoreError},
 };
@@ -64,6 +64,9 @@ pub async fn sync(host: &Host, cache: &mut Cache, trigger: &str, insists: bool) 
         Err(error) => return SyncEnd::failed(None, Outcome::Halted, error.reason()),
     };
     let id = run.id;
+    if insists {
+        cache.clear();
+    }
     let end = match line(host, cache, &run).await {
         Ok(()) => run.conclude(),
         Err(fault) => run.fail(fault.outcome, fault.reason),
@@ -81,8 +84,9 @@ async fn line(host: &Host, cache: &mut Cache, run: &Run<'_>) -> Result<(), Fault
     let containers = run.phase(Phase::Observe, host.engine.containers()).await;
     let containers = containers.map_err(|e| e.reason(Code::EngineUnreachable))?;
     let releases = host.store.current_releases()?;
-    let plan = prepared.plan(&releases, &containers);
+    let plan = prepared.plan(host, &releases, &containers);
     run.reject(&prepared, &releases)?;
+    run.hold(&plan.held, &releases)?;
     let removals = plan.waves.iter().flatten().filter(|c| c.change == StackChangeKind::Remove).count();
     for wave in &plan.waves {
         let ready = run.ready(wave, &prepared, &releases, removals)?;
@@ -168,6 +172,17 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Sets aside what waits for a rejected stack.
+    fn hold(&self, held: &[(StackName, StackName)], releases: &BTreeMap<StackName, Release>) -> Result<(), Fault> {
+        for (stack, waits_for) in held {
+            let what =
+                format!("{stack} waits: it depends on {waits_for}, which cannot be deployed as this commit has it");
+            let reason = Reason::new(Code::HeldByDependency, what);
+            self.set_aside(stack, releases.get(stack).map(|r| &r.commit), Outcome::Held, reason)?;
+        }
+        Ok(())
+    }
+
     /// The changes of a wave that may go ahead; the others are set aside with their reason.
     fn ready<'w>(
         &self,
@@ -201,12 +216,18 @@ impl Run<'_> {
         let Some(candidate) = prepared.candidate(stack) else {
             let most = host.settings.prune_max;
             let too_many = removals > most;
-            let what = format!("{removals} stacks are gone from the repository and at most {most} may be removed at once; nothing is removed. If this is meant, raise prune.max for a while");
+            let what = format!(
+                "{removals} stacks are gone from the repository and at most {most} may be removed at once; nothing is removed. If this is meant, raise prune.max for a while"
+            );
             return Ok(too_many.then(|| (Outcome::Held, Reason::new(Code::PruneGuard, what))));
         };
         if let Some(kept_out) = host.store.quarantined(stack, &candidate.digest())? {
             let outcome = if kept_out.halted { Outcome::Halted } else { Outcome::Quarantined };
-            let what = format!("these very bytes failed before (commit {}: {}); they stay out until something changes", kept_out.commit.short(), kept_out.reason.message);
+            let what = format!(
+                "these very bytes failed before (commit {}: {}); they stay out until something changes",
+                kept_out.commit.short(),
+                kept_out.reason.message
+            );
             return Ok(Some((outcome, Reason::new(Code::Quarantined, what))));
         }
         if let Some(blocking) = candidate.depends_on.iter().find(|d| self.blocks(d)) {

@@ -59,14 +59,19 @@ struct Key {
 }
 
 impl Cache {
+    /// Forgets everything, for a sync that somebody asked for.
+    pub fn clear(&mut self) {
+        self.0 = None;
+    }
+
     /// Finds the stack set of a verified revision, renders and validates it.
     pub async fn prepare(
         &mut self,
         host: &Host,
         revision: &VerifiedRevision,
     ) -> Result<std::sync::Arc<Prepared>, Reason> {
-        let environment = environment(host, self.0.as_ref().map(|(_, p)| &p.candidates));
-        let key = Key { commit: revision.tip().clone(), settings: host.settings.clone(), environment };
+        let before = environment(host, self.0.as_ref().map(|(_, p)| &p.candidates));
+        let key = Key { commit: revision.tip().clone(), settings: host.settings.clone(), environment: before };
         if let Some((known, prepared)) = &self.0
             && *known == key
         {
@@ -74,8 +79,8 @@ impl Cache {
         }
         self.0 = None;
         let prepared = std::sync::Arc::new(prepare(host, revision).await?);
-        let environment = environment_of(host, &prepared.candidates);
-        self.0 = Some((Key { environment, ..key }, prepared.clone()));
+        let after = environment(host, Some(&prepared.candidates));
+        self.0 = Some((Key { environment: after, ..key }, prepared.clone()));
         Ok(prepared)
     }
 
@@ -170,9 +175,37 @@ pub fn rejection(problems: &[Problem]) -> Reason {
 
 impl Prepared {
     /// What this sync has to do.
-    pub fn plan(&self, releases: &BTreeMap<StackName, Release>, containers: &[Container]) -> Plan {
-        let observed = plan::Observed::new(containers.iter().map(|c| (c.project.as_str(), c.service.as_str())));
+    pub fn plan(&self, host: &Host, releases: &BTreeMap<StackName, Release>, containers: &[Container]) -> Plan {
+        let mut observed = plan::Containers::new();
+        for container in containers {
+            observed.entry(container.project.clone()).or_default().insert(container.service.clone());
+        }
         let rejected: Vec<StackName> = self.candidates.rejected.iter().map(|(name, _)| name.clone()).collect();
-        plan::build(&self.candidates.accepted, &rejected, releases, Some(&observed))
+        let desired = plan::Desired {
+            accepted: &self.candidates.accepted,
+            rejected: &rejected,
+            problems: &[],
+            root: &host.live.root().display().to_string(),
+            complete: true,
+        };
+        plan::build(desired, releases, Some(&observed))
     }
+}
+
+/// Digests everything on the server that candidates are made of besides the commit: the environment files, and those
+/// untracked ones in the live tree that were used last time.
+fn environment(host: &Host, known: Option<&Candidates>) -> Digest {
+    let overlaid = known.map(|c| c.overlaid.clone()).unwrap_or_default();
+    let in_live = overlaid.iter().map(|path| host.live.root().join(path));
+    let mut files: Vec<PathBuf> = fs::read_dir(&host.settings.paths.env)
+        .map(|entries| entries.flatten().map(|e| e.path()).collect())
+        .unwrap_or_default();
+    files.extend(in_live);
+    files.sort();
+    let contents: Vec<(String, Option<Digest>)> = files
+        .iter()
+        .map(|path| (path.display().to_string(), fs::read(path).ok().map(|bytes| Digest::of(&bytes))))
+        .collect();
+    // Paths and digests of ours always have a JSON form; without one nothing is taken from the cache.
+    Digest::of(serde_json::to_string(&contents).unwrap_or_default().as_bytes())
 }

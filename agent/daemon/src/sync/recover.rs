@@ -1,7 +1,7 @@
 //! After a restart: every deployment that the journal shows unfinished is finished or put right, before anything else.
 
 use evenkeel_core::{
-    journal::{Event, State},
+    journal::Event,
     outcome::Outcome,
     reason::{Code, Reason},
     release::Release,
@@ -12,7 +12,6 @@ use crate::{
     git::Repo,
     host::{Host, messages, now_ms},
     run::{Deployment, Run},
-    steps::apply,
     store::Unfinished,
 };
 
@@ -35,28 +34,16 @@ async fn take_up(host: &Host, found: Unfinished) -> Result<(), Reason> {
     let from = load(host, found.progress.from())?;
     let to = load(host, found.progress.to())?;
     if found.progress.digest().is_some() && found.progress.to().is_some() && to.is_none() {
-        return Err(Reason::new(Code::StoreFailed, format!("the store has no candidate for {}; restore it from a backup", found.stack)));
+        return Err(Reason::new(
+            Code::StoreFailed,
+            format!("the store has no candidate for {}; restore it from a backup", found.stack),
+        ));
     }
     let repo = Repo::open(&host.mirror()).ok();
     let commit = found.commit.as_ref().zip(repo.as_ref()).map(|(id, repo)| messages::commit(repo, id, None));
     let run = Run::resume(host, found.sync);
-    let spends = found.progress.spends_try_on_resume();
     let mut deployment = Deployment::found(found, commit, from.as_ref());
-    deployment.record(host, &Event::Resumed).map_err(|e| e.reason())?;
-    if spends && deployment.progress().state().outcome().is_none() {
-        // A try is spent before it is made, so a candidate that crashes the agent cannot loop for ever.
-        let project = from.as_ref().or(to.as_ref()).map(|r| r.project.as_str()).unwrap_or_default();
-        let before = apply::container_ids(host, project).await.unwrap_or_default();
-        let event = match deployment.progress().state() {
-            State::Applying => Some(Event::ApplyStarted { before }),
-            State::RollingBack if deployment.progress().before().is_empty() => None,
-            State::RollingBack => Some(Event::RollbackStarted { before }),
-            _ => None,
-        };
-        if let Some(event) = event {
-            deployment.record(host, &event).map_err(|e| e.reason())?;
-        }
-    }
+    deployment.record(host, &Event::Interrupted).map_err(|e| e.reason())?;
     deploy::drive(&run, deployment, None).await
 }
 
