@@ -20,4 +20,6 @@ pub mod trigger;
 pub mod http;
 pub mod socket;
 
+pub mod service;
+
 pub mod cli;

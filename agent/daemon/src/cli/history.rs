@@ -1,24 +1,75 @@
 //! `evenkeel history`.
 
-use std::path::PathBuf;
+use std::{fmt::Write as _, path::PathBuf};
 
-use evenkeel_core::outcome::Exit;
+use evenkeel_core::outcome::{Exit, SyncRecord};
+use jiff::Timestamp;
 
-use super::output::{Failure, Output};
+use super::{
+    output::{Failure, Output},
+    runtime, status, sync,
+    words::{self, ago, short},
+};
+use crate::{
+    config::DEFAULT_PATH,
+    service::answers,
+    socket::{self, ClientError},
+};
 
-/// Show past syncs and what they did, newest first.
+/// Show what was deployed, rolled back and refused, newest first.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Works without a running agent too, read-only from its store, and says so.
+
 Examples:
   evenkeel history
-  evenkeel history --format json")]
+  evenkeel history --limit 100 --format json")]
 pub struct Args {
-    /// The agent's configuration
-    #[arg(long, value_name = "FILE", default_value = "/etc/evenkeel/agent.yml")]
+    /// The agent's configuration, which says where its socket and its store are
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
     pub config: PathBuf,
+    /// How many syncs to show
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, _out: &Output) -> Result<Exit, Failure> {
-    Err(Failure::failed("internal", format!("history is not there yet: {args:?}"), "use a newer version"))
+pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
+    let settings = words::settings(&args.config)?;
+    let asked = runtime()?.block_on(socket::history(&settings.paths.socket, args.limit));
+    let (history, is_running) = match asked {
+        Err(ClientError::NotRunning(_)) => {
+            let store = status::open(&settings)?;
+            let found = answers::history(&store, args.limit)
+                .map_err(|why| Failure::failed("store.failed", why, "look at the state directory"))?;
+            (found, false)
+        }
+        other => (other.map_err(|e| sync::failure(&e))?, true),
+    };
+    if !is_running {
+        out.note("the agent does not run; this is what its store says");
+    }
+    out.answer(&history, |history| text(&history.syncs, Timestamp::now()));
+    Ok(Exit::Fine)
+}
+
+fn text(syncs: &[SyncRecord], now: Timestamp) -> String {
+    if syncs.is_empty() {
+        return "no sync yet\n".to_owned();
+    }
+    let mut text = String::new();
+    for record in syncs {
+        let commit = record.commit.as_deref().map_or("no commit", short);
+        let outcome = record.outcome.map_or_else(|| "under way".to_owned(), words::outcome);
+        let took = words::took(&record.started, record.ended.as_deref());
+        let when = ago(&record.started, now);
+        let _ = writeln!(text, "#{} {commit} {outcome}, {when} by {}{took}", record.id, record.trigger);
+        if let Some(reason) = &record.reason {
+            let _ = writeln!(text, "  {reason}");
+        }
+        for deployment in &record.deployments {
+            text.push_str(&sync::line(deployment));
+        }
+    }
+    text
 }

@@ -13,6 +13,7 @@ pub mod status;
 pub mod sync;
 mod text;
 pub mod verify;
+mod words;
 
 use std::{
     ffi::{OsStr, OsString},

@@ -1,24 +1,90 @@
 //! `evenkeel sync`.
 
-use std::path::PathBuf;
+use std::{fmt::Write as _, path::PathBuf};
 
-use evenkeel_core::outcome::Exit;
+use evenkeel_core::{
+    outcome::{DeploymentRecord, Exit},
+    reason::Code,
+};
 
-use super::output::{Failure, Output};
+use super::{
+    output::{Failure, Output},
+    runtime,
+    words::{self, short},
+};
+use crate::{
+    config::DEFAULT_PATH,
+    socket::{self, ClientError, SyncAnswer},
+};
 
 /// Tell the running agent to sync now, and wait for the end.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+The exit code says how it ended: 0 fine, 1 failed or held, 4 refused by trust, 5 rolled back or quarantined,
+6 halted, 7 transient.
+
 Examples:
   evenkeel sync
   evenkeel sync --format json")]
 pub struct Args {
-    /// The agent's configuration
-    #[arg(long, value_name = "FILE", default_value = "/etc/evenkeel/agent.yml")]
+    /// The agent's configuration, which says where its socket is
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
     pub config: PathBuf,
 }
 
 /// Runs the verb.
-pub fn run(args: &Args, _out: &Output) -> Result<Exit, Failure> {
-    Err(Failure::failed("internal", format!("sync is not there yet: {args:?}"), "use a newer version"))
+pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
+    let settings = words::settings(&args.config)?;
+    let answer = runtime()?.block_on(socket::sync(&settings.paths.socket)).map_err(|e| failure(&e))?;
+    show(&answer, out)
+}
+
+/// Says how a sync ended, and gives its exit code.
+pub fn show(answer: &SyncAnswer, out: &Output) -> Result<Exit, Failure> {
+    out.answer(answer, text);
+    Ok(words::exit(answer.exit))
+}
+
+/// An agent that cannot be asked.
+pub fn failure(error: &ClientError) -> Failure {
+    match error {
+        ClientError::NotRunning(_) => {
+            let help = "start it with `systemctl start evenkeel` or `evenkeel agent`, or do one sync with `evenkeel agent --once`";
+            Failure::failed("agent.not-running", error.to_string(), help)
+        }
+        ClientError::Denied(_) => Failure::usage("agent.denied", error.to_string(), "use sudo"),
+        ClientError::Refused(_) => Failure::failed("agent.refused", error.to_string(), "look at the agent's log"),
+        ClientError::Broken { .. } => {
+            Failure::transient(Code::Interrupted, error.to_string(), "see `evenkeel status`, then try again")
+        }
+    }
+}
+
+fn text(answer: &SyncAnswer) -> String {
+    let mut text = String::new();
+    let commit = answer.sync.as_ref().and_then(|s| s.commit.as_deref()).map(short).unwrap_or("no commit");
+    let _ = writeln!(text, "{commit}: {}", words::outcome(answer.outcome));
+    if let Some(reason) = &answer.reason {
+        let _ = writeln!(text, "  {reason}");
+    }
+    for deployment in answer.sync.iter().flat_map(|s| &s.deployments) {
+        text.push_str(&line(deployment));
+    }
+    text
+}
+
+/// One stack's part, for people.
+pub fn line(deployment: &DeploymentRecord) -> String {
+    let outcome = deployment.outcome.map_or_else(|| "under way".to_owned(), words::outcome);
+    let from = deployment.from.as_deref().map_or("nothing", short);
+    let to = deployment.to.as_deref().map_or("nothing", short);
+    let took = words::took(&deployment.started, deployment.ended.as_deref());
+    let mut text = format!("  {}: {outcome}, {from} -> {to}{took}\n", deployment.stack);
+    if let Some(reason) = &deployment.reason {
+        let _ = writeln!(text, "    {reason}");
+    }
+    if let Some(snapshot) = &deployment.snapshot {
+        let _ = writeln!(text, "    snapshot {}", short(snapshot));
+    }
+    text
 }

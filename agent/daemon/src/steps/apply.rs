@@ -104,6 +104,11 @@ async fn up(
         result = running => match result {
             Ok(()) => Ok(()),
             Err(error) => {
+                if let Err(away) = host.engine.version().await
+                    && away.is_unreachable()
+                {
+                    return Err(away.reason(Code::EngineUnreachable));
+                }
                 // A container that went bad says more than Compose does.
                 let seen = gate::failure_now(host, to, &before).await;
                 Err(seen.unwrap_or_else(|| Reason::new(Code::ApplyFailed, error.to_string())))

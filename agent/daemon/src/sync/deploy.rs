@@ -2,9 +2,9 @@
 
 use evenkeel_core::{
     change::StackChange,
-    journal::{Event, SnapshotDecision, Todo},
+    journal::{Event, SnapshotDecision, State, Todo},
     outcome::Outcome,
-    reason::Reason,
+    reason::{Code, Reason},
     release::{Candidate, Release},
 };
 
@@ -59,6 +59,10 @@ pub async fn drive(run: &Run<'_>, mut deployment: Deployment, material: Option<&
             Todo::GateRollback => step.gate(false).await?,
         };
         match done {
+            // An engine that is away is no fault of a candidate: the journal stays, and the next start goes on.
+            Done::Event(Event::Failed { reason }) if reason.code == Code::EngineUnreachable && touched(&deployment) => {
+                return Err(reason);
+            }
             Done::Event(event) => deployment.record(host, &event).map_err(|e| e.reason())?,
             Done::Staged(staged) => {
                 deployment.stage(host, &staged.release, &staged.contents).map_err(|e| e.reason())?;
@@ -68,6 +72,12 @@ pub async fn drive(run: &Run<'_>, mut deployment: Deployment, material: Option<&
         }
     }
     conclude(run, &deployment).await
+}
+
+/// Whether the server may have been changed already.
+fn touched(deployment: &Deployment) -> bool {
+    use State as S;
+    matches!(deployment.progress().state(), S::Applying | S::Gating | S::RollingBack | S::GatingRollback)
 }
 
 /// What came of a step.

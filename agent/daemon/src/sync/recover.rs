@@ -19,6 +19,10 @@ use crate::{
 pub async fn recover(host: &Host) -> Result<usize, Reason> {
     let unfinished = host.store.unfinished().map_err(|e| e.reason())?;
     let count = unfinished.len();
+    if count > 0 {
+        // Without the engine nothing can be finished, and no try is spent on it.
+        host.engine.version().await.map_err(|e| e.reason(Code::EngineUnreachable))?;
+    }
     for found in unfinished {
         tracing::warn!(stack = %found.stack, state = ?found.progress.state(), "taking up an unfinished deployment");
         take_up(host, found).await?;

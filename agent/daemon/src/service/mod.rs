@@ -1,0 +1,239 @@
+//! The agent as a process: configuration, store, listeners and the one loop that syncs.
+
+pub mod answers;
+mod listeners;
+mod logging;
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use evenkeel_core::outcome::{Exit, Outcome};
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    compose::ComposeError,
+    config::{self, ConfigErrors, settings::Settings},
+    host::{Host, outbox},
+    report,
+    run::SyncEnd,
+    socket,
+    store::{Store, StoreError},
+    sync::{Cache, recover, sync},
+    trigger::{self, ConfigWatch, CurrentConfig, Schedule, Slot, Trigger, Waker},
+};
+
+/// How long reports are given to leave when the agent ends.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// The same for `agent --once`, which nobody follows.
+const LAST_WORDS_ONCE: Duration = Duration::from_secs(30);
+
+/// The agent cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no Compose.
+    #[error(transparent)]
+    Compose(#[from] ComposeError),
+    /// The socket cannot be opened.
+    #[error(transparent)]
+    Socket(#[from] socket::BindError),
+    /// The hook listener cannot be opened.
+    #[error("cannot listen for webhooks at {address}: {source}")]
+    Hooks {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Something else of the system.
+    #[error("{0}")]
+    System(String),
+}
+
+impl ServiceError {
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Config(_) | Self::Socket(_) | Self::Hooks { .. } | Self::Store(StoreError::Busy(_)) => Exit::Usage,
+            Self::Store(_) => Exit::Halted,
+            Self::Compose(_) => Exit::Transient,
+            Self::System(_) => Exit::Failed,
+        }
+    }
+}
+
+/// Everything that lives as long as the process.
+struct Service {
+    store: Arc<Store>,
+    current: watch::Sender<CurrentConfig>,
+    client: report::Client,
+    wake_outbox: Arc<tokio::sync::Notify>,
+    stop: CancellationToken,
+}
+
+impl Service {
+    fn start(config_path: &Path) -> Result<Self, ServiceError> {
+        let settings = Arc::new(config::load(config_path)?);
+        logging::start(&settings.log);
+        let store = Arc::new(Store::open(&settings.paths.state)?);
+        let client = report::client().map_err(|e| ServiceError::System(e.to_string()))?;
+        let (current, _) = watch::channel(CurrentConfig { settings, rejected: None });
+        Ok(Self { store, current, client, wake_outbox: Arc::default(), stop: CancellationToken::new() })
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.current.borrow().settings)
+    }
+
+    fn host(&self) -> Result<Host, ComposeError> {
+        let mut host = Host::new(self.settings(), Arc::clone(&self.store), self.stop.clone())?;
+        host.outbox = Arc::clone(&self.wake_outbox);
+        Ok(host)
+    }
+
+    /// Gives queued reports a moment to leave. What does not leave now leaves after the next start.
+    async fn last_words(&self, patience: Duration) {
+        let settings = self.settings();
+        let deliver = outbox::deliver_due(&self.store, &settings, &self.client);
+        if tokio::time::timeout(patience, deliver).await.is_err() {
+            tracing::warn!("some reports have not left yet; they will after the next start");
+        }
+    }
+}
+
+/// Finishes what was left unfinished, then syncs. What is unfinished because the engine is away stays so.
+async fn recover_and_sync(host: &Host, cache: &mut Cache, trigger: Trigger, insists: bool) -> SyncEnd {
+    match recover(host).await {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "took up unfinished deployments"),
+        Err(reason) => return SyncEnd::failed(None, Outcome::Aborted, reason),
+    }
+    sync(host, cache, trigger.as_str(), insists).await
+}
+
+/// One sync, and the end. SIGTERM ends it as it ends the agent.
+pub async fn once(config_path: &Path) -> Result<(SyncEnd, Arc<Store>), ServiceError> {
+    let service = Service::start(config_path)?;
+    let host = service.host()?;
+    tokio::spawn(stop_on_signal(service.stop.clone()));
+    let end = recover_and_sync(&host, &mut Cache::default(), Trigger::Manual, true).await;
+    log_end(&end);
+    service.last_words(LAST_WORDS_ONCE).await;
+    Ok((end, service.store))
+}
+
+/// The agent, until it is asked to stop.
+pub async fn run(config_path: PathBuf) -> Result<(), ServiceError> {
+    let service = Arc::new(Service::start(&config_path)?);
+    let tasks = TaskTracker::new();
+    let (waker, slot) = trigger::slot::<SyncEnd>();
+    let listener = socket::bind(&service.settings().paths.socket)?;
+    let answers = answers::AgentAnswers::new(Arc::clone(&service), waker.clone());
+    tasks.spawn(socket::serve(listener, Arc::new(answers), service.stop.clone().cancelled_owned()));
+    listeners::hooks(&service, &waker, &tasks).await?;
+    let watch = ConfigWatch::start(&config::watched(&service.settings(), &config_path))
+        .map_err(|e| ServiceError::System(e.to_string()))?;
+    tokio::spawn(trigger::follow(config_path, watch, service.current.clone(), waker.clone()));
+    tokio::spawn(stop_on_signal(service.stop.clone()));
+    let of_service = Arc::clone(&service);
+    tasks.spawn(outbox::work(
+        Arc::clone(&service.store),
+        move || of_service.settings(),
+        service.client.clone(),
+        Arc::clone(&service.wake_outbox),
+        service.stop.clone(),
+    ));
+    let socket_path = service.settings().paths.socket.clone();
+    tell_systemd(&[sd_notify::NotifyState::Ready]);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), server = %service.settings().server, "the agent is ready");
+    work(&service, waker, slot).await;
+    tell_systemd(&[sd_notify::NotifyState::Stopping]);
+    tasks.close();
+    if tokio::time::timeout(LAST_WORDS, tasks.wait()).await.is_err() {
+        tracing::warn!("some connections did not end in time");
+    }
+    service.last_words(LAST_WORDS).await;
+    if let Err(error) = std::fs::remove_file(&socket_path) {
+        tracing::warn!(%error, "cannot remove the socket");
+    }
+    tracing::info!("the agent has stopped");
+    Ok(())
+}
+
+/// The loop: one sync at a time, until the stop.
+async fn work(service: &Service, waker: Waker<SyncEnd>, mut slot: Slot<SyncEnd>) {
+    let schedule = |failures| Schedule { interval: service.settings().source.interval, failures };
+    let (schedules, follow_schedule) = watch::channel(schedule(0));
+    let poll = tokio::spawn(trigger::poll(waker.clone(), follow_schedule, trigger::random_fraction));
+    waker.wake(Trigger::Start);
+    let mut cache = Cache::default();
+    let mut failures = 0;
+    while let Some(triggers) = next(&mut slot, &service.stop).await {
+        let Some(strongest) = triggers.first().copied() else { continue };
+        // A person, a changed file and a start ask again for what waits; time alone does not.
+        let insists = triggers.iter().any(|t| matches!(t, Trigger::Manual | Trigger::Watch | Trigger::Start));
+        let end = match service.host() {
+            Ok(host) => recover_and_sync(&host, &mut cache, strongest, insists).await,
+            Err(error) => {
+                let code = error.code().unwrap_or(evenkeel_core::reason::Code::ComposeMissing);
+                let reason = evenkeel_core::reason::Reason::new(code, error.to_string());
+                SyncEnd::failed(None, Outcome::Aborted, reason)
+            }
+        };
+        log_end(&end);
+        failures = if end.is_transient() || end.reason.is_some() { failures + 1 } else { 0 };
+        schedules.send_replace(schedule(failures));
+        slot.finished(&end);
+        tell_systemd(&[sd_notify::NotifyState::Status(&format!("last sync: {}", end.outcome.as_str()))]);
+    }
+    poll.abort();
+}
+
+async fn next(slot: &mut Slot<SyncEnd>, stop: &CancellationToken) -> Option<BTreeSet<Trigger>> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        triggers = slot.next() => Some(triggers),
+    }
+}
+
+fn log_end(end: &SyncEnd) {
+    let outcome = end.outcome.as_str();
+    match (&end.reason, end.exit()) {
+        (Some(reason), _) => tracing::warn!(outcome, code = %reason.code, "sync ended: {reason}"),
+        (None, Exit::Fine) if end.ends.is_empty() => tracing::debug!(outcome, "sync ended"),
+        (None, Exit::Fine) => tracing::info!(outcome, "sync ended"),
+        (None, _) => tracing::warn!(outcome, "sync ended"),
+    }
+}
+
+async fn stop_on_signal(stop: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        tracing::error!("cannot listen for signals; only SIGKILL will end the agent");
+        return;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("asked to stop: finishing what must not be left half done");
+    stop.cancel();
+}
+
+/// Tells systemd, if it started us; elsewhere there is nobody to tell.
+fn tell_systemd(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "cannot tell systemd");
+    }
+}

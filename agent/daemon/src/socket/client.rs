@@ -1,0 +1,89 @@
+//! The command line's end of the socket.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use evenkeel_core::outcome::Status;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::{Method, Request, body::Bytes};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use super::{HistoryAnswer, SyncAnswer};
+
+/// Most that is read of an answer, in bytes.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+/// How long a question may take that starts nothing.
+const QUICK: Duration = Duration::from_secs(70);
+
+/// The agent could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody answers: the agent does not run.
+    #[error("no agent answers at {0}")]
+    NotRunning(PathBuf),
+    /// This user may not ask.
+    #[error("not allowed to open {0}: run this as root, or as a member of the socket's group")]
+    Denied(PathBuf),
+    /// The agent said no.
+    #[error("the agent answered: {0}")]
+    Refused(String),
+    /// The conversation broke off; the agent was perhaps stopped.
+    #[error("the agent at {path} stopped answering: {why}")]
+    Broken {
+        /// The socket.
+        path: PathBuf,
+        /// What happened.
+        why: String,
+    },
+}
+
+/// Asks for the status.
+pub async fn status(socket: &Path) -> Result<Status, ClientError> {
+    quick(socket, "/v1/status").await
+}
+
+/// Asks for the last syncs.
+pub async fn history(socket: &Path, limit: usize) -> Result<HistoryAnswer, ClientError> {
+    quick(socket, &format!("/v1/history?limit={limit}")).await
+}
+
+/// Asks for a sync and waits for its end, however long that takes.
+pub async fn sync(socket: &Path) -> Result<SyncAnswer, ClientError> {
+    ask(socket, Method::POST, "/v1/sync").await
+}
+
+async fn quick<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, ClientError> {
+    let broken = |_| ClientError::Broken { path: socket.to_owned(), why: format!("no answer within {QUICK:?}") };
+    tokio::time::timeout(QUICK, ask(socket, Method::GET, path)).await.map_err(broken)?
+}
+
+async fn ask<T: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> Result<T, ClientError> {
+    let broken = |why: String| ClientError::Broken { path: socket.to_owned(), why };
+    let stream = UnixStream::connect(socket).await.map_err(|e| match e.kind() {
+        io::ErrorKind::PermissionDenied => ClientError::Denied(socket.to_owned()),
+        _ => ClientError::NotRunning(socket.to_owned()),
+    })?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| broken(e.to_string()))?;
+    let connection = tokio::spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "evenkeel")
+        .body(Empty::<Bytes>::new())
+        .map_err(|e| broken(e.to_string()))?;
+    let answer = sender.send_request(request).await.map_err(|e| broken(e.to_string()))?;
+    let good = answer.status().is_success();
+    let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await.map_err(|e| broken(e.to_string()))?;
+    let body = body.to_bytes();
+    connection.abort();
+    if !good {
+        return Err(ClientError::Refused(String::from_utf8_lossy(&body).into_owned()));
+    }
+    serde_json::from_slice(&body).map_err(|_| broken("its answer is from another version".to_owned()))
+}

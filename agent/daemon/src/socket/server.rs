@@ -1,0 +1,111 @@
+//! The agent's end of the socket.
+
+use std::{
+    fs::Permissions,
+    future::Future,
+    io,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use axum::{
+    Json, Router,
+    extract::{Query, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use evenkeel_core::outcome::Status;
+use futures_util::future::BoxFuture;
+use serde::Deserialize;
+use tokio::net::UnixListener;
+
+use super::{HistoryAnswer, SyncAnswer};
+
+/// Most syncs that are told at once.
+const MAX_HISTORY: usize = 1000;
+
+/// What the agent answers. Each gives a message for people where it cannot.
+pub trait Answers: Send + Sync + 'static {
+    /// The status now.
+    fn status(&self) -> BoxFuture<'_, Result<Status, String>>;
+    /// The last syncs, newest first.
+    fn history(&self, limit: usize) -> Result<HistoryAnswer, String>;
+    /// Asks for a sync that begins after this call, and waits for its end.
+    fn sync(&self) -> BoxFuture<'_, Result<SyncAnswer, String>>;
+}
+
+/// The socket cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody answers there.
+    #[error("another agent answers at {0}; give this one a `paths.socket` of its own")]
+    InUse(PathBuf),
+    /// The system refused.
+    #[error("cannot listen at {path}: {source}")]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// Opens the socket, mode 0660. One that nobody answers at any more is taken over.
+pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
+    let failed = |source| BindError::Io { path: path.to_owned(), source };
+    if UnixStream::connect(path).is_ok() {
+        return Err(BindError::InUse(path.to_owned()));
+    }
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Answers until `shutdown` ends.
+pub async fn serve(
+    listener: UnixListener,
+    answers: Arc<dyn Answers>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) {
+    let router = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/history", get(history))
+        .route("/v1/sync", post(sync))
+        .with_state(answers);
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(shutdown).await {
+        tracing::error!(%error, "the socket failed");
+    }
+}
+
+fn answer<T: serde::Serialize>(result: Result<T, String>) -> Response {
+    match result {
+        Ok(value) => Json(value).into_response(),
+        Err(message) => (StatusCode::INTERNAL_SERVER_ERROR, message).into_response(),
+    }
+}
+
+async fn status(State(answers): State<Arc<dyn Answers>>) -> Response {
+    answer(answers.status().await)
+}
+
+#[derive(Deserialize)]
+struct HistoryQuery {
+    limit: Option<usize>,
+}
+
+async fn history(State(answers): State<Arc<dyn Answers>>, Query(query): Query<HistoryQuery>) -> Response {
+    answer(answers.history(query.limit.unwrap_or(20).min(MAX_HISTORY)))
+}
+
+async fn sync(State(answers): State<Arc<dyn Answers>>) -> Response {
+    answer(answers.sync().await)
+}

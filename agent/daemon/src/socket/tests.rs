@@ -1,0 +1,56 @@
+use std::{os::unix::fs::PermissionsExt as _, sync::Arc};
+
+use evenkeel_core::outcome::{Outcome, Status};
+use futures_util::future::BoxFuture;
+
+use super::*;
+
+struct Canned;
+
+impl Answers for Canned {
+    fn status(&self) -> BoxFuture<'_, Result<Status, String>> {
+        Box::pin(async { Err("the store cannot be read".to_owned()) })
+    }
+
+    fn history(&self, limit: usize) -> Result<HistoryAnswer, String> {
+        assert_eq!(limit, 7);
+        Ok(HistoryAnswer { schema: 1, syncs: vec![] })
+    }
+
+    fn sync(&self) -> BoxFuture<'_, Result<SyncAnswer, String>> {
+        let answer = SyncAnswer { schema: 1, outcome: Outcome::Committed, reason: None, exit: 0, sync: None };
+        Box::pin(async { Ok(answer) })
+    }
+}
+
+#[tokio::test]
+async fn the_command_line_gets_the_agents_answers_and_its_refusals() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run/agent.sock");
+    let listener = bind(&path).unwrap();
+    let server = tokio::spawn(serve(listener, Arc::new(Canned), std::future::pending()));
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+    assert_eq!(history(&path, 7).await.unwrap().syncs, []);
+    assert_eq!(sync(&path).await.unwrap().outcome, Outcome::Committed);
+    let refused = status(&path).await.unwrap_err();
+    assert!(matches!(&refused, ClientError::Refused(why) if why.contains("the store")), "{refused}");
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_second_agent_does_not_take_a_socket_that_is_answered_and_does_take_a_dead_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("agent.sock");
+    let first = bind(&path).unwrap();
+    assert!(matches!(bind(&path), Err(BindError::InUse(_))));
+    drop(first);
+    assert!(path.exists());
+    bind(&path).unwrap();
+}
+
+#[tokio::test]
+async fn without_an_agent_the_error_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("agent.sock");
+    assert!(matches!(status(&path).await, Err(ClientError::NotRunning(p)) if p == path));
+}
