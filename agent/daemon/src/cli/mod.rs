@@ -29,14 +29,17 @@ use output::{Failure, Format, Output};
 #[derive(Debug, Parser)]
 #[command(name = "evenkeel", version, propagate_version = true, max_term_width = 120)]
 #[command(after_help = "\
-Exit codes: 0 fine; 1 failed; 2 usage or configuration; 3 `plan --exit-code` found changes; 4 refused by trust;
-5 rolled back or quarantined; 6 halted, a person must act; 7 transient, worth trying again.")]
+Exit codes:
+  0 fine                       4 refused by trust
+  1 failed                     5 rolled back, or quarantined
+  2 usage or configuration     6 halted, a person must act
+  3 `plan` found changes       7 transient, worth trying again")]
 pub struct Cli {
-    /// What to print on standard output: text for people, or one JSON document
-    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    /// What to print on standard output: `text` for people, or one `json` document
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text, hide_possible_values = true, display_order = 900)]
     format: Format,
-    /// When to colour text; `auto` is: on a terminal, unless NO_COLOR is set
-    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    /// When to colour text: `auto` (on a terminal, unless NO_COLOR is set), `always` or `never`
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, hide_possible_values = true, display_order = 901)]
     color: Color,
     #[command(subcommand)]
     verb: Verb,

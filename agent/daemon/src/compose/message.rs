@@ -186,7 +186,7 @@ fn unset(name: &str, layers: &[Layer<'_>], message: &str) -> Problem {
 /// The first place that uses a variable.
 fn uses<'a>(name: &str, layers: &[Layer<'a>]) -> Option<(&'a str, u32)> {
     layers.iter().find_map(|layer| {
-        let index = layer.text.lines().position(|line| names(line, name))?;
+        let index = layer.text.lines().position(|line| !line.trim_start().starts_with('#') && names(line, name))?;
         Some((layer.path, u32::try_from(index + 1).ok()?))
     })
 }
