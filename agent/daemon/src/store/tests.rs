@@ -31,6 +31,7 @@ fn release(name: &str, content: &[u8]) -> (Release, BTreeMap<Digest, Vec<u8>>) {
         commit: commit("a"),
         digest: Digest::of(b"candidate"),
         depends_on: vec![],
+        gate: evenkeel_layout::gate::GateSpec::default(),
         model: Model::parse(r#"{"services":{}}"#).unwrap(),
         images: BTreeMap::new(),
         files: BTreeMap::from([("f".to_owned(), record)]),
