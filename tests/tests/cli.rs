@@ -56,7 +56,7 @@ fn stacks_says_what_a_server_gets() {
     assert_eq!(said["stacks"][1]["layers"], json!([{ "path": "stacks/web/compose.yml", "origin": "folder" }]));
     has_keys(&said["stacks"][1], &["env_files"]);
     let home = offline(&world, &["stacks", "--repo", &example("servers"), "--server", "home", "--format", "json"]);
-    assert_eq!(names(&home.exits(0).json()["stacks"]), ["notes", "proxy", "watch"]);
+    assert_eq!(names(&home.exits(0).json()["stacks"]), ["front", "notes", "watch"]);
 }
 
 #[test]
