@@ -196,7 +196,7 @@ fn status_and_history_answer_with_and_without_the_agent() {
     assert_eq!((&without["agent"]["running"], &without["stacks"][0]["commit"]), (&json!(false), &json!(commit)));
     assert_eq!(world.evenkeel(&["history", "--format", "json"]).exits(0).json(), history);
     let text = world.evenkeel(&["status"]);
-    assert!(text.exits(0).said().contains("not running"), "{}", text.report());
+    assert!(text.exits(0).said().contains("does not run"), "{}", text.report());
 }
 
 #[test]

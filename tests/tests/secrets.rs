@@ -16,6 +16,7 @@ use evenkeel_tests::{
     wait::{PATIENCE, wait_until},
     world::World,
 };
+use rusqlite::types::ValueRef;
 
 const SECRET: &str = "hunter2-Correct-Horse-Battery";
 const WEBHOOK_KEY: &str = "key-of-the-webhook-Staple";
@@ -58,8 +59,7 @@ impl Told {
     }
 }
 
-/// Every file of the state folder that a person may be shown a part of: all but the store and the live model, which hold
-/// what containers are made of.
+/// Every file below a folder.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap().flatten() {
@@ -115,10 +115,43 @@ fn a_variable_of_the_server_reaches_the_container_and_no_one_else() {
     world.take_agent().terminate(evenkeel_tests::wait::seconds(10));
     is_silent("the log", &world.logged());
     is_silent("the live tree", &fs::read_to_string(world.live(&world.path("db", "compose.yml"))).unwrap());
-    for file in files(&world.server().join("state")) {
-        let mode = fs::metadata(&file).unwrap().permissions().mode();
-        assert_eq!(mode & 0o077, 0, "{} is open to others: {mode:o}", file.display());
+    let state = world.server().join("state");
+    assert_eq!(mode(&state), 0o700);
+    for file in files(&state).into_iter().filter(|f| contains(f, SECRET)) {
+        assert_eq!(mode(&file), 0o600, "{} holds the secret", file.display());
     }
+    is_silent("the journal, history or outbox", &tables(&state.join("evenkeel.db")));
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn contains(file: &Path, secret: &str) -> bool {
+    fs::read(file).is_ok_and(|bytes| bytes.windows(secret.len()).any(|w| w == secret.as_bytes()))
+}
+
+/// All of the store but the releases and their files, which are what containers are made of.
+fn tables(store: &Path) -> String {
+    let db = rusqlite::Connection::open(store).unwrap();
+    let names = rows(&db, "SELECT name FROM sqlite_master WHERE type = 'table'");
+    assert!(names.contains("outbox") && names.contains("journal"), "{names}");
+    let kept = names.split_whitespace().filter(|name| !matches!(*name, "releases" | "blobs"));
+    kept.map(|name| rows(&db, &format!("SELECT * FROM {name}"))).collect::<Vec<_>>().join("\n")
+}
+
+fn rows(db: &rusqlite::Connection, query: &str) -> String {
+    let mut statement = db.prepare(query).unwrap();
+    let columns = statement.column_count();
+    let row = |row: &rusqlite::Row<'_>| {
+        let cell = |n| match row.get_ref(n)? {
+            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Ok(String::from_utf8_lossy(bytes).into_owned()),
+            other => Ok(format!("{other:?}")),
+        };
+        (0..columns).map(cell).collect::<rusqlite::Result<Vec<String>>>()
+    };
+    let all = statement.query_map([], row).unwrap();
+    all.map(|cells| cells.unwrap().join(" ")).collect::<Vec<_>>().join("\n")
 }
 
 /// Ends the watching thread also when an assertion fails.

@@ -266,7 +266,7 @@ fn without_docker_compose_it_says_what_to_install() {
     let mut command = world.command(&["agent", "--once", "--config"]);
     let run = Run::of(command.arg(world.config.file()).env("PATH", "/nowhere"));
     run.exits(7);
-    assert!(run.said().contains("docker compose"), "{}", run.report());
+    assert!(run.said().contains("`docker`") && run.said().contains("Compose"), "{}", run.report());
     assert!(world.containers("web").is_empty());
 }
 

@@ -43,7 +43,9 @@ impl Ntfy {
         let port = port::free();
         let at = folder.display();
         let open = format!(
-            "listen-http: \"127.0.0.1:{port}\"\nbase-url: \"http://127.0.0.1:{port}\"\ncache-file: \"{at}/cache.db\"\n"
+            "listen-http: \"127.0.0.1:{port}\"\nbase-url: \"http://127.0.0.1:{port}\"\ncache-file: \"{at}/cache.db\"\n\
+             # Tests look more often than the 60 requests that a visitor may make at once.\n\
+             visitor-request-limit-exempt-hosts: \"127.0.0.1\"\n"
         );
         let closed = format!("auth-file: \"{at}/users.db\"\nauth-default-access: \"deny-all\"\n");
         let config = if private { open + &closed } else { open };

@@ -56,14 +56,21 @@ impl Narrator {
         println!("  {} {}", self.ink(Ink::Dim, "$"), self.ink(Ink::Bold, line));
     }
 
-    /// What a command printed, with the colours of a diff.
+    /// A diff, with each file's name above its lines.
     pub fn diff(&self, text: &str) {
         for line in text.lines() {
-            let shown = shortened(line, WIDTH - 4);
-            match line.as_bytes().first() {
-                Some(b'+') => println!("    {}", self.ink(Ink::Green, &shown)),
-                Some(b'-') => println!("    {}", self.ink(Ink::Red, &shown)),
-                _ => println!("    {shown}"),
+            if let Some(file) = line.strip_prefix("+++ b/") {
+                println!("    {}", self.ink(Ink::Dim, file));
+                continue;
+            }
+            let ink = match line.as_bytes().first() {
+                Some(b'+') => Ink::Green,
+                Some(b'-') => Ink::Red,
+                _ => continue,
+            };
+            let characters: Vec<char> = line.chars().collect();
+            for piece in characters.chunks(WIDTH - 6) {
+                println!("    {}", self.ink(ink, &piece.iter().collect::<String>()));
             }
         }
     }
@@ -120,11 +127,4 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     }
     lines.push(line);
     lines
-}
-
-fn shortened(line: &str, width: usize) -> String {
-    if line.chars().count() <= width {
-        return line.to_owned();
-    }
-    line.chars().take(width - 1).chain(['…']).collect()
 }

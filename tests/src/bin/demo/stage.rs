@@ -169,8 +169,11 @@ impl Stage {
     /// Shows what the agent has said since this was last called.
     pub fn let_agent_speak(&mut self) {
         let log = fs::read_to_string(self.log()).unwrap_or_default();
-        let new = log.get(self.heard..).unwrap_or_default();
-        self.narrator.heard("agent", new);
+        for line in log.get(self.heard..).unwrap_or_default().lines() {
+            // Without the time, which a person at the terminal knows, and without the level unless it is a warning.
+            let line = line.split_once("Z ").map_or(line, |(_, rest)| rest.trim_start());
+            self.narrator.heard("agent", line.strip_prefix("INFO ").unwrap_or(line));
+        }
         self.heard = log.len();
         println!();
     }
@@ -190,8 +193,7 @@ impl Stage {
     pub fn show_diff(&self) {
         self.narrator.command("git diff -U0");
         let diff = self.repository.git(&["diff", "-U0", "--no-color"]);
-        let header = |l: &str| ["diff ", "index ", "--- ", "@@"].iter().any(|h| l.starts_with(h));
-        let lines: Vec<&str> = diff.lines().filter(|l| !header(l)).collect();
+        let lines: Vec<&str> = diff.lines().filter(|l| !l.starts_with("--- ")).collect();
         self.narrator.diff(&lines.join("\n"));
     }
 

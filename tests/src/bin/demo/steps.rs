@@ -187,6 +187,10 @@ fn killed_agent(stage: &mut Stage) {
 }
 
 fn look_back(stage: &mut Stage) {
+    wait_until(PATIENCE, "the agent is at rest", || {
+        let open: Vec<_> = stage.operator.try_history()?.syncs.into_iter().filter(|s| s.outcome.is_none()).collect();
+        if open.is_empty() { Ok(()) } else { Err(format!("{open:#?}")) }
+    });
     stage.narrator.title("What happened", "Everything is in the agent's store, with the agent running or not.");
     stage.ask("history");
     stage.narrator.title("What you were told", "Each of the receivers got every message, once and in order.");
@@ -204,10 +208,10 @@ fn look_back(stage: &mut Stage) {
         stage.narrator.heard("    ", &text("message"));
     }
     println!();
-    say("In the Discord channel:");
+    say("In the Discord channel (each with server, stack, commit, author and signer below it):");
     for message in stage.discord.messages() {
         assert!(!message.may_ping(), "a message could ping people: {message:?}");
-        stage.narrator.heard("discord", &message.shown());
+        stage.narrator.heard("discord", message.shown().lines().next().unwrap_or_default());
     }
     assert_eq!((stage.discord.rejected(), stage.webhook.refused()), (Vec::<Value>::new(), Vec::<String>::new()));
     println!();
