@@ -1,4 +1,5 @@
 //! The command line as a user calls it: answers, diagnostics, exit codes.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails where it stands")]
 
 use std::{
     fs,

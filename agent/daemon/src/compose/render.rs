@@ -58,8 +58,8 @@ pub struct Rendered {
 /// A stack could not be rendered.
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {
-    /// Compose refuses what the files say: the variables that are set nowhere, which may be the cause, then Compose's own
-    /// complaint. Never empty. Only warnings if the request is lenient and only unset variables are to blame.
+    /// Compose refuses what the files say: a problem `env.unset` for each variable that is set nowhere, and Compose's own
+    /// complaint unless these variables are to blame for it. Never empty.
     #[error("{}", .0.iter().map(|p| p.message.as_str()).collect::<Vec<_>>().join("\n"))]
     Refused(Vec<Problem>),
     /// Compose itself could not be used.
@@ -96,7 +96,8 @@ impl Compose {
         })
     }
 
-    /// Renders with every profile. A lenient request is tried again with stand-ins for whatever is not set.
+    /// Renders with every profile. If that fails while variables are not set, it is tried again with stand-ins for them: a
+    /// lenient request takes what comes of it, any other learns whether the variables are to blame.
     async fn attempt(
         &self,
         request: &RenderRequest<'_>,
@@ -106,23 +107,22 @@ impl Compose {
         let mut first: Option<Box<Problem>> = None;
         loop {
             let done = self.config(request, request.project, stand_ins, true).await?;
-            let problem = match view.read(&done) {
-                Ok(model) => return Ok((model, done)),
-                Err(problem) => problem,
-            };
             let said = message::sort(&done.stderr, request.root);
-            if request.lenient && stand_ins.values.len() < MAX_STAND_INS && stand_ins.learn(view, &said) {
-                first.get_or_insert(problem);
-                continue;
-            }
-            let unset = said.unset.iter().chain(stand_ins.values.keys());
-            let mut problems: Vec<Problem> = unset.map(|name| message::unset_problem(name, &view.layers)).collect();
-            // Another complaint with other values: then it is the values that Compose complains of.
-            if first.is_some_and(|first| first.message != problem.message) {
-                problems.push(message::undecided(&problem));
-                problems.iter_mut().for_each(|problem| problem.severity = Severity::Warning);
-            } else {
-                problems.push(*problem);
+            let last = match view.read(&done) {
+                Ok(model) if first.is_none() || request.lenient => return Ok((model, done)),
+                Ok(_) => None,
+                Err(problem) if stand_ins.values.len() < MAX_STAND_INS && stand_ins.learn(view, &said) => {
+                    first.get_or_insert(problem);
+                    continue;
+                }
+                Err(problem) => Some(problem),
+            };
+            let mut problems = stand_ins.problems(view, first.as_deref());
+            match last {
+                // The same complaint whatever the values: it is not the values that Compose complains of.
+                Some(last) if first.is_none_or(|first| first.message == last.message) => problems.push(*last),
+                Some(last) if request.lenient => problems.push(message::undecided(&last)),
+                Some(_) | None => {}
             }
             return Err(RenderError::Refused(problems));
         }
@@ -299,6 +299,14 @@ impl StandIns {
             self.values.entry(name).or_insert(value);
         }
         self.values.len() > before
+    }
+
+    /// A problem for each variable, in Compose's own words if it asked for one.
+    fn problems(&self, view: &View<'_>, first: Option<&Problem>) -> Vec<Problem> {
+        let asked = first.filter(|problem| problem.code == "env.unset");
+        let other = |name: &&String| asked.is_none_or(|p| !p.message.starts_with(&format!("the variable {name} must")));
+        let unset = self.values.keys().filter(other).map(|name| message::unset_problem(name, &view.layers));
+        asked.cloned().into_iter().chain(unset).collect()
     }
 
     /// The lowest environment file: whatever is set elsewhere wins.
