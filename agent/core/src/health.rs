@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    model::Model,
+    model::{Model, Service},
     reason::{Code, Reason},
 };
 
@@ -90,7 +90,7 @@ pub fn expectations(model: &Model) -> Expectations {
     let services = model.services();
     let awaited: Vec<&str> = services
         .values()
-        .flat_map(|s| s.depends_on())
+        .flat_map(Service::depends_on)
         .filter(|(_, condition)| *condition == "service_completed_successfully")
         .map(|(name, _)| name)
         .collect();

@@ -241,7 +241,7 @@ impl Progress {
     pub fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> Result<Self, Illegal> {
         let mut events = events.into_iter();
         let first = events.next().ok_or(Illegal { state: None, event: "none" })?;
-        events.try_fold(Self::begin(first)?, |progress, event| progress.next(event))
+        events.try_fold(Self::begin(first)?, Self::next)
     }
 
     /// The one transition function.

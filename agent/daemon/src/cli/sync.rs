@@ -62,7 +62,7 @@ pub fn failure(error: &ClientError) -> Failure {
 
 fn text(answer: &SyncAnswer) -> String {
     let mut text = String::new();
-    let commit = answer.sync.as_ref().and_then(|s| s.commit.as_deref()).map(short).unwrap_or("no commit");
+    let commit = answer.sync.as_ref().and_then(|s| s.commit.as_deref()).map_or("no commit", short);
     let _ = writeln!(text, "{commit}: {}", words::outcome(answer.outcome));
     if let Some(reason) = &answer.reason {
         let _ = writeln!(text, "  {reason}");

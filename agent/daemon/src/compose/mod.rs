@@ -24,7 +24,7 @@ const VERSION_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum ComposeError {
     /// There is no `docker` program, or it has no Compose.
-    #[error("{0}: install Docker's command line with Compose {min} or later", min = version::MINIMUM)]
+    #[error("{0}: install Docker's command line with `docker compose` {min} or later", min = version::MINIMUM)]
     Missing(String),
     /// It is older than what is needed.
     #[error("docker compose is {found}: install {min} or later", min = version::MINIMUM)]

@@ -15,7 +15,7 @@ use super::{Compose, ComposeError, message};
 use crate::process::{Finished, Invocation};
 
 /// How long one `docker compose config` may take. It reads files and talks to nobody.
-const TIMEOUT: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// How many variables stand-ins are made for; each required one costs one more try.
 const MAX_STAND_INS: usize = 200;
 /// Most that is read of one layer or environment file for messages, in bytes.

@@ -8,7 +8,7 @@ use bollard::{
     query_parameters::{EventsOptions, InspectContainerOptions, LogsOptions},
 };
 use evenkeel_core::health::{Activity, ContainerSample, Health};
-use futures_util::{Stream, StreamExt};
+use futures_util::{StreamExt as _, stream::BoxStream};
 
 use super::{Container, Engine, EngineError, PROJECT};
 
@@ -35,7 +35,7 @@ impl Engine {
     }
 
     /// Ticks whenever something happens to a container of the project. Ends when the engine goes away.
-    pub fn events(&self, project: &str) -> Result<impl Stream<Item = ()> + Send + Unpin + use<>, EngineError> {
+    pub fn events(&self, project: &str) -> Result<BoxStream<'static, ()>, EngineError> {
         let filters = HashMap::from([
             ("type".to_owned(), vec!["container".to_owned()]),
             ("event".to_owned(), EVENTS.map(str::to_owned).to_vec()),
@@ -43,8 +43,8 @@ impl Engine {
         ]);
         let docker = self.docker()?;
         let options = EventsOptions { filters: Some(filters), ..EventsOptions::default() };
-        let ticks = async_stream(docker, options);
-        Ok(Box::pin(ticks))
+        let ticks = docker.events(Some(options)).take_while(|event| std::future::ready(event.is_ok())).map(|_| ());
+        Ok(ticks.boxed())
     }
 
     /// The last lines that a container printed, without control characters. Empty if they cannot be had.
@@ -59,10 +59,6 @@ impl Engine {
             .filter(|line| !line.trim().is_empty())
             .collect()
     }
-}
-
-fn async_stream(docker: bollard::Docker, options: EventsOptions) -> impl Stream<Item = ()> + Send {
-    docker.events(Some(options)).take_while(|event| std::future::ready(event.is_ok())).map(|_| ())
 }
 
 fn sample(container: Container, found: &ContainerInspectResponse) -> ContainerSample {

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use evenkeel_core::{model::Model, release::Files};
+use evenkeel_core::{
+    model::{Model, Service},
+    release::Files,
+};
 
 use crate::engine::{Engine, EngineError};
 
@@ -32,7 +35,7 @@ pub async fn backup_plan(
         }
     }
     for model in models {
-        for (source, read_only) in model.services().values().flat_map(|s| s.binds()) {
+        for (source, read_only) in model.services().values().flat_map(Service::binds) {
             let source = Path::new(source);
             let Ok(inside) = source.strip_prefix(live) else { continue };
             let tracked = inside.to_str().is_some_and(|path| files.contains_key(path));

@@ -226,7 +226,7 @@ impl<'h> Run<'h> {
 
     /// Ends the sync in the store before it got as far as its stacks, or because it could not go on.
     pub fn fail(self, outcome: Outcome, reason: Reason) -> Result<SyncEnd, StoreError> {
-        self.host.store.end_sync(self.id, outcome, Some(&reason), &[], now_ms())?;
+        self.host.store.end_sync(self.id, outcome, Some(&reason), now_ms())?;
         let ends = self.ends.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(SyncEnd { id: Some(self.id), outcome, reason: Some(reason), ends })
     }
@@ -235,7 +235,7 @@ impl<'h> Run<'h> {
     pub fn conclude(self) -> Result<SyncEnd, StoreError> {
         let ends = self.ends.into_inner().unwrap_or_else(PoisonError::into_inner);
         let outcome = Outcome::of(ends.iter().map(|e| e.outcome));
-        self.host.store.end_sync(self.id, outcome, None, &[], now_ms())?;
+        self.host.store.end_sync(self.id, outcome, None, now_ms())?;
         Ok(SyncEnd { id: Some(self.id), outcome, reason: None, ends })
     }
 }

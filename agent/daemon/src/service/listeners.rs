@@ -46,9 +46,9 @@ async fn follow(
     let mut changes = service.current.subscribe();
     loop {
         let close = service.stop.child_token();
-        let serving = listener.take().map(|listener| {
+        let running = listener.take().map(|open| {
             let state = HookState::new(service.current.subscribe(), waker.clone());
-            tokio::spawn(serve_hooks(listener, state, close.clone().cancelled_owned()))
+            tokio::spawn(serve_hooks(open, state, close.clone().cancelled_owned()))
         });
         while wanted(&service) == address {
             tokio::select! {
@@ -57,8 +57,8 @@ async fn follow(
             }
         }
         close.cancel();
-        if let Some(serving) = serving
-            && serving.await.is_err()
+        if let Some(task) = running
+            && task.await.is_err()
         {
             tracing::error!("the webhook listener panicked");
         }

@@ -7,13 +7,13 @@ use evenkeel_core::{
     reason::{Code, Reason},
     release::Release,
 };
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream::BoxStream};
 use tokio::time::{Instant, sleep};
 
 use crate::host::Host;
 
 /// How often a project is looked at when no event says that something happened.
-const LOOK: Duration = Duration::from_millis(1000);
+const LOOK: Duration = Duration::from_secs(1);
 /// Events come in flocks; this long they are gathered.
 const GATHER: Duration = Duration::from_millis(50);
 /// How many lines of a failed container's log are shown.
@@ -107,7 +107,7 @@ struct Eyes<'a> {
     before: BTreeSet<&'a str>,
     only_new: bool,
     set_aside: Option<BTreeSet<String>>,
-    events: Option<futures_util::stream::BoxStream<'static, ()>>,
+    events: Option<BoxStream<'static, ()>>,
 }
 
 impl<'a> Eyes<'a> {
@@ -120,7 +120,7 @@ impl<'a> Eyes<'a> {
 
     async fn look(&mut self, began: Instant) -> Verdict {
         if self.events.is_none() {
-            self.events = self.host.engine.events(&self.release.project).ok().map(|events| events.boxed());
+            self.events = self.host.engine.events(&self.release.project).ok();
         }
         let samples = self.host.engine.samples(&self.release.project).await;
         let now = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -159,13 +159,12 @@ impl<'a> Eyes<'a> {
         let Some(events) = self.events.as_mut() else { return sleep(LOOK).await };
         tokio::select! {
             () = sleep(LOOK) => {}
-            event = events.next() => match event {
-                Some(()) => sleep(GATHER).await,
-                None => {
-                    self.events = None;
-                    sleep(GATHER).await;
+            event = events.next() => {
+                if event.is_none() {
+                    self.events = None; // the engine hung up; the next look asks for a new stream
                 }
-            },
+                sleep(GATHER).await;
+            }
         }
     }
 }

@@ -53,12 +53,12 @@ pub async fn stage(host: &Host, input: &StageInput<'_>) -> Result<Staged, Reason
     let (mut to_pull, mut to_build) = (Vec::new(), Vec::new());
     for (name, service) in input.candidate.model.services() {
         let reference = service.image_reference(&input.candidate.project, name);
-        match present(host, input, (name, service), &reference).await.map_err(|e| e.reason(Code::ImagePull))? {
-            Some(id) => _ = images.insert(name.to_owned(), ReleaseImage { reference, id }),
-            None => {
-                if service.build().is_some() { &mut to_build } else { &mut to_pull }.push(name.to_owned());
-                wanted.push((name.to_owned(), reference));
-            }
+        let here = present(host, input, (name, service), &reference).await;
+        if let Some(id) = here.map_err(|e| e.reason(Code::ImagePull))? {
+            images.insert(name.to_owned(), ReleaseImage { reference, id });
+        } else {
+            if service.build().is_some() { &mut to_build } else { &mut to_pull }.push(name.to_owned());
+            wanted.push((name.to_owned(), reference));
         }
     }
     bring(host, input, &to_pull, &to_build).await?;

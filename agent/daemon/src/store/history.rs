@@ -79,7 +79,6 @@ impl Store {
         id: SyncId,
         outcome: Outcome,
         reason: Option<&Reason>,
-        messages: &[Outgoing],
         now_ms: i64,
     ) -> Result<(), StoreError> {
         self.write(|tx| {
@@ -93,8 +92,8 @@ impl Store {
                  AND NOT EXISTS (SELECT 1 FROM deployments d WHERE d.sync IN (syncs.id, ?1))
                  AND (commit_id, outcome, reason) IS (SELECT commit_id, outcome, reason FROM syncs WHERE id = ?1)",
                 [id.0],
-            )?;
-            outbox::enqueue(tx, messages, now_ms)
+            )
+            .map(drop)
         })
     }
 

@@ -80,7 +80,7 @@ fn deploy(store: &Store, name: &str, content: &[u8], outcome: Outcome) -> Releas
         messages: vec![Outgoing { sink: "ntfy-1".into(), lane: name.to_string(), message: "{}".into() }],
     };
     store.conclude(&end, 8).unwrap();
-    store.end_sync(sync, outcome, None, &[], 9).unwrap();
+    store.end_sync(sync, outcome, None, 9).unwrap();
     to
 }
 
@@ -192,7 +192,7 @@ fn polls_that_find_nothing_do_not_bury_history() {
     for now in 10..20 {
         let sync = store.begin_sync("poll", now).unwrap();
         store.set_sync_commit(sync, &commit("a")).unwrap();
-        store.end_sync(sync, Outcome::Unchanged, None, &[], now).unwrap();
+        store.end_sync(sync, Outcome::Unchanged, None, now).unwrap();
     }
     let history = store.history(100).unwrap();
     assert_eq!(

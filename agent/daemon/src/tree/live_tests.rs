@@ -46,7 +46,7 @@ impl World {
             .map(|(path, text)| {
                 let digest = Digest::of(text.as_bytes());
                 self.contents.insert(digest.clone(), text.as_bytes().to_vec());
-                let executable = path.ends_with(".sh");
+                let executable = path.ends_with("run.sh");
                 ((*path).to_owned(), FileRecord { digest, size: text.len() as u64, executable })
             })
             .collect()

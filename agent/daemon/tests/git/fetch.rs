@@ -28,7 +28,7 @@ fn source(url: impl Into<String>) -> Source {
     Source {
         url: url.into(),
         reference: "refs/heads/main".to_owned(),
-        interval: Duration::from_mins(1),
+        interval: Duration::from_secs(60),
         timeout: Duration::from_secs(20),
         ca_file: None,
         token_file: None,
