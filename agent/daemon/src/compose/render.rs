@@ -262,8 +262,12 @@ impl<'a> View<'a> {
     }
 
     fn warning(&self, text: &str) -> Problem {
-        let problem =
-            Problem::warning("compose.warning", message::redacted(text, &self.env), "follow Compose's advice");
+        let text = &message::redacted(text, &self.env);
+        let mut problem = Problem::warning("compose.warning", text, "follow Compose's advice");
+        // That nobody needs to write `version:` any more is no fault of the deployment.
+        if text.contains("is obsolete") {
+            problem.severity = Severity::Info;
+        }
         let layer = self.layers.iter().find(|l| text.contains(l.path)).or(self.layers.first());
         match layer {
             Some(layer) => problem.at(layer.path, None),
