@@ -47,13 +47,13 @@ async fn follow(
     loop {
         let close = service.stop.child_token();
         let running = listener.take().map(|open| {
-            let state = HookState::new(service.current.subscribe(), waker.clone());
-            tokio::spawn(serve_hooks(open, state, close.clone().cancelled_owned()))
+            let hook = HookState::new(service.current.subscribe(), waker.clone());
+            tokio::spawn(serve_hooks(open, hook, close.clone().cancelled_owned()))
         });
         while wanted(&service) == address {
             tokio::select! {
                 () = service.stop.cancelled() => break,
-                changed = changes.changed() => if changed.is_err() { break },
+                news = changes.changed() => if news.is_err() { break },
             }
         }
         close.cancel();
