@@ -36,9 +36,11 @@ demo=$target/debug/demo
 play=(env EVENKEEL_TEST_WORLD=demo "$demo")
 
 engine_started=''
+# However this ends, Ctrl-C too: an engine that was started for the demo is stopped after it.
 stop_engine() {
   if [ -n "$engine_started" ]; then docker/engine.sh down; fi
 }
+trap stop_engine EXIT
 
 # The private engine that a kept demo runs on is stopped with it.
 kept_engine=${XDG_CACHE_HOME:-$HOME/.cache}/evenkeel/demo-started-the-engine
@@ -74,7 +76,6 @@ docker/base-image.sh
 if [ -z "${KEEP:-}" ]; then
   code=0
   "${play[@]}" || code=$?
-  stop_engine
   exit "$code"
 fi
 
@@ -82,17 +83,17 @@ fi
 ready=${TMPDIR:-/tmp}/evenkeel-demo/ready
 setsid "${play[@]}" </dev/null &
 pid=$!
-trap 'kill -TERM $pid 2>/dev/null; wait $pid; stop_engine; exit 130' INT TERM
+trap 'kill -TERM "$pid" 2>/dev/null; wait "$pid"; exit 130' INT TERM
 until [ -e "$ready" ]; do
   if ! kill -0 "$pid" 2>/dev/null; then
     code=0
     wait "$pid" || code=$?
-    stop_engine
     exit "$code"
   fi
   sleep 0.2
 done
 if [ -n "$engine_started" ]; then
+  engine_started=
   mkdir -p "$(dirname "$kept_engine")"
   : >"$kept_engine"
 fi

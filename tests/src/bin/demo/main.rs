@@ -3,6 +3,22 @@
 //!     demo            runs the six steps and cleans up; KEEP=1: stays until `demo clean`
 //!     demo clean      ends a demo that was kept or left, and removes all that it made
 
+/// Prints a line. A reader that went away (`make demo | head`) is no reason to leave containers behind.
+macro_rules! tell {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
+
+/// The same on standard error.
+macro_rules! complain {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+
 mod narrator;
 mod stage;
 mod steps;
@@ -12,6 +28,7 @@ use std::{
     panic::{self, AssertUnwindSafe, PanicHookInfo},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -23,13 +40,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use narrator::Narrator;
 use stage::Stage;
 
+/// Set when the demo is told to stop: from then on the steps fail for no fault of theirs.
+static STOPPING: AtomicBool = AtomicBool::new(false);
+
 fn main() -> ExitCode {
     let folder = std::env::temp_dir().join("evenkeel-demo");
     match std::env::args().nth(1).as_deref() {
         None => run(&folder),
         Some("clean") => clean(&folder),
         Some(_) => {
-            eprintln!("usage: demo [clean]");
+            complain!("usage: demo [clean]");
             ExitCode::from(2)
         }
     }
@@ -38,24 +58,28 @@ fn main() -> ExitCode {
 fn run(folder: &Path) -> ExitCode {
     let keep = std::env::var_os("KEEP").is_some_and(|v| !v.is_empty());
     if let Err(why) = stage::is_free(folder) {
-        eprintln!("demo: {why}");
+        complain!("demo: {why}");
         return ExitCode::from(2);
     }
     if let Err(e) = fs::create_dir(folder).and_then(|()| fs::write(folder.join("pid"), std::process::id().to_string()))
     {
-        eprintln!("demo: cannot make {}: {e}", folder.display());
+        complain!("demo: cannot make {}: {e}", folder.display());
         return ExitCode::from(2);
     }
     clean_up_when_told(folder.to_path_buf());
     let log = folder.join("agent.log");
-    panic::set_hook(Box::new(move |info| complain(info, &log)));
+    panic::set_hook(Box::new(move |info| explain(info, &log)));
     let played = panic::catch_unwind(AssertUnwindSafe(|| play(folder, keep)));
+    while STOPPING.load(Ordering::SeqCst) {
+        // The thread that was told to stop cleans up, and ends this process.
+        thread::park();
+    }
     stage::remove_all(folder);
     if played.is_ok() {
-        println!("\nCleaned up: nothing of the demo is left on this machine but the images it runs on.");
+        tell!("\nCleaned up: nothing of the demo is left on this machine but the images it runs on.");
         ExitCode::SUCCESS
     } else {
-        eprintln!("\nThe demo did not do what it says. What it had made is removed.");
+        complain!("\nThe demo did not do what it says. What it had made is removed.");
         ExitCode::FAILURE
     }
 }
@@ -85,19 +109,23 @@ fn clean_up_when_told(folder: PathBuf) {
             let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be listened to");
             tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
         });
-        println!("\nStopped: cleaning up.");
+        STOPPING.store(true, Ordering::SeqCst);
+        tell!("\nStopped: cleaning up.");
         stage::remove_all(&folder);
         std::process::exit(130);
     });
 }
 
-fn complain(info: &PanicHookInfo<'_>, log: &Path) {
+fn explain(info: &PanicHookInfo<'_>, log: &Path) {
+    if STOPPING.load(Ordering::SeqCst) {
+        return;
+    }
     let payload = info.payload();
     let message =
         payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
     let place = info.location().map(|l| format!("{}:{}", l.file(), l.line())).unwrap_or_default();
-    eprintln!("\n  FAILED  {}\n  (checked in {place})", message.unwrap_or("for no stated reason"));
-    eprintln!("\n  The agent's log ends so:\n{}", agent::tail(log, 25));
+    complain!("\n  FAILED  {}\n  (checked in {place})", message.unwrap_or("for no stated reason"));
+    complain!("\n  The agent's log ends so:\n{}", agent::tail(log, 25));
 }
 
 fn clean(folder: &Path) -> ExitCode {
@@ -114,7 +142,7 @@ fn clean(folder: &Path) -> ExitCode {
         }
     }
     stage::remove_all(folder);
-    println!("Nothing of the demo is left.");
+    tell!("Nothing of the demo is left.");
     ExitCode::SUCCESS
 }
 

@@ -43,24 +43,20 @@ impl Narrator {
 
     /// A heading with a line under it, and what it is about.
     pub fn title(&self, text: &str, about: &str) {
-        println!(
-            "\n{}\n{}",
-            self.ink(Ink::Bold, text),
-            self.ink(Ink::Dim, &"-".repeat(text.chars().count().min(WIDTH)))
-        );
+        tell!("\n{}\n{}", self.ink(Ink::Bold, text), self.ink(Ink::Dim, &"-".repeat(text.chars().count().min(WIDTH))));
         say(about);
     }
 
     /// A command as a person would type it.
     pub fn command(&self, line: &str) {
-        println!("  {} {}", self.ink(Ink::Dim, "$"), self.ink(Ink::Bold, line));
+        tell!("  {} {}", self.ink(Ink::Dim, "$"), self.ink(Ink::Bold, line));
     }
 
     /// A diff, with each file's name above its lines.
     pub fn diff(&self, text: &str) {
         for line in text.lines() {
             if let Some(file) = line.strip_prefix("+++ b/") {
-                println!("    {}", self.ink(Ink::Dim, file));
+                tell!("    {}", self.ink(Ink::Dim, file));
                 continue;
             }
             let ink = match line.as_bytes().first() {
@@ -69,8 +65,9 @@ impl Narrator {
                 _ => continue,
             };
             let characters: Vec<char> = line.chars().collect();
-            for piece in characters.chunks(WIDTH - 6) {
-                println!("    {}", self.ink(ink, &piece.iter().collect::<String>()));
+            for (n, piece) in characters.chunks(WIDTH - 8).enumerate() {
+                let indent = if n == 0 { "    " } else { "        " };
+                tell!("{indent}{}", self.ink(ink, &piece.iter().collect::<String>()));
             }
         }
     }
@@ -78,7 +75,7 @@ impl Narrator {
     /// What someone else said, each line under its name.
     pub fn heard(&self, who: &str, text: &str) {
         for line in text.lines().flat_map(|l| wrapped(l, WIDTH - who.len() - 5)) {
-            println!("  {} {line}", self.ink(Ink::Cyan, &format!("{who} |")));
+            tell!("  {} {line}", self.ink(Ink::Cyan, &format!("{who} |")));
         }
     }
 
@@ -87,28 +84,28 @@ impl Narrator {
         let lines = wrapped(what, WIDTH - 6);
         for (n, line) in lines.iter().enumerate() {
             let mark = if n == 0 { self.ink(Ink::Green, "ok") } else { "  ".to_owned() };
-            println!("  {mark}  {line}");
+            tell!("  {mark}  {line}");
         }
     }
 
     /// How long something took.
     pub fn time(&self, what: &str, took: Duration) {
-        println!("\n{}", self.ink(Ink::Dim, &format!("{what}: {:.1} s", took.as_secs_f32())));
+        tell!("\n{}", self.ink(Ink::Dim, &format!("{what}: {:.1} s", took.as_secs_f32())));
     }
 }
 
 /// A paragraph.
 pub fn say(text: &str) {
     for line in wrapped(text, WIDTH) {
-        println!("{line}");
+        tell!("{line}");
     }
-    println!();
+    tell!();
 }
 
 /// What a command printed.
 pub fn output(text: &str) {
     for line in text.lines() {
-        println!("    {line}");
+        tell!("    {line}");
     }
 }
 

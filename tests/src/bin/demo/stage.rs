@@ -87,7 +87,7 @@ pub fn remove_all(folder: &Path) {
     if let Err(e) = fs::remove_dir_all(folder)
         && e.kind() != std::io::ErrorKind::NotFound
     {
-        eprintln!("demo: cannot remove {}: {e}", folder.display());
+        complain!("demo: cannot remove {}: {e}", folder.display());
     }
 }
 
@@ -166,6 +166,11 @@ impl Stage {
         self.folder.join("agent.log")
     }
 
+    /// Lets pass what the agent has said so far.
+    pub fn skip_ahead(&mut self) {
+        self.heard = fs::read_to_string(self.log()).unwrap_or_default().len();
+    }
+
     /// Shows what the agent has said since this was last called.
     pub fn let_agent_speak(&mut self) {
         let log = fs::read_to_string(self.log()).unwrap_or_default();
@@ -175,7 +180,7 @@ impl Stage {
             self.narrator.heard("agent", line.strip_prefix("INFO ").unwrap_or(line));
         }
         self.heard = log.len();
-        println!();
+        tell!();
     }
 
     // ------------------------------------------------------------ the person

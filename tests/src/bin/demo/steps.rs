@@ -22,6 +22,7 @@ pub fn all(stage: &mut Stage) {
     let steps: [fn(&mut Stage); 6] = [first_push, one_file, broken_push, unsigned_push, fixed_push, killed_agent];
     for step in steps {
         let started = Instant::now();
+        stage.skip_ahead();
         step(stage);
         stage.narrator.time("This step", started.elapsed());
     }
@@ -207,14 +208,14 @@ fn look_back(stage: &mut Stage) {
         stage.narrator.heard("ntfy", &text("title"));
         stage.narrator.heard("    ", &text("message"));
     }
-    println!();
+    tell!();
     say("In the Discord channel (each with server, stack, commit, author and signer below it):");
     for message in stage.discord.messages() {
         assert!(!message.may_ping(), "a message could ping people: {message:?}");
         stage.narrator.heard("discord", message.shown().lines().next().unwrap_or_default());
     }
     assert_eq!((stage.discord.rejected(), stage.webhook.refused()), (Vec::<Value>::new(), Vec::<String>::new()));
-    println!();
+    tell!();
     stage.narrator.checked(&format!(
         "{} signed JSON deliveries, every signature good: {}",
         events.len(),
