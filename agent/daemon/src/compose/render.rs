@@ -9,7 +9,7 @@ use std::{
 };
 
 use evenkeel_core::model::Model;
-use evenkeel_layout::problem::Problem;
+use evenkeel_layout::problem::{Problem, Severity};
 
 use super::{Compose, ComposeError, message};
 use crate::process::{Finished, Invocation};
