@@ -139,13 +139,42 @@ impl Deployment {
     /// Writes an event. The one that ends the deployment is written together with all that the end means.
     pub fn record(&mut self, host: &Host, event: &Event) -> Result<(), JournalError> {
         let next = self.progress.clone().next(event)?;
-        tracing::info!(stack = %self.stack, event = event.name(), state = ?next.state(), "journal");
+        tracing::info!(event = event.name(), "{}: {}", self.stack, self.words(event));
         match next.state().outcome() {
             None => host.store.append(self.id, event, now_ms())?,
             Some(outcome) => self.conclude(host, event, &next, outcome)?,
         }
         self.progress = next;
         Ok(())
+    }
+
+    /// An event as a person reads it in the log.
+    fn words(&self, event: &Event) -> String {
+        let removal = self.is_removal();
+        match event {
+            Event::Intended { .. } if removal => "to be removed".to_owned(),
+            Event::Intended { .. } => "to be deployed".to_owned(),
+            Event::Staged { .. } => "its images are here".to_owned(),
+            Event::BackupStarted => "backing up".to_owned(),
+            Event::BackedUp { snapshot } => match snapshot {
+                SnapshotDecision::Taken(id) => format!("backed up as snapshot {}", id.get(..8).unwrap_or(id)),
+                SnapshotDecision::NothingToSave => "nothing to back up".to_owned(),
+                SnapshotDecision::NotConfigured => "no backup is configured".to_owned(),
+                SnapshotDecision::Failed(why) => format!("not backed up, which is not required: {why}"),
+            },
+            Event::ApplyStarted { .. } if removal => "removing".to_owned(),
+            Event::ApplyStarted { .. } => "applying".to_owned(),
+            Event::Applied if removal => "taken down".to_owned(),
+            Event::Applied => "applied, watching its health".to_owned(),
+            Event::GatePassed if removal => "removed; its volumes stay".to_owned(),
+            Event::GatePassed => "deployed".to_owned(),
+            Event::Failed { reason } => format!("failed: {reason}"),
+            Event::RollbackStarted { .. } if self.from_commit.is_none() => "taking it down again".to_owned(),
+            Event::RollbackStarted { .. } => "putting the last good release back".to_owned(),
+            Event::RollbackApplied => "put back, watching its health".to_owned(),
+            Event::RollbackPassed => "rolled back".to_owned(),
+            Event::Interrupted => "interrupted".to_owned(),
+        }
     }
 
     fn conclude(&self, host: &Host, event: &Event, next: &Progress, outcome: Outcome) -> Result<(), StoreError> {
