@@ -24,7 +24,7 @@ fmt: ## format the Rust code
 	@cargo fmt --all
 
 bench: ## measure, as ratios against a baseline in the same run; FILTER=name for some
-	@cargo bench --package evenkeel-tests --bench ratios -- $(FILTER)
+	@FILTER='$(FILTER)' tests/bench.sh
 
 engine-up: ## use the Docker engine that answers, or fetch and start a private one
 	@docker/engine.sh up
