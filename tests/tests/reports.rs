@@ -260,3 +260,23 @@ fn the_text_of_a_commit_is_data() {
     assert!(phone.get("attachment").is_none(), "too long a message becomes an attachment: {phone:#}");
     assert_ne!(phone["content_type"], "text/markdown", "{phone:#}");
 }
+
+#[test]
+fn a_commit_cannot_paint_on_the_operators_terminal() {
+    let mut world = World::new();
+    let webhook = Webhook::start(KEY);
+    let sinks = [to_webhook(&world, &webhook)];
+    reporting(&mut world, &sinks);
+    let subject = "Harmless\u{1b}[2K\u{1b}]0;owned\u{7}\u{202e}text";
+    world.change(subject).file(&world.path("web", "compose.yml"), fixture::sleeper(1)).push();
+    let mut said = world.once().exits(0).said();
+    world.change(subject).file("README.md", "x\n").unsigned().push();
+    said += &world.once().exits(4).said();
+    for verb in ["status", "history"] {
+        said += &world.evenkeel(&[verb, "--color", "never"]).said();
+    }
+    assert!(said.contains("Harmless"), "{said}");
+    for bad in ['\u{1b}', '\u{7}', '\u{202e}'] {
+        assert!(!said.contains(bad), "{bad:?} came through:\n{}", said.escape_debug());
+    }
+}
