@@ -1,7 +1,7 @@
 //! The agent may die at any time; what it began is finished or put right.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use evenkeel_core::outcome::Outcome;
 use evenkeel_tests::{
@@ -33,11 +33,11 @@ fn recovers(world: &mut World, commit: &str, outcome: Outcome) {
     let stack = world.stack("app");
     wait_until(PATIENCE, "the interrupted deployment comes to its end", || {
         let history = world.try_history()?;
-        let ended = history.deployments(&stack).last().and_then(|d| d.outcome);
+        let of_commit = history.deployments(&stack).into_iter().rfind(|d| d.to.as_deref() == Some(commit));
+        let ended = of_commit.and_then(|d| d.outcome);
         let open = history.syncs.iter().any(|s| s.outcome.is_none());
         if ended == Some(outcome) && !open { Ok(()) } else { Err(format!("{history:#?}")) }
     });
-    assert!(world.history().of(commit).is_some());
     let all = world.containers("app");
     let shown: Vec<String> = all.iter().map(Container::shown).collect();
     assert_eq!(all.len(), 1, "no half-made container may be left: {shown:?}");
@@ -109,6 +109,30 @@ fn finishes_a_rollback_after_kill_9_in_it() {
     recovers(&mut world, &commit, Outcome::RolledBack);
     let container = world.container("app", "app");
     assert_eq!((container.state(), container.image()), ("running".to_owned(), before));
+}
+
+/// Four moments, or as many as `EVENKEEL_CHAOS_ROUNDS` says.
+#[test]
+fn comes_to_the_right_end_wherever_kill_9_strikes() {
+    let rounds: u32 = std::env::var("EVENKEEL_CHAOS_ROUNDS").ok().and_then(|r| r.parse().ok()).unwrap_or(4);
+    let mut world = World::new();
+    world.change("Begin").file(&world.path("app", "compose.yml"), fixture::slow(1, 0)).push();
+    world.once().exits(0);
+    world.config.source(&world.repository.url(), "200ms");
+    for round in 0..rounds {
+        let image = if round % 2 == 0 { 2 } else { 1 };
+        let compose = fixture::slow(image, 0).replace("100000", &format!("{}", 200_000 + round));
+        let commit = world.change("Next").file(&world.path("app", "compose.yml"), compose).push();
+        world.start();
+        // A deployment takes two to three seconds: spread over it.
+        std::thread::sleep(Duration::from_millis(u64::from(300 + 2_600 * round / rounds)));
+        world.take_agent().kill();
+        recovers(&mut world, &commit, Outcome::Committed);
+        let container = world.container("app", "app");
+        let wanted = image_id(&format!("evenkeel-test/busybox:{image}"));
+        assert_eq!((container.health(), Some(container.image())), ("healthy".to_owned(), wanted), "round {round}");
+        world.take_agent().terminate(seconds(10));
+    }
 }
 
 #[test]
