@@ -415,6 +415,20 @@ impl Event {
             Self::Interrupted => "interrupted",
         }
     }
+
+    /// What the event tells besides its name, for people.
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Self::Failed { reason } => Some(reason.to_string()),
+            Self::BackedUp { snapshot } => Some(match snapshot {
+                SnapshotDecision::Taken(id) => format!("snapshot {id}"),
+                SnapshotDecision::NothingToSave => "nothing to save: no volume with data".to_owned(),
+                SnapshotDecision::NotConfigured => "no backup is configured".to_owned(),
+                SnapshotDecision::Failed(why) => format!("failed, and is not required: {why}"),
+            }),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]

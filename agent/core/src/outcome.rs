@@ -117,6 +117,35 @@ impl Outcome {
     }
 }
 
+/// The last syncs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// The shape's version.
+    pub schema: u32,
+    /// Newest first.
+    pub syncs: Vec<SyncRecord>,
+}
+
+/// What people want to know of a commit. Subject and author are whatever its author wrote: data, never markup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// The first line of its message.
+    pub subject: String,
+    /// Its author.
+    pub author: String,
+    /// Who signed it, if the signature was good.
+    pub signer: Option<Signer>,
+}
+
+/// Whose key signed a commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signer {
+    /// The key's label in the list of allowed signers.
+    pub principal: String,
+    /// The key's fingerprint, `SHA256:…`.
+    pub fingerprint: String,
+}
+
 /// One sync, as a person looks back on it. Times are RFC 3339 in UTC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncRecord {
@@ -124,6 +153,8 @@ pub struct SyncRecord {
     pub id: SyncId,
     /// The commit it was about.
     pub commit: Option<String>,
+    /// What is known of that commit.
+    pub about: Option<About>,
     /// What woke it: `start`, `poll`, `webhook`, `watch`, `manual`.
     pub trigger: String,
     /// When it began.
@@ -172,6 +203,8 @@ pub struct Step {
     pub at: String,
     /// The event's name.
     pub event: String,
+    /// What it tells besides, for people: why something failed, what was decided about a backup.
+    pub detail: Option<String>,
 }
 
 /// How a stack last ended.
@@ -238,6 +271,8 @@ pub struct SourceStatus {
     pub tip: Option<String>,
     /// The last commit that trust accepted.
     pub accepted: Option<String>,
+    /// What is known of the accepted commit.
+    pub about: Option<About>,
     /// Why the tip may not run.
     pub refused: Option<RefusedStatus>,
     /// When the repository last answered.
@@ -266,6 +301,13 @@ pub struct AgentStatus {
     pub pid: Option<u32>,
 }
 
+/// The engine in the status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineStatus {
+    /// Whether it answers.
+    pub reachable: bool,
+}
+
 /// The outbox in the status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboxStatus {
@@ -290,6 +332,8 @@ pub struct Status {
     pub stacks: Vec<StackStatus>,
     /// The agent itself.
     pub agent: AgentStatus,
+    /// The engine.
+    pub engine: EngineStatus,
     /// What is still to be told.
     pub outbox: OutboxStatus,
     /// What is wrong with the configuration or the whole, for people.

@@ -55,7 +55,7 @@ fn failure(error: &ServiceError) -> Failure {
         ServiceError::Config(_) => ("config.invalid", "correct the file; docs/reference/agent.yml.md lists every key"),
         ServiceError::Store(_) => ("store.failed", "nothing was changed"),
         ServiceError::Compose(_) => ("compose.missing", "install Docker's command line with Compose"),
-        ServiceError::Socket(_) | ServiceError::Hooks { .. } => {
+        ServiceError::Socket(_) | ServiceError::Listen { .. } => {
             ("listen.failed", "change the address, or stop who has it")
         }
         ServiceError::System(_) => ("internal", "look at the system's limits"),

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::DEFAULT_PATH,
-    service::answers,
+    host,
     socket::{self, ClientError},
 };
 
@@ -40,8 +40,8 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
     let (history, is_running) = match asked {
         Err(ClientError::NotRunning(_)) => {
             let store = status::open(&settings)?;
-            let found = answers::history(&store, args.limit)
-                .map_err(|why| Failure::failed("store.failed", why, "look at the state directory"))?;
+            let found = host::status::history(&store, args.limit)
+                .map_err(|e| Failure::failed("store.failed", e.to_string(), "look at the state directory"))?;
             (found, false)
         }
         other => (other.map_err(|e| sync::failure(&e))?, true),

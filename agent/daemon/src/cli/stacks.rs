@@ -3,17 +3,13 @@
 use std::fmt::Write as _;
 
 use evenkeel_core::outcome::Exit;
-use evenkeel_layout::{
-    problem::Problem,
-    set::{LayoutKind, Stack, StackSet},
-};
-use serde::Serialize;
 
 use super::{
-    output::{Failure, Output, SCHEMA},
+    output::{Failure, Output},
     repo::{RepoArgs, Source},
     text::{self, BOLD, DIM},
 };
+use crate::host::stacks::Stacks;
 
 /// Show which stacks a server has, and from which files they come.
 ///
@@ -31,26 +27,16 @@ pub struct Args {
     rev: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
-    schema: u32,
-    server: &'a str,
-    layout: LayoutKind,
-    stacks: &'a [Stack],
-    problems: &'a [Problem],
-}
-
 /// Prints the stack set. Fails if it cannot be used as a whole.
 pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
     let source = Source::open(&args.repo.repo, args.rev.as_deref())?;
     let (server, set) = source.one_set(args.repo.server.as_deref())?;
-    let StackSet { layout, stacks, problems } = &set;
-    let document = Document { schema: SCHEMA, server: server.as_str(), layout: *layout, stacks, problems };
-    out.answer(&document, as_text);
-    Ok(if set.is_broken() { Exit::Failed } else { Exit::Fine })
+    let is_broken = set.is_broken();
+    out.answer(&Stacks::new(&server, set), as_text);
+    Ok(if is_broken { Exit::Failed } else { Exit::Fine })
 }
 
-fn as_text(document: &Document<'_>) -> String {
+fn as_text(document: &Stacks) -> String {
     let layout = serde_json::to_value(document.layout).unwrap_or_default();
     let mut out = format!(
         "{BOLD}{}{BOLD:#}: {} (layout {})\n",
@@ -58,7 +44,7 @@ fn as_text(document: &Document<'_>) -> String {
         text::plural(document.stacks.len(), "stack"),
         layout.as_str().unwrap_or_default()
     );
-    for stack in document.stacks {
+    for stack in &document.stacks {
         let _ = write!(out, "\n{BOLD}{}{BOLD:#}", stack.name);
         match &stack.project {
             Some(project) if project != stack.name.as_str() => _ = writeln!(out, "  (project {project})"),
@@ -79,7 +65,7 @@ fn as_text(document: &Document<'_>) -> String {
     }
     if !document.problems.is_empty() {
         out.push('\n');
-        out.push_str(&text::problems(document.problems));
+        out.push_str(&text::problems(&document.problems));
     }
     out
 }

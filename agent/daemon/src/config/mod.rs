@@ -59,7 +59,8 @@ pub fn watched(settings: &Settings, config_path: &Path) -> Vec<PathBuf> {
     let Settings { source, trust, paths, listen, .. } = settings;
     let always = [config_path.to_owned(), paths.env.clone(), trust.allowed_signers.clone()];
     let hook_secret = listen.hooks.as_ref().map(|hooks| hooks.secret_file.clone());
-    let optional = [trust.revoked.clone(), source.ca_file.clone(), source.token_file.clone(), hook_secret];
+    let page_token = listen.page.as_ref().and_then(|page| page.token_file.clone());
+    let optional = [trust.revoked.clone(), source.ca_file.clone(), source.token_file.clone(), hook_secret, page_token];
     always.into_iter().chain(optional.into_iter().flatten()).collect()
 }
 

@@ -8,7 +8,9 @@ use tracing::Level;
 
 use super::{
     section::{Found, Read, Recorded, Section},
-    settings::{Backup, Engine, Gate, Hooks, Introduction, Listen, Log, LogFormat, Paths, Settings, Source, Trust},
+    settings::{
+        Backup, Engine, Gate, Hooks, Introduction, Listen, Log, LogFormat, Page, Paths, Settings, Source, Trust,
+    },
     sinks, value,
 };
 
@@ -234,6 +236,22 @@ fn has_password(repository: &str) -> bool {
 }
 
 fn listen(listen: Section<'_, '_>) -> Read<Listen> {
+    let hooks = hooks(&listen);
+    let page = page(&listen);
+    if let (Ok(Some(hooks)), Ok(Some(page))) = (&hooks, &page)
+        && hooks.address == page.address
+    {
+        listen.wrong(
+            "page",
+            "is the address of `hooks`, which serves webhooks and nothing else",
+            "choose another port",
+        );
+    }
+    listen.finish();
+    Ok(Listen { hooks: hooks?, page: page? })
+}
+
+fn hooks(listen: &Section<'_, '_>) -> Read<Option<Hooks>> {
     let help = "write an address and a port: 0.0.0.0:8421 or [::]:8421";
     let address = listen.find("hooks").map(|found| found.parsed(str::parse, help)).transpose();
     let secret = if let Ok(Some(_)) = address {
@@ -241,8 +259,22 @@ fn listen(listen: Section<'_, '_>) -> Read<Listen> {
     } else {
         listen.secret_file("hook_secret_file")
     };
-    listen.finish();
-    Ok(Listen { hooks: address?.zip(secret?).map(|(address, secret_file)| Hooks { address, secret_file }) })
+    Ok(address?.zip(secret?).map(|(address, secret_file)| Hooks { address, secret_file }))
+}
+
+fn page(listen: &Section<'_, '_>) -> Read<Option<Page>> {
+    let help = "write an address and a port, such as 127.0.0.1:8420";
+    let address = listen.find("page").map(|found| found.parsed(str::parse::<std::net::SocketAddr>, help)).transpose();
+    let token_file = match &address {
+        Ok(Some(address)) if !address.ip().to_canonical().is_loopback() => {
+            let help = "others can reach the page's address: make a token with `openssl rand -hex 32`, and name the file \
+                        that holds it; or listen at 127.0.0.1";
+            listen.required_secret("page_token_file", help).map(Some)
+        }
+        _ => listen.secret_file("page_token_file"),
+    };
+    let (address, token_file) = (address?, token_file?);
+    Ok(address.map(|address| Page { address, token_file }))
 }
 
 fn log(log: Section<'_, '_>) -> Read<Log> {

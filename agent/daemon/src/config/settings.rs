@@ -88,6 +88,13 @@ pub struct Paths {
     pub socket: PathBuf,
 }
 
+impl Paths {
+    /// The mirror of the repository.
+    pub fn mirror(&self) -> PathBuf {
+        self.state.join("mirror.git")
+    }
+}
+
 /// The engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Engine {
@@ -183,6 +190,17 @@ pub enum Event {
 pub struct Listen {
     /// The webhook listener and the file of its secret.
     pub hooks: Option<Hooks>,
+    /// The listener of the status page.
+    pub page: Option<Page>,
+}
+
+/// The listener of the status page, the API, health and metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The token that readers must show, in a file; there is always one if others than this machine can reach the address.
+    pub token_file: Option<PathBuf>,
 }
 
 /// The webhook listener.

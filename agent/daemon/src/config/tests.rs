@@ -19,7 +19,7 @@ struct Etc(TempDir);
 impl Etc {
     fn new() -> Self {
         let etc = Self(tempfile::tempdir().unwrap());
-        for name in ["token", "restic-password", "webhook-secret", "discord-url", "hook-secret"] {
+        for name in ["token", "restic-password", "webhook-secret", "discord-url", "hook-secret", "page-token"] {
             etc.put(name, 0o600);
         }
         etc.put("allowed_signers", 0o644);
@@ -71,7 +71,9 @@ fn the_documented_example_is_valid() {
     );
     assert!(!settings.reports[1].on.contains(&Event::Held) && settings.reports[0].on.contains(&Event::Held));
     assert!(matches!(&settings.reports[2].kind, SinkKind::Ntfy { token_file: None, .. }));
-    assert_eq!(settings.listen.hooks.unwrap().address, SocketAddr::from(([0, 0, 0, 0], 8421)));
+    assert_eq!(settings.listen.hooks.as_ref().unwrap().address, SocketAddr::from(([0, 0, 0, 0], 8421)));
+    let page = settings.listen.page.unwrap();
+    assert_eq!((page.address, page.token_file.is_some()), (SocketAddr::from(([127, 0, 0, 1], 8420)), true));
     assert!(settings.trust.introduction.is_some() && settings.backup.unwrap().required);
 }
 
@@ -177,6 +179,25 @@ fn refuses_a_token_over_plain_http_but_to_this_machine() {
     };
     assert!(etc.errors(&with("http://git.example/x.git")).contains("unencrypted"));
     assert!(etc.parse(&with("http://127.0.0.1:3000/x.git")).is_ok());
+}
+
+#[test]
+fn a_page_that_others_can_reach_needs_a_token() {
+    let etc = Etc::new();
+    let with = |listen: &str| format!("{MINIMAL}listen: {listen}\n");
+    for open in ["0.0.0.0:8420", "[::]:8420", "192.0.2.1:8420"] {
+        let errors = etc.errors(&with(&format!("{{ page: '{open}' }}")));
+        assert!(errors.contains("listen.page_token_file: is missing") && errors.contains("openssl rand"), "{errors}");
+    }
+    for closed in ["127.0.0.1:8420", "127.0.0.9:1", "[::1]:8420", "[::ffff:127.0.0.1]:8420"] {
+        let settings = etc.parse(&with(&format!("{{ page: '{closed}' }}"))).unwrap();
+        assert_eq!(settings.listen.page.unwrap().token_file, None);
+    }
+    let settings = etc.parse(&with("{ page: '0.0.0.0:8420', page_token_file: /etc/evenkeel/page-token }")).unwrap();
+    assert!(watched(&settings, Path::new("/agent.yml")).contains(&etc.path("page-token")));
+    assert!(etc.parse(MINIMAL).unwrap().listen.page.is_none(), "off unless asked for");
+    let both = "{ page: '127.0.0.1:1', hooks: '127.0.0.1:1', hook_secret_file: /etc/evenkeel/hook-secret }";
+    assert!(etc.errors(&with(both)).contains("listen.page: is the address of `hooks`"));
 }
 
 #[test]

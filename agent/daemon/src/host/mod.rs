@@ -4,6 +4,7 @@ pub mod backup_plan;
 pub mod candidates;
 pub mod messages;
 pub mod outbox;
+pub mod stacks;
 pub mod status;
 pub mod tags;
 
@@ -74,7 +75,7 @@ impl Host {
 
     /// The mirror of the repository.
     pub fn mirror(&self) -> PathBuf {
-        self.settings.paths.state.join("mirror.git")
+        self.settings.paths.mirror()
     }
 
     /// Where a commit is staged.

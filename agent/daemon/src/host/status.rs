@@ -1,11 +1,12 @@
 //! The status: what the store knows, with what the engine sees now.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use evenkeel_core::{
     health::{Activity, Health},
     outcome::{
-        AgentStatus, OutboxStatus, Outcome, RefusedStatus, SourceStatus, StackLast, StackState, StackStatus, Status,
+        AgentStatus, EngineStatus, History, OutboxStatus, Outcome, RefusedStatus, SourceStatus, StackLast, StackState,
+        StackStatus, Status,
     },
     release::Release,
 };
@@ -13,12 +14,36 @@ use evenkeel_layout::name::StackName;
 
 use crate::{
     config::settings::Settings,
-    engine::Container,
+    engine::{Container, Engine},
     store::{Store, StoreError, instant},
 };
 
 /// The shape's version.
 const SCHEMA: u32 = 1;
+
+/// How long the engine may take to say what it runs.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The last syncs, newest first.
+pub fn history(store: &Store, limit: usize) -> Result<History, StoreError> {
+    Ok(History { schema: SCHEMA, syncs: store.history(limit)? })
+}
+
+/// The status as the running agent gives it: it looks at the engine. `rejected` is what is wrong with a configuration on
+/// disk that is not in force.
+pub async fn of_agent(settings: &Settings, store: &Store, rejected: Option<&str>) -> Result<Status, StoreError> {
+    let engine = Engine::new(&settings.engine.socket);
+    let containers = match tokio::time::timeout(ENGINE_PATIENCE, engine.containers()).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("the engine did not answer within {} s", ENGINE_PATIENCE.as_secs())),
+    };
+    let mut notices: Vec<String> = containers.as_ref().err().cloned().into_iter().collect();
+    notices.extend(
+        rejected.map(|errors| format!("the configuration on disk is invalid, the old one is in force: {errors}")),
+    );
+    let (containers, pid) = (containers.as_deref().ok(), Some(std::process::id()));
+    status(StatusInput { settings, store, containers, pid, notices })
+}
 
 /// What the status is made of.
 pub struct StatusInput<'a> {
@@ -70,6 +95,7 @@ pub fn status(input: StatusInput<'_>) -> Result<Status, StoreError> {
             url: input.settings.source.url.clone(),
             reference: input.settings.source.reference.clone(),
             tip: source.tip.map(String::from),
+            about: accepted.as_deref().map(|commit| input.store.about(commit)).transpose()?.flatten(),
             accepted,
             refused: source.refused.map(|r| RefusedStatus { commit: r.commit, code: r.code, message: r.message }),
             contact: source.contact_ms.map(instant),
@@ -80,6 +106,7 @@ pub fn status(input: StatusInput<'_>) -> Result<Status, StoreError> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: input.pid,
         },
+        engine: EngineStatus { reachable: input.containers.is_some() },
         outbox: OutboxStatus {
             pending: outbox.pending,
             undelivered: outbox.undelivered,

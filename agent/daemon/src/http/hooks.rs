@@ -17,6 +17,7 @@ use serde::Deserialize;
 use sha2::Sha256;
 use tokio::sync::watch;
 
+use super::serve::Body;
 use crate::{
     config::read_secret,
     trigger::{CurrentConfig, Trigger, Waker},
@@ -46,7 +47,7 @@ impl HookState {
 }
 
 /// Answers one request.
-pub(super) async fn answer(hook: HookState, request: Request<Incoming>) -> Response<Full<Bytes>> {
+pub(super) async fn answer(hook: HookState, request: Request<Incoming>) -> Response<Body> {
     let (status, text) = match judge(&hook, request).await {
         Ok(Verdict::Queued) => (StatusCode::ACCEPTED, "queued\n"),
         Ok(Verdict::NotForUs) => (StatusCode::NO_CONTENT, ""),
@@ -55,7 +56,7 @@ pub(super) async fn answer(hook: HookState, request: Request<Incoming>) -> Respo
             (status, text)
         }
     };
-    let mut response = Response::new(Full::from(text));
+    let mut response = Response::new(Full::from(text).boxed_unsync());
     *response.status_mut() = status;
     if !text.is_empty() {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

@@ -1,8 +1,13 @@
 //! One loop that accepts connections and gives each a bounded life.
 
-use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper::{
     Request, Response,
     body::{Bytes, Incoming},
@@ -10,7 +15,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, net::TcpStream, pin, sync::Semaphore, time};
+use tokio::{net::TcpListener, net::TcpStream, pin, sync::Semaphore, time, time::Instant};
 use tokio_util::task::TaskTracker;
 
 /// Connections at once. More wait in the system's queue.
@@ -31,11 +36,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Largest head of a request, in bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
+/// The body of an answer: whole, or a stream that goes on.
+pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// Put into an answer's extensions, it lets its connection live longer than others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lifetime(pub Duration);
+
 /// Serves connections with `answer` until `shutdown` ends.
 pub(super) async fn serve<A, F>(listener: TcpListener, answer: A, shutdown: impl Future<Output = ()>)
 where
     A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
 {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = TaskTracker::new();
@@ -73,11 +85,18 @@ where
 async fn connection<A, F>(stream: TcpStream, answer: A)
 where
     A: Fn(Request<Incoming>) -> F,
-    F: Future<Output = Response<Full<Bytes>>>,
+    F: Future<Output = Response<Body>>,
 {
+    let (began, longer) = (Instant::now(), OnceLock::new());
     let service = service_fn(|request| {
-        let response = answer(request);
-        async { Ok::<_, Infallible>(response.await) }
+        let (response, longer) = (answer(request), &longer);
+        async move {
+            let response = response.await;
+            if let Some(Lifetime(life)) = response.extensions().get() {
+                longer.get_or_init(|| *life);
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -85,9 +104,15 @@ where
         .keep_alive(false)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
-    match time::timeout(CONNECTION_TIMEOUT, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "a connection broke off"),
-        Err(_) => tracing::debug!("a connection took too long and was closed"),
+    pin!(connection);
+    loop {
+        let life = longer.get().copied().unwrap_or(CONNECTION_TIMEOUT);
+        match time::timeout_at(began + life, &mut connection).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => return tracing::debug!(%error, "a connection broke off"),
+            // Its answer may have asked for longer in the meantime.
+            Err(_) if longer.get().is_some_and(|now| *now > life) => {}
+            Err(_) => return tracing::debug!("a connection took too long and was closed"),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use evenkeel_core::{
     id::CommitId,
-    outcome::Outcome,
+    outcome::{About, Outcome, Signer},
     plan::ServiceChange,
     reason::{Code, Reason},
 };
@@ -57,13 +57,11 @@ pub struct Commit {
     pub signer: Option<Signer>,
 }
 
-/// Who signed a commit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Signer {
-    /// The key's label in the list of allowed signers.
-    pub principal: String,
-    /// The key's fingerprint, `SHA256:…`.
-    pub fingerprint: String,
+impl Commit {
+    /// What people want to know of it, to be kept.
+    pub fn about(&self) -> About {
+        About { subject: self.subject.clone(), author: self.author.clone(), signer: self.signer.clone() }
+    }
 }
 
 /// Why something did not go through.

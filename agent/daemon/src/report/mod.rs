@@ -11,7 +11,8 @@ mod webhook;
 
 use std::time::Duration;
 
-pub use message::{Commit, Message, Signer, Why};
+pub use evenkeel_core::outcome::Signer;
+pub use message::{Commit, Message, Why};
 pub use send::{Client, ClientError, client};
 pub use text::headline;
 

@@ -162,7 +162,7 @@ impl<'h> Run<'h> {
 
     /// Notes which commit this is about.
     pub fn set_commit(&self, commit: report::Commit) -> Result<(), StoreError> {
-        self.host.store.set_sync_commit(self.id, &commit.id)?;
+        self.host.store.set_sync_commit(self.id, &commit.id, &commit.about())?;
         // A second commit in one sync would be a fault of the spine; the first one stays.
         self.commit.get_or_init(|| commit);
         Ok(())

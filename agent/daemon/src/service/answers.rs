@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use evenkeel_core::outcome::Status;
+use evenkeel_core::outcome::{History, Status};
 use futures_util::future::BoxFuture;
 
 use super::Service;
 use crate::{
-    engine::Engine,
-    host::status::{StatusInput, status},
+    host::status,
     run::SyncEnd,
-    socket::{Answers, HistoryAnswer, SyncAnswer},
+    socket::{Answers, SyncAnswer},
     store::Store,
     trigger::Waker,
 };
@@ -34,28 +33,14 @@ impl AgentAnswers {
 impl Answers for AgentAnswers {
     fn status(&self) -> BoxFuture<'_, Result<Status, String>> {
         Box::pin(async {
-            let settings = self.service.settings();
-            let containers = Engine::new(&settings.engine.socket).containers().await;
-            let mut notices = Vec::new();
-            if let Err(error) = &containers {
-                notices.push(error.to_string());
-            }
-            if let Some(errors) = &self.service.current.borrow().rejected {
-                notices.push(format!("the configuration on disk is invalid, the old one is in force: {errors}"));
-            }
-            status(StatusInput {
-                settings: &settings,
-                store: &self.service.store,
-                containers: containers.as_deref().ok(),
-                pid: Some(std::process::id()),
-                notices,
-            })
-            .map_err(|e| e.to_string())
+            let current = self.service.current.borrow().clone();
+            let found = status::of_agent(&current.settings, &self.service.store, current.rejected.as_deref());
+            found.await.map_err(|e| e.to_string())
         })
     }
 
-    fn history(&self, limit: usize) -> Result<HistoryAnswer, String> {
-        history(&self.service.store, limit)
+    fn history(&self, limit: usize) -> Result<History, String> {
+        status::history(&self.service.store, limit).map_err(|e| e.to_string())
     }
 
     fn sync(&self) -> BoxFuture<'_, Result<SyncAnswer, String>> {
@@ -65,11 +50,6 @@ impl Answers for AgentAnswers {
             answer(&self.service.store, end)
         })
     }
-}
-
-/// The last syncs of a store.
-pub fn history(store: &Store, limit: usize) -> Result<HistoryAnswer, String> {
-    Ok(HistoryAnswer { schema: SCHEMA, syncs: store.history(limit).map_err(|e| e.to_string())? })
 }
 
 /// The end of a sync as it is told to who asked for it.

@@ -1,73 +1,123 @@
-//! The webhook listener: opened as the configuration says, and opened anew when that changes.
+//! The listeners for HTTP: opened as the configuration says, and opened anew when that changes.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::net::TcpListener;
-use tokio_util::task::TaskTracker;
+use futures_util::future::BoxFuture;
+use tokio::{net::TcpListener, time};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Service, ServiceError};
 use crate::{
-    http::{HookState, serve_hooks},
+    config::settings::Listen,
+    http::{HookState, PageState, serve_hooks, serve_page},
     run::SyncEnd,
     trigger::Waker,
 };
 
-/// Opens the hook listener and follows the configuration from then on.
+/// How long to wait before an address that could not be had is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// One kind of listener.
+struct Kind {
+    /// What it is for, as it is logged.
+    purpose: &'static str,
+    /// Where the configuration wants it.
+    wanted: fn(&Listen) -> Option<SocketAddr>,
+    /// Serves until the token is cancelled.
+    serve: Serve,
+}
+
+type Serve = Box<dyn Fn(TcpListener, CancellationToken) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// Opens the hook listener and follows the configuration from then on. The agent does not start without the address: a
+/// forge that cannot reach it would go unnoticed.
 pub(super) async fn hooks(
     service: &Arc<Service>,
     waker: &Waker<SyncEnd>,
     tasks: &TaskTracker,
 ) -> Result<(), ServiceError> {
-    let address = wanted(service);
-    let first = match address {
-        Some(address) => Some(open(address).await?),
+    let (current, waker) = (service.current.subscribe(), waker.clone());
+    let kind = Kind {
+        purpose: "webhooks",
+        wanted: |listen| listen.hooks.as_ref().map(|h| h.address),
+        serve: Box::new(move |listener, close| {
+            let hook = HookState::new(current.clone(), waker.clone());
+            Box::pin(serve_hooks(listener, hook, close.cancelled_owned()))
+        }),
+    };
+    let first = match kind.address(service) {
+        Some(address) => Some(kind.open(address).await?),
         None => None,
     };
-    tasks.spawn(follow(Arc::clone(service), waker.clone(), address, first));
+    tasks.spawn(follow(Arc::clone(service), kind, first));
     Ok(())
 }
 
-fn wanted(service: &Service) -> Option<SocketAddr> {
-    service.settings().listen.hooks.as_ref().map(|h| h.address)
+/// Follows the configuration with the page's listener. A page that cannot be opened stops nothing: it is tried again.
+pub(super) async fn page(service: &Arc<Service>, tasks: &TaskTracker) {
+    let page = PageState::new(service.current.subscribe(), Arc::clone(&service.store));
+    let kind = Kind {
+        purpose: "readers of the status page",
+        wanted: |listen| listen.page.as_ref().map(|p| p.address),
+        serve: Box::new(move |listener, close| Box::pin(serve_page(listener, page.clone(), close))),
+    };
+    let first = match kind.address(service) {
+        Some(address) => kind.open(address).await.inspect_err(|error| tracing::error!("{error}")).ok(),
+        None => None,
+    };
+    tasks.spawn(follow(Arc::clone(service), kind, first));
 }
 
-async fn open(address: SocketAddr) -> Result<TcpListener, ServiceError> {
-    let listener = TcpListener::bind(address).await.map_err(|source| ServiceError::Hooks { address, source })?;
-    tracing::info!(%address, "listening for webhooks");
-    Ok(listener)
+impl Kind {
+    fn address(&self, service: &Service) -> Option<SocketAddr> {
+        (self.wanted)(&service.settings().listen)
+    }
+
+    async fn open(&self, address: SocketAddr) -> Result<TcpListener, ServiceError> {
+        let failed = |source| ServiceError::Listen { purpose: self.purpose, address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        tracing::info!(%address, "listening for {}", self.purpose);
+        Ok(listener)
+    }
 }
 
-async fn follow(
-    service: Arc<Service>,
-    waker: Waker<SyncEnd>,
-    mut address: Option<SocketAddr>,
-    mut listener: Option<TcpListener>,
-) {
+/// Serves with `listener`, and with another one whenever the configuration names another address.
+async fn follow(service: Arc<Service>, kind: Kind, mut listener: Option<TcpListener>) {
     let mut changes = service.current.subscribe();
+    let mut address = kind.address(&service);
     loop {
         let close = service.stop.child_token();
-        let running = listener.take().map(|open| {
-            let hook = HookState::new(service.current.subscribe(), waker.clone());
-            tokio::spawn(serve_hooks(open, hook, close.clone().cancelled_owned()))
-        });
-        while wanted(&service) == address {
+        let running = listener.take().map(|open| tokio::spawn((kind.serve)(open, close.clone())));
+        let is_lacking = address.is_some() && running.is_none();
+        while kind.address(&service) == address {
             tokio::select! {
                 () = service.stop.cancelled() => break,
                 news = changes.changed() => if news.is_err() { break },
+                () = time::sleep(AGAIN), if is_lacking => break,
             }
         }
         close.cancel();
         if let Some(task) = running
             && task.await.is_err()
         {
-            tracing::error!("the webhook listener panicked");
+            tracing::error!("the listener for {} panicked", kind.purpose);
         }
         if service.stop.is_cancelled() {
             return;
         }
-        address = wanted(&service);
+        let before = address;
+        address = kind.address(&service);
         if let Some(address) = address {
-            listener = open(address).await.inspect_err(|error| tracing::error!("{error}")).ok();
+            let is_news = before != Some(address);
+            listener = match kind.open(address).await {
+                Ok(open) => Some(open),
+                Err(error) => {
+                    if is_news {
+                        tracing::error!("{error}");
+                    }
+                    None
+                }
+            };
         }
     }
 }

@@ -47,9 +47,13 @@ pub enum ServiceError {
     /// The socket cannot be opened.
     #[error(transparent)]
     Socket(#[from] socket::BindError),
-    /// The hook listener cannot be opened.
-    #[error("cannot listen for webhooks at {address}: {source}")]
-    Hooks {
+    /// A listener cannot be opened.
+    #[error(
+        "cannot listen for {purpose} at {address}: {source}; `ss -ltnp` tells who has the port, `listen` in the configuration chooses another"
+    )]
+    Listen {
+        /// What it is for.
+        purpose: &'static str,
         /// Where.
         address: std::net::SocketAddr,
         /// What the system says.
@@ -64,7 +68,7 @@ impl ServiceError {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) | Self::Socket(_) | Self::Hooks { .. } | Self::Store(StoreError::Busy(_)) => Exit::Usage,
+            Self::Config(_) | Self::Socket(_) | Self::Listen { .. } | Self::Store(StoreError::Busy(_)) => Exit::Usage,
             Self::Store(_) => Exit::Halted,
             Self::Compose(_) => Exit::Transient,
             Self::System(_) => Exit::Failed,
@@ -141,6 +145,7 @@ pub async fn run(config_path: PathBuf) -> Result<(), ServiceError> {
     let answers = answers::AgentAnswers::new(Arc::clone(&service), waker.clone());
     tasks.spawn(socket::serve(listener, Arc::new(answers), service.stop.clone().cancelled_owned()));
     listeners::hooks(&service, &waker, &tasks).await?;
+    listeners::page(&service, &tasks).await;
     let watch = ConfigWatch::start(&config::watched(&service.settings(), &config_path))
         .map_err(|e| ServiceError::System(e.to_string()))?;
     tokio::spawn(trigger::follow(config_path, watch, service.current.clone(), waker.clone()));

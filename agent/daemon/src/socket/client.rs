@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
-use evenkeel_core::outcome::Status;
+use evenkeel_core::outcome::{History, Status};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{Method, Request, body::Bytes};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::{HistoryAnswer, SyncAnswer};
+use super::SyncAnswer;
 
 /// Most that is read of an answer, in bytes.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
@@ -48,7 +48,7 @@ pub async fn status(socket: &Path) -> Result<Status, ClientError> {
 }
 
 /// Asks for the last syncs.
-pub async fn history(socket: &Path, limit: usize) -> Result<HistoryAnswer, ClientError> {
+pub async fn history(socket: &Path, limit: usize) -> Result<History, ClientError> {
     quick(socket, &format!("/v1/history?limit={limit}")).await
 }
 

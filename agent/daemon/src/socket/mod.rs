@@ -28,14 +28,5 @@ pub struct SyncAnswer {
     pub sync: Option<SyncRecord>,
 }
 
-/// The answer to a request for the history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HistoryAnswer {
-    /// The shape's version.
-    pub schema: u32,
-    /// Newest first.
-    pub syncs: Vec<SyncRecord>,
-}
-
 #[cfg(test)]
 mod tests;

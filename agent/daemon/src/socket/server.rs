@@ -16,12 +16,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use evenkeel_core::outcome::Status;
+use evenkeel_core::outcome::{History, Status};
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use tokio::net::UnixListener;
 
-use super::{HistoryAnswer, SyncAnswer};
+use super::SyncAnswer;
 
 /// Most syncs that are told at once.
 const MAX_HISTORY: usize = 1000;
@@ -31,7 +31,7 @@ pub trait Answers: Send + Sync + 'static {
     /// The status now.
     fn status(&self) -> BoxFuture<'_, Result<Status, String>>;
     /// The last syncs, newest first.
-    fn history(&self, limit: usize) -> Result<HistoryAnswer, String>;
+    fn history(&self, limit: usize) -> Result<History, String>;
     /// Asks for a sync that begins after this call, and waits for its end.
     fn sync(&self) -> BoxFuture<'_, Result<SyncAnswer, String>>;
 }

@@ -1,6 +1,6 @@
 use std::{os::unix::fs::PermissionsExt as _, sync::Arc};
 
-use evenkeel_core::outcome::{Outcome, Status};
+use evenkeel_core::outcome::{History, Outcome, Status};
 use futures_util::future::BoxFuture;
 
 use super::*;
@@ -12,9 +12,9 @@ impl Answers for Canned {
         Box::pin(async { Err("the store cannot be read".to_owned()) })
     }
 
-    fn history(&self, limit: usize) -> Result<HistoryAnswer, String> {
+    fn history(&self, limit: usize) -> Result<History, String> {
         assert_eq!(limit, 7);
-        Ok(HistoryAnswer { schema: 1, syncs: vec![] })
+        Ok(History { schema: 1, syncs: vec![] })
     }
 
     fn sync(&self) -> BoxFuture<'_, Result<SyncAnswer, String>> {

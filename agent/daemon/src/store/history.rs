@@ -2,7 +2,7 @@
 
 use evenkeel_core::{
     id::{CommitId, DeploymentId, SyncId},
-    outcome::{DeploymentRecord, Outcome, StackLast, Step, SyncRecord},
+    outcome::{About, DeploymentRecord, Outcome, StackLast, Step, SyncRecord},
     reason::Reason,
 };
 use evenkeel_layout::name::StackName;
@@ -65,11 +65,25 @@ impl Store {
         })
     }
 
-    /// Notes which commit a sync is about.
-    pub fn set_sync_commit(&self, id: SyncId, commit: &CommitId) -> Result<(), StoreError> {
+    /// Notes which commit a sync is about, and what people want to know of it.
+    pub fn set_sync_commit(&self, id: SyncId, commit: &CommitId, about: &About) -> Result<(), StoreError> {
         self.write(|tx| {
+            // The newest word counts: a commit that was refused may have a known signer by now.
+            tx.execute("INSERT OR REPLACE INTO commits VALUES (?1, ?2)", params![commit.as_str(), encode(about)?])?;
             tx.execute("UPDATE syncs SET commit_id = ?2 WHERE id = ?1", params![id.0, commit.as_str()]).map(drop)
         })
+    }
+
+    /// Whether a sync is under way.
+    pub fn is_syncing(&self) -> Result<bool, StoreError> {
+        self.read(|db| db.query_row("SELECT EXISTS (SELECT 1 FROM syncs WHERE ended_ms IS NULL)", [], |r| r.get(0)))
+    }
+
+    /// What is known of a commit.
+    pub fn about(&self, commit: &str) -> Result<Option<About>, StoreError> {
+        let about: Option<String> =
+            self.read(|db| db.query_row("SELECT about FROM commits WHERE id = ?1", [commit], |r| r.get(0)).optional())?;
+        about.map(|a| self.decode("commit", &a)).transpose()
     }
 
     /// Ends a sync. A sync that found nothing to do replaces the one before it if that found nothing to do either
@@ -165,6 +179,7 @@ impl Store {
     fn sync_record(&self, raw: RawSync) -> Result<SyncRecord, StoreError> {
         Ok(SyncRecord {
             id: SyncId(raw.id),
+            about: raw.commit.as_deref().map(|commit| self.about(commit)).transpose()?.flatten(),
             commit: raw.commit,
             trigger: raw.trigger,
             started: instant(raw.started),
@@ -204,11 +219,11 @@ impl Store {
     }
 
     fn steps(&self, id: DeploymentId) -> Result<Vec<Step>, StoreError> {
-        self.read(|db| {
-            db.prepare("SELECT at_ms, event ->> 'event' FROM journal WHERE deployment = ?1 ORDER BY seq")?
-                .query_map([id.0], |r| Ok(Step { at: instant(r.get(0)?), event: r.get(1)? }))?
-                .collect()
-        })
+        let events = self.journal(id)?;
+        Ok(events
+            .into_iter()
+            .map(|(at, event)| Step { at: instant(at), event: event.name().to_owned(), detail: event.detail() })
+            .collect())
     }
 }
 

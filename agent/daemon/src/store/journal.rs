@@ -67,14 +67,14 @@ impl Store {
                     path: self.path.display().to_string(),
                     what: format!("deployment {id}: {what}"),
                 };
-                let (events, last_ms) = self.events(DeploymentId(id))?;
+                let (times, events): (Vec<i64>, Vec<Event>) = self.journal(DeploymentId(id))?.into_iter().unzip();
                 Ok(Unfinished {
                     id: DeploymentId(id),
                     sync: SyncId(sync),
                     stack: StackName::new(&stack).map_err(|_| damaged("stack name"))?,
                     commit: commit.and_then(|c| CommitId::new(&c).ok()),
                     started_ms,
-                    last_ms,
+                    last_ms: times.last().copied().unwrap_or_default(),
                     progress: Progress::replay(&events).map_err(|e| damaged(&e.to_string()))?,
                 })
             })
@@ -96,17 +96,15 @@ impl Store {
         })
     }
 
-    fn events(&self, id: DeploymentId) -> Result<(Vec<Event>, i64), StoreError> {
+    /// The events of a deployment in order, each with its time in milliseconds since 1970.
+    pub(super) fn journal(&self, id: DeploymentId) -> Result<Vec<(i64, Event)>, StoreError> {
         let rows: Vec<(i64, String)> = self.read(|db| {
             db.prepare("SELECT at_ms, event FROM journal WHERE deployment = ?1 ORDER BY seq")?
                 .query_map([id.0], |r| Ok((r.get(0)?, r.get(1)?)))?
                 .collect()
         })?;
-        let last = rows.last().map_or(0, |(at, _)| *at);
-        let events = rows
-            .iter()
-            .map(|(_, json)| self.decode(&format!("journal of deployment {id}"), json))
-            .collect::<Result<_, _>>()?;
-        Ok((events, last))
+        rows.into_iter()
+            .map(|(at, json)| Ok((at, self.decode(&format!("journal of deployment {id}"), &json)?)))
+            .collect()
     }
 }

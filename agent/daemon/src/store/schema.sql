@@ -13,6 +13,12 @@ CREATE TABLE source (
     refused TEXT
 ) STRICT;
 
+-- What people want to know of commits that syncs were about.
+CREATE TABLE commits (
+    id TEXT PRIMARY KEY,
+    about TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE syncs (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     commit_id TEXT,

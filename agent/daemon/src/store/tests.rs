@@ -4,7 +4,7 @@ use evenkeel_core::{
     id::{CommitId, Digest, ReleaseId},
     journal::{Event, SnapshotDecision, State},
     model::Model,
-    outcome::Outcome,
+    outcome::{About, Outcome, Signer},
     reason::{Code, Reason},
     release::{FileRecord, Release, SecretEnv},
 };
@@ -14,6 +14,11 @@ use super::*;
 
 fn commit(digit: &str) -> CommitId {
     CommitId::new(&digit.repeat(40)).unwrap()
+}
+
+fn about() -> About {
+    let signer = Some(Signer { principal: "ada".to_owned(), fingerprint: "SHA256:x".to_owned() });
+    About { subject: "Begin".to_owned(), author: "Ada".to_owned(), signer }
 }
 
 fn stack(name: &str) -> StackName {
@@ -191,7 +196,7 @@ fn polls_that_find_nothing_do_not_bury_history() {
     deploy(&store, "web", b"x", Outcome::Committed);
     for now in 10..20 {
         let sync = store.begin_sync("poll", now).unwrap();
-        store.set_sync_commit(sync, &commit("a")).unwrap();
+        store.set_sync_commit(sync, &commit("a"), &about()).unwrap();
         store.end_sync(sync, Outcome::Unchanged, None, now).unwrap();
     }
     let history = store.history(100).unwrap();

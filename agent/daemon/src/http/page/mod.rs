@@ -1,0 +1,71 @@
+//! The status page's listener: `/`, `/api/v1/…`, `/healthz`, `/readyz`, `/metrics`. `GET` only: nothing here changes
+//! anything, whoever asks.
+
+mod guard;
+mod health;
+mod reply;
+mod seen;
+
+use std::sync::Arc;
+
+use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::serve::Body;
+use crate::{store::Store, trigger::CurrentConfig};
+use reply::{Problem, Reply};
+use seen::Seeing;
+
+/// What the listener needs. Clones share it all.
+#[derive(Clone)]
+pub struct PageState {
+    current: watch::Receiver<CurrentConfig>,
+    seeing: Arc<Seeing>,
+}
+
+impl PageState {
+    /// Reads `store` and follows `current`.
+    pub fn new(current: watch::Receiver<CurrentConfig>, store: Arc<Store>) -> Self {
+        let seeing = Arc::new(Seeing::new(current.clone(), store));
+        Self { current, seeing }
+    }
+}
+
+/// Answers one request. `close` is cancelled when the listener closes.
+pub(super) async fn answer(page: PageState, close: CancellationToken, request: Request<Incoming>) -> Response<Body> {
+    let reply = match judge(&page, &close, &request).await {
+        Ok(reply) => reply,
+        Err(problem) => {
+            tracing::debug!(status = problem.status().as_u16(), "a request to the page was turned away: {problem}");
+            problem.into_reply()
+        }
+    };
+    reply.into_response()
+}
+
+async fn judge(page: &PageState, _close: &CancellationToken, request: &Request<Incoming>) -> Result<Reply, Problem> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "nothing can be changed here", "use GET")
+            .with(header::ALLOW, "GET, HEAD"));
+    }
+    let path = request.uri().path();
+    match path {
+        "/healthz" => return Ok(Reply::text("alive\n")),
+        "/readyz" => return health::readiness(page).await,
+        _ => {}
+    }
+    let settings = Arc::clone(&page.current.borrow().settings);
+    guard::admit(settings.listen.page.as_ref(), request.headers())?;
+    match path {
+        "/api/v1/status" => Ok(Reply::json(&*page.seeing.status().await?)),
+        "/api/v1/history" => Ok(Reply::json(&page.seeing.history(request.uri().query()).await?)),
+        "/api/v1/stacks" => Ok(Reply::json(&*page.seeing.stacks().await?)),
+        _ => Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            "path",
+            "there is nothing at this path",
+            "docs/reference/http.md lists every path",
+        )),
+    }
+}

@@ -1,0 +1,110 @@
+//! What readers see: one look at store and engine, shared by all who ask within a moment.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use evenkeel_core::{
+    id::CommitId,
+    outcome::{History, Status},
+};
+use hyper::StatusCode;
+use tokio::sync::{Mutex, watch};
+
+use super::reply::Problem;
+use crate::{
+    config::settings::Settings,
+    host::{stacks::Stacks, status},
+    store::Store,
+    trigger::CurrentConfig,
+};
+
+/// How long a look at the engine is good for: many readers must not mean many questions.
+const FRESH: Duration = Duration::from_secs(1);
+/// Syncs that are told unless the request says how many.
+const USUAL_HISTORY: usize = 20;
+/// Most syncs that are told at once.
+const MAX_HISTORY: usize = 1000;
+
+/// Looks for the readers.
+pub(super) struct Seeing {
+    current: watch::Receiver<CurrentConfig>,
+    store: Arc<Store>,
+    last: Mutex<Option<(Instant, Arc<Status>)>>,
+    stacks: Mutex<Option<KnownStacks>>,
+}
+
+/// The stacks of a commit, under a configuration.
+type KnownStacks = (CommitId, Arc<Settings>, Arc<Stacks>);
+
+impl Seeing {
+    pub(super) fn new(current: watch::Receiver<CurrentConfig>, store: Arc<Store>) -> Self {
+        Self { current, store, last: Mutex::default(), stacks: Mutex::default() }
+    }
+
+    /// The store.
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The configuration that is in force.
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.current.borrow().settings)
+    }
+
+    /// The status, as it was a moment ago at most.
+    pub(super) async fn status(&self) -> Result<Arc<Status>, Problem> {
+        let mut last = self.last.lock().await;
+        if let Some((at, status)) = &*last
+            && at.elapsed() < FRESH
+        {
+            return Ok(Arc::clone(status));
+        }
+        let current = self.current.borrow().clone();
+        let found = status::of_agent(&current.settings, &self.store, current.rejected.as_deref()).await;
+        let found = Arc::new(found.map_err(|e| Problem::ours("store.failed", e))?);
+        *last = Some((Instant::now(), Arc::clone(&found)));
+        Ok(found)
+    }
+
+    /// The last syncs; `query` may say how many: `limit=100`.
+    pub(super) async fn history(&self, query: Option<&str>) -> Result<History, Problem> {
+        let limit = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("limit="));
+        let wrong = |_| {
+            let help = "write a whole number, such as ?limit=100";
+            Problem::new(StatusCode::BAD_REQUEST, "limit", "limit is not a number", help)
+        };
+        let limit = limit.map_or(Ok(USUAL_HISTORY), |text| text.parse::<usize>().map_err(wrong))?;
+        let store = Arc::clone(&self.store);
+        tokio::task::spawn_blocking(move || status::history(&store, limit.min(MAX_HISTORY)))
+            .await
+            .map_err(|e| Problem::ours("internal", e))?
+            .map_err(|e| Problem::ours("store.failed", e))
+    }
+
+    /// The stacks of the accepted commit.
+    pub(super) async fn stacks(&self) -> Result<Arc<Stacks>, Problem> {
+        let accepted = self.store.accepted().map_err(|e| Problem::ours("store.failed", e))?;
+        let Some((commit, _)) = accepted else {
+            let help = "push a commit that is signed by a trusted key; /api/v1/status says what was refused";
+            let message = "no commit was accepted yet";
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stacks.none", message, help));
+        };
+        let settings = self.settings();
+        let mut known = self.stacks.lock().await;
+        if let Some((of, with, stacks)) = &*known
+            && (of, with) == (&commit, &settings)
+        {
+            return Ok(Arc::clone(stacks));
+        }
+        let (of, mirror, server) = (commit.clone(), settings.paths.mirror(), settings.server.clone());
+        let found = tokio::task::spawn_blocking(move || Stacks::of_commit(&mirror, &of, &server))
+            .await
+            .map_err(|e| Problem::ours("internal", e))?
+            .map_err(|e| Problem::ours("repo.damaged", e))?;
+        let found = Arc::new(found);
+        *known = Some((commit, settings, Arc::clone(&found)));
+        Ok(found)
+    }
+}

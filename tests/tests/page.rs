@@ -1,0 +1,185 @@
+//! The status page's listener: what it shows, to whom, and that it changes nothing.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+use std::net::TcpListener;
+
+use evenkeel_core::outcome::Outcome;
+use evenkeel_tests::{
+    fixture,
+    http::{self, Response},
+    port,
+    wait::{seconds, wait_until},
+    world::World,
+};
+
+const TOKEN: &str = "a token of many characters";
+
+/// A world whose agent serves a page.
+struct Paged {
+    world: World,
+    address: String,
+}
+
+impl Paged {
+    /// The agent runs and has deployed a stack `web`; `subject` is its commit's.
+    fn deployed(subject: &str) -> Self {
+        let mut world = World::new();
+        let address = format!("127.0.0.1:{}", port::free());
+        world.config.set("listen", &format!("{{ page: '{address}' }}"));
+        let commit = world.change(subject).file(&world.path("web", "compose.yml"), fixture::sleeper(1)).push();
+        world.start_and_wait();
+        world.wait_sync(&commit, Outcome::Committed);
+        Self { world, address }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    fn get(&self, path: &str) -> Response {
+        http::get(&self.url(path)).unwrap()
+    }
+
+    fn with(&self, path: &str, name: &str, value: &str) -> Response {
+        http::request("GET", &self.url(path), &[(name, value)], b"").unwrap()
+    }
+}
+
+#[test]
+fn the_api_says_what_the_command_line_says() {
+    let paged = Paged::deployed("Begin");
+    let world = &paged.world;
+    let said = |verb: &[&str]| world.evenkeel(&[verb, &["--format", "json"]].concat()).json();
+    // A poll may come in between.
+    wait_until(seconds(10), "status and its page agree", || {
+        let (page, cli) = (paged.get("/api/v1/status").json(), said(&["status"]));
+        if page == cli { Ok(()) } else { Err(format!("{page:#}\n{cli:#}")) }
+    });
+    let history = paged.get("/api/v1/history?limit=5").json();
+    assert_eq!(history["syncs"][0]["about"]["subject"], "Begin");
+    assert_eq!(history, said(&["history", "--limit", "5"]));
+    let repo = world.server().join("state/mirror.git");
+    let commit = world.status().source.accepted.unwrap();
+    let offline =
+        ["stacks", "--format", "json", "--repo", repo.to_str().unwrap(), "--rev", &commit, "--server", "home"];
+    let offline = evenkeel_tests::program::Run::of(&mut world.command(&offline));
+    assert_eq!(paged.get("/api/v1/stacks").json(), offline.json());
+    let status = paged.get("/api/v1/status").json();
+    assert_eq!(status["source"]["about"]["signer"]["fingerprint"], world.repository.key.fingerprint());
+}
+
+#[test]
+fn nothing_can_be_changed_and_nothing_is_cached_framed_or_loaded_from_elsewhere() {
+    let paged = Paged::deployed("Begin");
+    for path in ["/", "/api/v1/status", "/healthz", "/metrics", "/nothing"] {
+        for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+            let refused = http::request(method, &paged.url(path), &[], b"").unwrap();
+            assert_eq!((refused.status, refused.header("allow")), (405, Some("GET, HEAD")), "{method} {path}");
+        }
+    }
+    for path in ["/api/v1/status", "/healthz", "/nothing"] {
+        let answer = paged.get(path);
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+    }
+    assert_eq!(paged.get("/nothing").status, 404);
+    assert_eq!(paged.get("/hooks/github").status, 404);
+    assert_eq!(paged.get("/api/v1/history?limit=many").status, 400);
+    assert_eq!(http::request("HEAD", &paged.url("/api/v1/status"), &[], b"").unwrap().status, 200);
+}
+
+#[test]
+fn a_name_that_leads_here_from_elsewhere_sees_nothing() {
+    let paged = Paged::deployed("Begin");
+    // The kit's client sends a Host of its own; the first one counts for nobody, so this one asks by hand.
+    let ask = |host: &str| {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(&paged.address).unwrap();
+        write!(stream, "GET /api/v1/status HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(ask("evil.example:8420").starts_with("HTTP/1.1 421 "));
+    assert!(ask("localhost:8420").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn with_a_token_only_who_shows_it_reads_and_probes_need_none() {
+    let mut world = World::new();
+    let address = format!("0.0.0.0:{}", port::free());
+    world.config.set("listen", &format!("{{ page: '{address}' }}"));
+    let refused = world.once();
+    let said = refused.exits(2).said();
+    assert!(said.contains("listen.page_token_file") && said.contains("openssl rand -hex 32"), "{said}");
+    let token = world.config.put("page-token", &format!("{TOKEN}\n"));
+    world.config.set("listen", &format!("{{ page: '{address}', page_token_file: {} }}", token.display()));
+    world.change("Begin").file(&world.path("web", "compose.yml"), fixture::sleeper(1)).push();
+    world.start_and_wait();
+    let paged = Paged { world, address: address.replace("0.0.0.0", "127.0.0.1") };
+
+    for path in ["/", "/api/v1/status", "/api/v1/history", "/api/v1/stacks", "/metrics", "/events", "/style.css"] {
+        let refused = paged.get(path);
+        assert_eq!(refused.status, 401, "{path}");
+        assert!(refused.header("www-authenticate").unwrap().starts_with("Basic "), "a browser asks for it");
+        assert!(!refused.text().contains(TOKEN));
+    }
+    for wrong in ["Bearer a token", "Bearer", "Bearer  ", "Basic eDp5", TOKEN] {
+        assert_eq!(paged.with("/api/v1/status", "Authorization", wrong).status, 401, "{wrong}");
+    }
+    let right = format!("Bearer {TOKEN}");
+    assert_eq!(paged.with("/api/v1/status", "Authorization", &right).status, 200);
+    // The same as a browser sends it: any user name, the token as the password.
+    let basic = "Basic eDphIHRva2VuIG9mIG1hbnkgY2hhcmFjdGVycw==";
+    assert_eq!(paged.with("/api/v1/status", "Authorization", basic).status, 200);
+    assert_eq!(paged.get("/healthz").status, 200);
+    wait_until(seconds(20), "it is ready", || match paged.get("/readyz") {
+        ready if ready.status == 200 => Ok(()),
+        other => Err(other.text()),
+    });
+    paged.world.config.put("page-token", "another token altogether\n");
+    assert_eq!(paged.with("/api/v1/status", "Authorization", &right).status, 401, "a new token counts at once");
+    assert!(!paged.world.logged().contains(TOKEN));
+}
+
+#[test]
+fn ready_means_that_repository_and_engine_answer() {
+    let mut paged = Paged::deployed("Begin");
+    assert_eq!(paged.get("/readyz").text(), "ready\n");
+    paged.world.config.set("engine", "{ socket: 'unix:///nowhere/docker.sock' }");
+    paged.world.config.write();
+    let said = wait_until(seconds(20), "the engine is missed", || match paged.get("/readyz") {
+        lacking if lacking.status == 503 => Ok(lacking.text()),
+        other => Err(other.text()),
+    });
+    assert_eq!(said, "not ready: the engine does not answer\n");
+    assert_eq!(paged.get("/healthz").text(), "alive\n");
+    let status = paged.get("/api/v1/status").json();
+    assert_eq!((&status["engine"]["reachable"], &status["stacks"][0]["health"]), (&false.into(), &"unknown".into()));
+}
+
+#[test]
+fn a_new_address_counts_without_a_restart_and_a_taken_one_stops_nothing() {
+    let mut world = World::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    world.config.set("listen", &format!("{{ page: '{address}' }}"));
+    let commit = world.change("Begin").file(&world.path("web", "compose.yml"), fixture::sleeper(1)).push();
+    world.start_and_wait();
+    world.wait_sync(&commit, Outcome::Committed);
+    assert!(world.logged().contains(&format!("cannot listen for readers of the status page at {address}")));
+    drop(taken);
+    let answers = |address: &str| match http::get(&format!("http://{address}/healthz")) {
+        Ok(answer) if answer.status == 200 => Ok(()),
+        other => Err(format!("{other:?}")),
+    };
+    wait_until(seconds(20), "the address is tried again", || answers(&address));
+    let other = format!("127.0.0.1:{}", port::free());
+    world.config.set("listen", &format!("{{ page: '{other}' }}"));
+    world.config.write();
+    wait_until(seconds(10), "the new address is served", || answers(&other));
+    wait_until(seconds(10), "the old one is not", || answers(&address).map_or(Ok(()), |()| Err("it is".to_owned())));
+}
