@@ -21,9 +21,10 @@ target=${CARGO_TARGET_DIR:-$root/target}
 
 build() {
   if [ "$built" = debug ]; then
-    say "building the program in the dev profile: a minute or two the first time, and fast enough to watch (RELEASE=1 takes the optimised one)"
+    say "building the program, dev profile: a minute or two the first time"
+    say "(fast enough to watch; RELEASE=1 takes the optimised one)"
   else
-    say "building the program in the release profile: about five minutes the first time"
+    say "building the program, release profile: some five minutes the first time"
   fi
   cargo build --quiet "${profile[@]}" --package evenkeel
   cargo build --quiet --package evenkeel-tests --bin demo
@@ -67,7 +68,8 @@ build
 docker/engine.sh status >/dev/null 2>&1 || engine_started=yes
 say "an engine: the one that answers, or a private one"
 docker/engine.sh up
-say "Git and ssh-keygen to make signed commits, ntfy to receive notifications, busybox to make an image of"
+say "Git and ssh-keygen for signed commits, ntfy for notifications, busybox"
+say "to make an image of"
 docker/parts.sh git ssh-keygen ntfy busybox
 eval "$(docker/parts.sh env)"
 eval "$(docker/engine.sh env)"

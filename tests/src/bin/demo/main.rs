@@ -76,7 +76,7 @@ fn run(folder: &Path) -> ExitCode {
     }
     stage::remove_all(folder);
     if played.is_ok() {
-        tell!("\nCleaned up: nothing of the demo is left on this machine but the images it runs on.");
+        tell!("\nCleaned up: nothing of the demo is left but the images that it ran on.");
         ExitCode::SUCCESS
     } else {
         complain!("\nThe demo did not do what it says. What it had made is removed.");

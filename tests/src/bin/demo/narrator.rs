@@ -102,10 +102,17 @@ pub fn say(text: &str) {
     tell!();
 }
 
-/// What a command printed.
+/// What a command printed. Lines that fit keep their spaces.
 pub fn output(text: &str) {
     for line in text.lines() {
-        tell!("    {line}");
+        if line.chars().count() <= WIDTH - 4 {
+            tell!("    {line}");
+            continue;
+        }
+        let indent = line.len() - line.trim_start().len();
+        for piece in wrapped(line, WIDTH - 4 - indent) {
+            tell!("    {:indent$}{piece}", "");
+        }
     }
 }
 

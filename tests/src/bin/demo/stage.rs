@@ -175,8 +175,10 @@ impl Stage {
     pub fn let_agent_speak(&mut self) {
         let log = fs::read_to_string(self.log()).unwrap_or_default();
         for line in log.get(self.heard..).unwrap_or_default().lines() {
-            // Without the time, which a person at the terminal knows, and without the level unless it is a warning.
+            // Without the time, which a person at the terminal knows, without the level unless it is a warning, and
+            // without the event's name, which the words before it tell already.
             let line = line.split_once("Z ").map_or(line, |(_, rest)| rest.trim_start());
+            let line = line.split_once(" event=").map_or(line, |(words, _)| words);
             self.narrator.heard("agent", line.strip_prefix("INFO ").unwrap_or(line));
         }
         self.heard = log.len();
