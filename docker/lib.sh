@@ -90,7 +90,7 @@ machine_suite() {
     *)
       die 2 "this machine is ${id:-unknown} ${codename:-}: parts are fetched by this script on Debian 12 and 13 only." \
         "Install these yourself, then run again: Docker Engine >= $min_engine with Compose >= $min_compose" \
-        "(https://docs.docker.com/engine/install/), restic >= 0.17.1, ntfy >= 2, git, openssh-client, a static busybox, shellcheck."
+        "(https://docs.docker.com/engine/install/), restic >= 0.17.1, ntfy >= 2, git, openssh-client, openssh-server, openssl, a static busybox, shellcheck."
       ;;
   esac
 }

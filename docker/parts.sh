@@ -8,7 +8,7 @@
 #
 # Usual:  docker/parts.sh restic ntfy && eval "$(docker/parts.sh env)"
 #
-# Names: restic ntfy git ssh-keygen busybox shellcheck docker-registry make curl jq cargo-deny
+# Names: restic ntfy git ssh-keygen sshd openssl busybox shellcheck docker-registry make curl jq cargo-deny
 # Packages are unpacked into the private folder (see engine.sh --help); nothing is installed or upgraded, and no root is needed.
 # cargo-deny is compiled with `cargo install`, once: that takes some minutes.
 #
@@ -17,7 +17,7 @@
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly all_parts=(restic ntfy git ssh-keygen busybox shellcheck docker-registry make curl jq)
+readonly all_parts=(restic ntfy git ssh-keygen sshd openssl busybox shellcheck docker-registry make curl jq)
 
 # describe NAME   sets what is known about it:
 #   package   Debian's package           suite    machine: its own, with all that it needs. new: the newer one, it alone
@@ -30,6 +30,8 @@ describe() {
     ntfy) package=ntfy suite=new file=usr/bin/ntfy minimum=2.0 why="the tests send notifications to a real server" lacks=(libsqlite3-0) ;;
     git) package=git file=usr/bin/git minimum=2.34 why="the tests make and fetch signed commits" ;;
     ssh-keygen) package=openssh-client file=usr/bin/ssh-keygen why="the tests sign commits with SSH keys" ;;
+    sshd) package=openssh-server file=usr/sbin/sshd why="the tests fetch from a real SSH server on 127.0.0.1" ;;
+    openssl) package=openssl file=usr/bin/openssl why="the tests make the certificates of a private CA" ;;
     busybox) package=busybox-static file=bin/busybox why="the tests' image is made of it" ;;
     shellcheck) package=shellcheck file=usr/bin/shellcheck minimum=0.9 why="CI checks these scripts with it" ;;
     docker-registry) package=docker-registry suite=new file=usr/bin/docker-registry minimum=2.8 why="the tests pull images from a real registry on 127.0.0.1" ;;
@@ -47,6 +49,9 @@ version_of() {
     ntfy) "$2" --help 2>/dev/null | grep -oE 'ntfy [0-9][0-9.]*' ;;
     shellcheck) "$2" --version 2>/dev/null | sed -n 's/^version: //p' ;;
     ssh-keygen) "${2%/*}/ssh" -V 2>&1 ;;
+    # It tells its version where it does not know an option; newer ones know this one.
+    sshd) "$2" -V 2>&1 | grep -oE 'OpenSSH_[0-9.]+' ;;
+    openssl) "$2" version 2>/dev/null ;;
     busybox) "$2" 2>&1 | head -n1 ;;
     *) "$2" --version 2>/dev/null ;;
   esac | head -n1 || true

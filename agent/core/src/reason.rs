@@ -46,6 +46,8 @@ codes! {
     SourceUnreachable = "source.unreachable", Transient;
     /// The repository refused our credentials.
     SourceDenied = "source.denied", Stalled;
+    /// The repository's server does not prove to be the one that is meant: its host key or certificate.
+    SourceUntrusted = "source.untrusted", Stalled;
     /// The repository does not have the tracked ref (an empty repository, too).
     SourceNoRef = "source.no-ref", Stalled;
     /// What the repository sent is not a repository, or is damaged.

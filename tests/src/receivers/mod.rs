@@ -1,9 +1,10 @@
-//! Receivers of what the agent says, and servers of what it reads: in this process, on the loopback address.
+//! Receivers of what the agent says, and servers of what it reads: on the loopback address.
 
 pub mod discord;
 pub mod git_http;
 pub mod ntfy;
 pub mod registry;
+pub mod sshd;
 pub mod webhook;
 
 use std::{

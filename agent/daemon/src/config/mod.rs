@@ -6,10 +6,12 @@
 mod document;
 mod problem;
 mod read;
+mod remote;
 mod secret;
 mod section;
 pub mod settings;
 mod sinks;
+mod source;
 mod value;
 
 use std::{
@@ -60,8 +62,9 @@ pub fn watched(settings: &Settings, config_path: &Path) -> Vec<PathBuf> {
     let always = [config_path.to_owned(), paths.env.clone(), trust.allowed_signers.clone()];
     let hook_secret = listen.hooks.as_ref().map(|hooks| hooks.secret_file.clone());
     let page_token = listen.page.as_ref().and_then(|page| page.token_file.clone());
+    let ssh = source.ssh.iter().flat_map(|ssh| [ssh.key.clone(), ssh.known_hosts.clone()]);
     let optional = [trust.revoked.clone(), source.ca_file.clone(), source.token_file.clone(), hook_secret, page_token];
-    always.into_iter().chain(optional.into_iter().flatten()).collect()
+    always.into_iter().chain(ssh).chain(optional.into_iter().flatten()).collect()
 }
 
 fn whole(line: Option<usize>, message: impl Into<String>, help: &str) -> ConfigProblem {

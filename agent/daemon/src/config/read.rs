@@ -8,24 +8,22 @@ use tracing::Level;
 
 use super::{
     section::{Found, Read, Recorded, Section},
-    settings::{
-        Backup, Engine, Gate, Hooks, Introduction, Listen, Log, LogFormat, Page, Paths, Settings, Source, Trust,
-    },
-    sinks, value,
+    settings::{Backup, Engine, Gate, Hooks, Introduction, Listen, Log, LogFormat, Page, Paths, Settings, Trust},
+    sinks, source, value,
 };
 
-const MILLISECOND: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Reads the whole file. `host` is the host's name.
 pub(super) fn settings(root: Found<'_, '_>, host: &str) -> Read<Settings> {
     let root = root.section()?;
     let server = server(&root, host);
     let observe = root.flag("observe", false);
-    let source = source(root.section("source"));
+    let source = source::source(root.section("source"));
     let trust = trust(root.section("trust"));
     let paths = paths(root.section("paths"));
     let engine = engine(root.section("engine"));
@@ -71,52 +69,6 @@ fn server(root: &Section<'_, '_>, host: &str) -> Read<ServerName> {
         root.wrong("server", message, "add `server:` with the name that the repository has for this server");
         Recorded
     })
-}
-
-fn source(source: Section<'_, '_>) -> Read<Source> {
-    let url = source
-        .require("url", "write the repository's URL, such as https://github.com/you/infra.git")
-        .and_then(|found| url_of(&found, &["https", "http", "file"]));
-    let reference = source.text("ref", "refs/heads/main");
-    if let Some(name) = reference.as_deref().ok().filter(|name| !value::is_branch_ref(name)) {
-        let guess = format!("refs/heads/{name}");
-        let help =
-            if value::is_branch_ref(&guess) { format!("write {guess}") } else { "write refs/heads/<branch>".into() };
-        source.wrong("ref", "must be a branch's full name: a short one may also mean a tag", help);
-    }
-    let interval = source.duration("interval", MINUTE, (100 * MILLISECOND, 7 * DAY));
-    let timeout = source.duration("timeout", 2 * MINUTE, (SECOND, HOUR));
-    let ca_file = source.file("ca_file");
-    let auth = source.section("auth");
-    let token_file = auth.secret_file("token_file");
-    let username = auth.text("username", "git");
-    auth.finish();
-    if let (Ok(url), Ok(Some(_))) = (&url, &token_file)
-        && !url.starts_with("https://")
-        && !is_loopback(url)
-    {
-        source.wrong(
-            "url",
-            "would send the token of `auth.token_file` unencrypted, or to nobody",
-            "use an https:// URL",
-        );
-    }
-    source.finish();
-    Ok(Source {
-        url: url?,
-        reference: reference?,
-        interval: interval?,
-        timeout: timeout?,
-        ca_file: ca_file?,
-        token_file: token_file?,
-        username: username?,
-    })
-}
-
-/// Whether a URL stays on this machine, where plain HTTP shows a token to nobody else.
-fn is_loopback(url: &str) -> bool {
-    let host = reqwest::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
-    host.is_some_and(|host| matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]"))
 }
 
 /// The text of a checked URL.

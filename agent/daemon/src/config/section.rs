@@ -298,6 +298,11 @@ impl<'d, 'r> Section<'d, 'r> {
         self.secret_file(key)?.map_or_else(|| Err(self.require(key, help).err().unwrap_or(Recorded)), Ok)
     }
 
+    /// Like [`Self::guarded_file`], but a problem if the key is absent.
+    pub(super) fn required_guarded(&self, key: &'static str, help: &str) -> Read<PathBuf> {
+        self.guarded_file(key)?.map_or_else(|| Err(self.require(key, help).err().unwrap_or(Recorded)), Ok)
+    }
+
     /// Records a problem with the block as a whole.
     pub(super) fn wrong_here(&self, message: impl Into<String>, help: impl Into<String>) {
         self.reader.report(&self.place, message, help);

@@ -5,6 +5,8 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 use evenkeel_core::id::CommitId;
 use evenkeel_layout::name::ServerName;
 
+pub use super::remote::SshRemote;
+
 /// Everything that `agent.yml` says, with defaults filled in and checked as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -39,7 +41,7 @@ pub struct Settings {
 /// The repository that is watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// `https://`, `http://` or `file://`.
+    /// `https://`, `http://`, `file://`, `ssh://` or `user@host:path`.
     pub url: String,
     /// A full branch ref, `refs/heads/…`.
     pub reference: String,
@@ -53,6 +55,19 @@ pub struct Source {
     pub token_file: Option<PathBuf>,
     /// The user name that goes with the token.
     pub username: String,
+    /// Set if the URL is one of SSH.
+    pub ssh: Option<Ssh>,
+}
+
+/// How a repository is reached over SSH.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ssh {
+    /// What the URL says. It names a user.
+    pub remote: SshRemote,
+    /// The private key that the server knows as a deploy key.
+    pub key: PathBuf,
+    /// The server's own keys, in `ssh`'s syntax. No other one is believed.
+    pub known_hosts: PathBuf,
 }
 
 /// Whose commits may run.

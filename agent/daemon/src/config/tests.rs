@@ -181,6 +181,45 @@ fn refuses_a_token_over_plain_http_but_to_this_machine() {
     assert!(etc.parse(&with("http://127.0.0.1:3000/x.git")).is_ok());
 }
 
+/// The blocks that a repository over SSH needs, with these lines in `auth`.
+fn over_ssh(url: &str, auth: &str) -> String {
+    format!(
+        "source:\n  url: {url}\n  auth: {{ {auth} }}\ntrust: {{ allowed_signers: /etc/evenkeel/allowed_signers }}\n"
+    )
+}
+
+#[test]
+fn ssh_needs_a_private_key_and_pinned_host_keys() {
+    const BOTH: &str = "ssh_key: /etc/evenkeel/deploy_key, known_hosts: /etc/evenkeel/known_hosts";
+    let etc = Etc::new();
+    etc.put("deploy_key", 0o600);
+    etc.put("known_hosts", 0o644);
+    for url in ["git@example.org:you/infra.git", "ssh://git@example.org:2222/you/infra.git"] {
+        let settings = etc.parse(&over_ssh(url, BOTH)).unwrap();
+        let ssh = settings.source.ssh.as_ref().unwrap();
+        assert_eq!((ssh.remote.user.as_deref(), ssh.remote.host.as_str()), (Some("git"), "example.org"));
+        let watched = watched(&settings, Path::new("/etc/agent.yml"));
+        assert!(watched.contains(&etc.path("deploy_key")) && watched.contains(&etc.path("known_hosts")));
+        let errors = etc.errors(&over_ssh(url, ""));
+        assert!(errors.contains("source.auth.ssh_key: is missing"), "{errors}");
+        assert!(errors.contains("source.auth.known_hosts: is missing"), "{errors}");
+    }
+    let named = etc.parse(&over_ssh("example.org:x", &format!("{BOTH}, username: deploy"))).unwrap();
+    assert_eq!(named.source.ssh.unwrap().remote.user.as_deref(), Some("deploy"));
+    let errors = etc.errors(&over_ssh("example.org:x", &format!("{BOTH}, username: -oProxyCommand=x")));
+    assert!(errors.contains("cannot be a user's name"), "{errors}");
+    let errors = etc.errors(&over_ssh("https://example.org/x", BOTH));
+    assert_eq!(errors.matches("has no effect").count(), 2, "{errors}");
+    let errors = etc.errors(&over_ssh("git@-oProxyCommand=x:y", BOTH));
+    assert!(errors.contains("source.url: has no host") && !errors.contains("no effect"), "{errors}");
+    etc.put("deploy_key", 0o640);
+    etc.put("known_hosts", 0o666);
+    let errors = etc.errors(&over_ssh("git@example.org:x", BOTH));
+    for wanted in ["chmod 600 /etc/evenkeel/deploy_key", "chmod 644 /etc/evenkeel/known_hosts"] {
+        assert!(errors.contains(wanted), "{errors}");
+    }
+}
+
 #[test]
 fn a_page_that_others_can_reach_needs_a_token() {
     let etc = Etc::new();

@@ -27,11 +27,19 @@ pub enum GitError {
         after: Duration,
     },
     /// The server wants other credentials, or any.
-    #[error("{url} refuses access: {why}. Check source.auth: that the token is valid and may read this repository")]
+    #[error("{url} refuses access: {why}. Check source.auth, and that what it names may read this repository")]
     Denied {
         /// Without credentials.
         url: String,
         /// What the server said.
+        why: String,
+    },
+    /// The server does not prove to be the one that is meant.
+    #[error("the server of {url} does not prove who it is: {why}")]
+    Untrusted {
+        /// Without credentials.
+        url: String,
+        /// What happened, and what to do.
         why: String,
     },
     /// The ref is not there.
@@ -115,6 +123,7 @@ impl GitError {
         let code = match self {
             Self::Unreachable { .. } | Self::Timeout { .. } | Self::Mirror { .. } => Code::SourceUnreachable,
             Self::Denied { .. } | Self::Config { .. } => Code::SourceDenied,
+            Self::Untrusted { .. } => Code::SourceUntrusted,
             Self::NoRef { .. } => Code::SourceNoRef,
             Self::Invalid { .. }
             | Self::Open { .. }

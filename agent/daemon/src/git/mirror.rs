@@ -14,9 +14,9 @@ use tokio::{
 
 use super::{
     GitError,
-    wire::{Answer, Credentials, Request},
+    wire::{Answer, Credentials, Request, SshAccess},
 };
-use crate::config::settings::Source;
+use crate::config::settings::{Source, Ssh};
 
 /// The hidden verb of the fetch process.
 pub const VERB: &str = "__fetch";
@@ -25,7 +25,8 @@ pub const VERB: &str = "__fetch";
 const MAX_OUTPUT_BYTES: u64 = 64 * 1024;
 /// Longest token, in bytes.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
-/// What the fetch process gets of our environment: the way to `git-upload-pack` (for `file://`) and to the network.
+/// What the fetch process gets of our environment: the way to `git-upload-pack` (for
+/// `file://`) and `ssh`, and to the network. Proxies are for HTTP; `ssh` uses none.
 const ENVIRONMENT: &[&str] = &[
     "PATH",
     "SSL_CERT_FILE",
@@ -62,6 +63,11 @@ pub async fn fetch_with(program: &Path, source: &Source, mirror: &Path) -> Resul
         reference: source.reference.clone(),
         mirror: mirror.to_owned(),
         credentials: credentials(source)?,
+        ssh: source.ssh.as_ref().map(|Ssh { remote, key, known_hosts }| SshAccess {
+            remote: remote.clone(),
+            key: key.clone(),
+            known_hosts: known_hosts.clone(),
+        }),
     };
     let mut line = serde_json::to_vec(&request).map_err(|e| GitError::Internal(e.to_string()))?;
     line.push(b'\n');
@@ -78,6 +84,7 @@ fn outcome(answer: Answer, source: &Source, mirror: &Path) -> Result<Fetched, Gi
         Answer::Tip(tip) => return Ok(Fetched { tip }),
         Answer::Unreachable(why) => GitError::Unreachable { url, why },
         Answer::Denied(why) => GitError::Denied { url, why },
+        Answer::Untrusted(why) => GitError::Untrusted { url, why },
         Answer::NoRef(why) => GitError::NoRef { url, reference: source.reference.clone(), why },
         Answer::Invalid(why) | Answer::Incomplete(why) => GitError::Invalid { url, why },
         Answer::Mirror(why) => GitError::Mirror { path: mirror.to_owned(), why },

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use evenkeel_core::id::CommitId;
 use serde::{Deserialize, Serialize};
 
+use crate::config::settings::SshRemote;
+
 /// What to fetch. It holds a secret and so has no `Debug`.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Request {
-    /// `https://`, `http://` or `file://`.
+    /// As it is configured.
     pub url: String,
     /// The full ref.
     pub reference: String,
@@ -16,6 +18,17 @@ pub(super) struct Request {
     pub mirror: PathBuf,
     /// User name and token, for the URL's own scheme, host and port only.
     pub credentials: Option<Credentials>,
+    /// Set if the URL is one of SSH.
+    #[serde(default)]
+    pub ssh: Option<SshAccess>,
+}
+
+/// What `ssh` needs to know. The key itself stays in its file.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct SshAccess {
+    pub remote: SshRemote,
+    pub key: PathBuf,
+    pub known_hosts: PathBuf,
 }
 
 /// What proves who we are.
@@ -35,6 +48,8 @@ pub(super) enum Answer {
     Unreachable(String),
     /// The server refuses access.
     Denied(String),
+    /// The server does not prove to be the one that is meant.
+    Untrusted(String),
     /// The ref is not there.
     NoRef(String),
     /// What answers is no repository, or a damaged one.

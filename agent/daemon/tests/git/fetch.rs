@@ -33,6 +33,7 @@ fn source(url: impl Into<String>) -> Source {
         ca_file: None,
         token_file: None,
         username: "git".to_owned(),
+        ssh: None,
     }
 }
 
