@@ -47,6 +47,15 @@ impl Engine {
         Ok(ticks.boxed())
     }
 
+    /// What a container's healthcheck said last, as one line without control characters; `None` if it said nothing.
+    pub async fn healthcheck_said(&self, container: &str) -> Option<String> {
+        let found = self.docker().ok()?.inspect_container(container, None::<InspectContainerOptions>).await.ok()?;
+        let output = found.state?.health?.log?.pop()?.output?;
+        let line: String = output.split_whitespace().collect::<Vec<_>>().join(" ");
+        let line: String = line.chars().filter(|c| !c.is_control()).take(MAX_LINE).collect();
+        (!line.is_empty()).then_some(line)
+    }
+
     /// The last lines that a container printed, without control characters. Empty if they cannot be had.
     pub async fn log_tail(&self, container: &str, lines: u32) -> Vec<String> {
         let Ok(docker) = self.docker() else { return Vec::new() };

@@ -183,6 +183,8 @@ async fn work(service: &Service, waker: Waker<SyncEnd>, mut slot: Slot<SyncEnd>)
     waker.wake(Trigger::Start);
     let mut cache = Cache::default();
     let mut failures = 0;
+    // A poll that ends as the one before it did is no news.
+    let mut last: Option<SyncEnd> = None;
     while let Some(triggers) = next(&mut slot, &service.stop).await {
         let Some(strongest) = triggers.first().copied() else { continue };
         // A person, a changed file and a start ask again for what waits; time alone does not.
@@ -195,10 +197,15 @@ async fn work(service: &Service, waker: Waker<SyncEnd>, mut slot: Slot<SyncEnd>)
                 SyncEnd::failed(None, Outcome::Aborted, reason)
             }
         };
-        log_end(&end);
+        let same =
+            last.as_ref().is_some_and(|l| (l.outcome, &l.reason, &l.ends) == (end.outcome, &end.reason, &end.ends));
+        if !same || end.outcome == Outcome::Committed {
+            log_end(&end);
+        }
         failures = if end.is_transient() || end.reason.is_some() { failures + 1 } else { 0 };
         schedules.send_replace(schedule(failures));
         slot.finished(&end);
+        last = Some(end.clone());
         tell_systemd(&[sd_notify::NotifyState::Status(&format!("last sync: {}", end.outcome.as_str()))]);
     }
     poll.abort();

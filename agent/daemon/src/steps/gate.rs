@@ -169,15 +169,20 @@ impl<'a> Eyes<'a> {
     }
 }
 
-/// Adds the end of the failed container's log, without values that may be secret.
+/// Adds what the failed container's healthcheck said and the end of its log, without values that may be secret.
 async fn explain(host: &Host, release: &Release, failure: Failure) -> Reason {
     let Some(container) = failure.container else { return failure.reason };
-    let lines = host.engine.log_tail(&container, LOG_LINES).await;
-    if lines.is_empty() {
-        return failure.reason;
+    let mut message = failure.reason.message;
+    if failure.reason.code == Code::GateUnhealthy
+        && let Some(said) = host.engine.healthcheck_said(&container).await
+    {
+        message = format!("{message}; its healthcheck says: {}", without_values(release, &said));
     }
-    let log = without_values(release, &lines.join(" | "));
-    Reason { message: format!("{}; its log ends: {log}", failure.reason.message), ..failure.reason }
+    let lines = host.engine.log_tail(&container, LOG_LINES).await;
+    if !lines.is_empty() {
+        message = format!("{message}; its log ends: {}", without_values(release, &lines.join(" | ")));
+    }
+    Reason { message, ..failure.reason }
 }
 
 /// Takes the values of variables out of a text: a log may repeat what it was given.
