@@ -34,8 +34,7 @@ pub fn unclaimed(tree: &dyn Tree, sets: &[StackSet]) -> Vec<Problem> {
     look(&repo, "", MAX_DEPTH, &mut found);
     for path in found.into_iter().filter(|path| !claimed.contains(path)) {
         let help = format!("name it under `stacks:` in {CONFIG_FILE}, or list it under `ignore:`");
-        let message = format!("no stack of any server uses {path}");
-        repo.note(Problem::warning("layout.unclaimed", message, help).at(path, None));
+        repo.note(Problem::warning("layout.unclaimed", "no stack of any server uses this file", help).at(path, None));
     }
     let mut problems = repo.into_problems();
     problems.retain(|p| p.code == "layout.unclaimed" || p.code == "tree.unreadable");

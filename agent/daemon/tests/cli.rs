@@ -138,6 +138,8 @@ fn stacks_answers_as_the_contract_says() {
 #[test]
 fn one_json_document_comes_with_every_failure() {
     let world = World::new(&[DB]);
+    let missing = world.run(&["render", "--format", "json"]).json()["error"]["message"].clone();
+    assert_eq!(missing, json!("the following required arguments were not provided: <STACK>"));
     let cases: [(&[&str], i32, &str); 5] = [
         (&["stacks", "--wrong", "--format=json"], 2, "usage"),
         (&["render", "--format", "json"], 2, "usage"),
@@ -177,10 +179,9 @@ fn check_finds_what_is_wrong_and_where() {
     warning[env.file] default/env stacks/env/compose.yml:4: env_file stacks/env/secret.env is not in the repository
       help: put it into the live tree on the server, at this path; here its variables are taken for unset
     warning[env.unset] default/db stacks/db/compose.yml:5: the variable DB_PASSWORD is used and set nowhere
-      help: set DB_PASSWORD in an environment file beside the stack or on the server (_server.env or <stack>.env), or give it a default: ${DB_PASSWORD:-…}
     warning[env.unset] default/web stacks/web/compose.yml:4: the variable TAG is used and set nowhere
-      help: set TAG in an environment file beside the stack or on the server (_server.env or <stack>.env), or give it a default: ${TAG:-…}
-    1 server: 2 errors, 3 warnings
+      help: set it in an environment file beside the stack or on the server (_server.env or <stack>.env), or give it a default: ${NAME:-…}
+    1 server, 5 stacks: 2 errors, 3 warnings
     "#);
     assert_eq!(world.run(&["check"]).code(), 1);
     let codes = |done: &Done| -> Vec<String> {
@@ -329,6 +330,51 @@ fn plan_keeps_a_stack_that_cannot_be_deployed_and_holds_what_needs_it() {
       help: correct the file; `docker compose config` in its folder says the same
     "#);
     assert_eq!(done.code(), 0);
+}
+
+#[test]
+fn plan_knows_a_server_that_one_of_the_revisions_does_not_name() {
+    if !has_compose() {
+        return;
+    }
+    let world = World::new(&[("stacks/db/compose.yml", "services: {db: {image: pg}}\n")]);
+    let from = world.commit();
+    world.write(&[("servers/home/config.json", r#"{"stacks": ["db"]}"#)]);
+    let to = world.commit();
+    let done = world.run(&["plan", "--from", &from, "--to", &to, "--format", "json"]);
+    let servers = done.json()["servers"].clone();
+    assert_eq!((servers.as_array().unwrap().len(), &servers[0]["server"]), (1, &json!("home")));
+    assert_eq!((done.code(), &servers[0]["waves"], &servers[0]["problems"]), (0, &json!([]), &json!([])));
+}
+
+#[test]
+fn a_folder_of_a_repository_is_told_from_a_repository() {
+    let world = World::new(&[DB, WEB]);
+    let commit = world.commit();
+    let inside = world.repo().join("stacks/db");
+    let at = |args: &[&str]| run(Command::new(EVENKEEL).args(args).arg("--repo").arg(&inside));
+    let top = world.repo().canonicalize().unwrap();
+    assert!(at(&["stacks"]).stderr().contains(&format!("lies in the repository {}", top.display())));
+    let done = at(&["stacks", "--rev", &commit, "--format", "json"]);
+    let message = done.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(done.code() == 2 && message.contains(&top.display().to_string()), "{message}");
+    assert!(world.run(&["stacks"]).stderr().is_empty());
+
+    let nowhere = world.folder.path().join("plain");
+    fs::create_dir(&nowhere).unwrap();
+    let done = run(Command::new(EVENKEEL).args(["plan", "--repo"]).arg(&nowhere));
+    assert!(done.code() == 2 && done.stderr().contains("it is not a Git repository"), "{}", done.stderr());
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_a_failure() {
+    let world = World::new(&[DB]);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(EVENKEEL);
+    command.args(["stacks", "--repo"]).arg(world.repo()).stdout(full);
+    let done = command.stderr(std::process::Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("cannot write to standard output"));
 }
 
 #[test]

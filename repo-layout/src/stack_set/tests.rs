@@ -341,10 +341,10 @@ fn merges_a_root_file_with_its_parts_but_not_with_those_for_elsewhere() {
     ");
     assert_snapshot!(show_problems(&unclaimed(&tree, &[set])), @r"
     warning layout.unclaimed (docker-compose.dev.yml)
-      no stack of any server uses docker-compose.dev.yml
+      no stack of any server uses this file
       -> name it under `stacks:` in evenkeel.yml, or list it under `ignore:`
     warning layout.unclaimed (docker-compose.test.override.yml)
-      no stack of any server uses docker-compose.test.override.yml
+      no stack of any server uses this file
       -> name it under `stacks:` in evenkeel.yml, or list it under `ignore:`
     ");
     assert_snapshot!(show(&self::set(&[("compose.yml", PLAIN)])), @r"

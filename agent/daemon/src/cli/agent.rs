@@ -16,8 +16,8 @@ use crate::{
 /// Run the agent of this server.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The agent watches the repository and deploys what trusted people signed. It runs until SIGTERM; systemd's
-`Type=notify` is told when it is ready.
+The agent watches the repository and deploys what trusted people signed. It
+runs until SIGTERM; systemd's `Type=notify` is told when it is ready.
 
 Examples:
   evenkeel agent

@@ -31,7 +31,8 @@ Examples:
   evenkeel check
   evenkeel check --repo . --server home --format json
 
-Exit codes: 0 no errors (there may be warnings); 1 errors; 2 no such repository or revision.")]
+Exit codes:
+  0 no errors   1 errors   2 no such repository or revision")]
 pub struct Args {
     #[command(flatten)]
     repo: RepoArgs,
@@ -60,8 +61,9 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
     problems.sort();
     problems.dedup();
     let failed = problems.iter().any(|p| p.severity == Severity::Error);
+    let stacks = sets.iter().map(|(_, set)| set.stacks.len()).sum();
     let servers = sets.into_iter().map(|(server, _)| server).collect();
-    out.answer(&Document { schema: SCHEMA, servers, problems }, as_text);
+    out.answer(&Document { schema: SCHEMA, servers, problems }, |document| as_text(document, stacks));
     Ok(if failed { Exit::Failed } else { Exit::Fine })
 }
 
@@ -108,7 +110,7 @@ pub(super) async fn offline(
     .await
 }
 
-fn as_text(document: &Document) -> String {
-    let servers = text::plural(document.servers.len(), "server");
-    format!("{}{servers}: {}\n", text::problems(&document.problems), text::count(&document.problems))
+fn as_text(document: &Document, stacks: usize) -> String {
+    let (servers, stacks) = (text::plural(document.servers.len(), "server"), text::plural(stacks, "stack"));
+    format!("{}{servers}, {stacks}: {}\n", text::problems(&document.problems), text::count(&document.problems))
 }

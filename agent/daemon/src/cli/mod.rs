@@ -84,7 +84,8 @@ pub fn main(args: &[OsString]) -> ExitCode {
         out.failure(&failure);
         failure.exit
     });
-    ExitCode::from(exit as u8)
+    let is_success = matches!(exit, Exit::Fine | Exit::Changes);
+    ExitCode::from(if is_success && out.has_failed() { Exit::Failed } else { exit } as u8)
 }
 
 fn run(verb: Verb, out: &Output) -> Result<Exit, Failure> {
@@ -112,11 +113,13 @@ fn usage(error: &clap::Error, args: &[OsString]) -> Exit {
     let wants_json = args.iter().any(|a| a == OsStr::new("--format=json"))
         || args.windows(2).any(|w| w[0] == OsStr::new("--format") && w[1] == OsStr::new("json"));
     if wants_json {
+        // The first paragraph says what is wrong; of missing arguments it goes on with their names.
         let text = error.to_string();
-        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let paragraph: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        let message = paragraph.join(" ");
         Output::new(Format::Json).error_document(&Failure::usage(
             "usage",
-            message,
+            message.trim_start_matches("error: "),
             "run `evenkeel --help`, or the verb with --help",
         ));
     }
@@ -143,10 +146,12 @@ mod tests {
     }
 
     #[test]
-    fn every_verb_shows_an_example() {
+    fn every_verb_shows_examples_that_fit_a_terminal() {
         for verb in Cli::command().get_subcommands() {
             let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("evenkeel "), "{} has no example", verb.get_name());
+            let widest = help.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(80), "the examples of {} do not fit a terminal", verb.get_name());
         }
     }
 }

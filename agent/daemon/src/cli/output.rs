@@ -1,6 +1,9 @@
 //! What a verb says: text or one JSON document on standard output, diagnostics on standard error.
 
-use std::io::{ErrorKind, Write};
+use std::{
+    cell::Cell,
+    io::{ErrorKind, Write},
+};
 
 use clap::ValueEnum;
 use evenkeel_core::{outcome::Exit, reason::Code};
@@ -70,12 +73,18 @@ struct ErrorBody<'a> {
 #[derive(Debug, Clone)]
 pub struct Output {
     format: Format,
+    has_failed: Cell<bool>,
 }
 
 impl Output {
     /// Output in this form.
     pub fn new(format: Format) -> Self {
-        Self { format }
+        Self { format, has_failed: Cell::new(false) }
+    }
+
+    /// Whether something could not be written to standard output, other than for want of a reader.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed.get()
     }
 
     /// Whether one JSON document is asked for.
@@ -87,7 +96,7 @@ impl Output {
     pub fn answer<T: Serialize>(&self, document: &T, text: impl FnOnce(&T) -> String) {
         match self.format {
             Format::Json => self.json(document),
-            Format::Text => Self::write(text(document).as_bytes()),
+            Format::Text => self.write(text(document).as_bytes()),
         }
     }
 
@@ -96,7 +105,7 @@ impl Output {
         match serde_json::to_string_pretty(document) {
             Ok(mut text) => {
                 text.push('\n');
-                Self::write(text.as_bytes());
+                self.write(text.as_bytes());
             }
             Err(e) => self.note(&format!("cannot write the answer as JSON: {e}")),
         }
@@ -104,7 +113,7 @@ impl Output {
 
     /// Prints text on standard output as it stands.
     pub fn text(&self, text: &str) {
-        Self::write(text.as_bytes());
+        self.write(text.as_bytes());
     }
 
     /// Prints diagnostics that end in a line break themselves on standard error.
@@ -135,12 +144,13 @@ impl Output {
         self.json(&ErrorDocument { schema: SCHEMA, error: ErrorBody { code, message, help } });
     }
 
-    fn write(bytes: &[u8]) {
+    fn write(&self, bytes: &[u8]) {
         let mut stdout = anstream::stdout();
         if let Err(e) = stdout.write_all(bytes).and_then(|()| stdout.flush()) {
             // `evenkeel … | head` is fine; a full disk is not.
             if e.kind() != ErrorKind::BrokenPipe {
-                let _ = writeln!(anstream::stderr(), "cannot write to standard output: {e}");
+                self.has_failed.set(true);
+                self.note(&format!("cannot write to standard output: {e}"));
             }
         }
     }

@@ -34,11 +34,14 @@ const EMPTY: &str = "empty";
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  evenkeel plan                                  # what the work tree changes since HEAD
-  evenkeel plan --from origin/main --to HEAD     # what a pull request changes
+  evenkeel plan                               # the work tree against HEAD
+  evenkeel plan --from origin/main --to HEAD  # what a pull request changes
   evenkeel plan --server home --from empty --to main --format json
 
-Exit codes: 0 done; 3 there are changes (only with --exit-code); 2 no such revision; 7 no `docker compose`.")]
+Exit codes:
+  0 done                   3 there are changes (only with --exit-code)
+  1 a server has no plan   7 no `docker compose`
+  2 no such revision")]
 pub struct Args {
     #[command(flatten)]
     repo: RepoArgs,
@@ -95,19 +98,22 @@ struct Sides {
 
 impl Sides {
     fn of(from: Option<Source>, to: Source, server: Option<&str>) -> Result<Self, Failure> {
-        let mut to_sets = to.sets(server)?;
-        let mut from_sets = match &from {
-            Some(from) => from.sets(server)?,
-            None => Vec::new(),
-        };
-        // Which of the two revisions knows a server does not matter: one that is new or gone has a plan as well.
-        for (server, _) in &from_sets {
-            if !to_sets.iter().any(|(name, _)| name == server) {
-                to_sets.extend(to.sets(Some(server.as_str()))?);
+        // Which of the two revisions knows a server does not matter: one that is new or gone has a plan as well. And
+        // where one side names servers, the other's stacks, if it names none, are those of each of them.
+        let mut names = to.servers(server)?;
+        names.extend(from.as_ref().map(|from| from.servers(server)).transpose()?.into_iter().flatten());
+        names.sort();
+        names.dedup();
+        let of = |source: &Source| -> Result<Sets, Failure> {
+            if names.is_empty() {
+                return source.sets(None);
             }
-        }
+            let sets = names.iter().map(|name| source.sets(Some(name.as_str())));
+            Ok(sets.collect::<Result<Vec<_>, _>>()?.concat())
+        };
+        let to_sets = of(&to)?;
+        let mut from_sets = from.as_ref().map(of).transpose()?.unwrap_or_default();
         from_sets.retain(|(_, set)| !set.is_broken());
-        to_sets.sort_by(|(a, _), (b, _)| a.cmp(b));
         Ok(Self { from, to, from_sets, to_sets })
     }
 

@@ -22,8 +22,9 @@ use crate::compose::render::{RenderError, RenderRequest, Rendered};
 #[command(after_help = "\
 Examples:
   evenkeel render --server home immich
-  evenkeel render --server home immich --env-file secrets.env --live-root /srv/evenkeel
-  evenkeel render --rev main --server home immich --allow-unset --format json | jq .services")]
+  evenkeel render --server home immich --env-file secrets.env
+  evenkeel render --server home immich --live-root /srv/evenkeel
+  evenkeel render --rev main --server home immich --allow-unset | jq .services")]
 pub struct Args {
     #[command(flatten)]
     repo: RepoArgs,
@@ -90,7 +91,11 @@ fn failed(problems: &[Problem]) -> Failure {
     );
     failure.message = lines.join("\n");
     if failure.code == "env.unset" {
-        failure.help.push_str("; or give --env-file FILE, or --allow-unset");
+        failure.help.push_str("; or name a file with --env-file");
+        // A variable that Compose demands (`${NAME:?}`) may not be unset.
+        if problems.iter().all(|p| p.message.ends_with("set nowhere")) {
+            failure.help.push_str(", or --allow-unset");
+        }
     }
     failure
 }

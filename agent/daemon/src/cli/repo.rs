@@ -17,7 +17,7 @@ use evenkeel_layout::{
     tree::Tree,
 };
 
-use super::output::Failure;
+use super::output::{Failure, Format, Output};
 use crate::{
     compose::Compose,
     git::{self, GitTree},
@@ -64,6 +64,15 @@ impl Source {
                     "name a folder with --repo",
                 )
             })?;
+            if !dir.join(".git").exists()
+                && let Some(whole) = git::enclosing(&dir)
+            {
+                Output::new(Format::Text).note(&format!(
+                    "note: {} lies in the repository {} and is taken for a whole one",
+                    dir.display(),
+                    whole.display()
+                ));
+            }
             return Ok(Self { dir, commit: None, tree: Box::new(tree) });
         };
         let (commit, tree) = revision(&dir, rev)?;
@@ -91,12 +100,17 @@ impl Source {
         self.commit.as_ref().map_or_else(|| WORK_TREE.to_owned(), ToString::to_string)
     }
 
+    /// The server that is asked for, or else all that the repository names: none if its layout knows no servers.
+    pub fn servers(&self, server: Option<&str>) -> Result<Vec<ServerName>, Failure> {
+        server.map_or_else(|| Ok(servers(self.tree())), |name| Ok(vec![server_name(name)?]))
+    }
+
     /// The stacks of each server that is asked for, of all servers if none is.
     pub fn sets(&self, server: Option<&str>) -> Result<Vec<(ServerName, StackSet)>, Failure> {
-        let names = match server {
-            Some(name) => vec![server_name(name)?],
-            None => Some(servers(self.tree())).filter(|all| !all.is_empty()).unwrap_or(vec![server_name(ANY_SERVER)?]),
-        };
+        let mut names = self.servers(server)?;
+        if names.is_empty() {
+            names.push(server_name(ANY_SERVER)?);
+        }
         Ok(names.into_iter().map(|name| self.set(name)).collect())
     }
 
@@ -208,7 +222,7 @@ fn server_name(name: &str) -> Result<ServerName, Failure> {
 
 fn revision(dir: &Path, rev: &str) -> Result<(CommitId, GitTree), Failure> {
     let unreadable = |e: git::GitError| {
-        Failure::usage("repo.unreadable", e.to_string(), "name a repository with --repo: its top folder, or a bare one")
+        Failure::usage("repo.unreadable", e.to_string(), "say which with --repo; the default is the current folder")
     };
     let repo = git::Repo::open(dir).map_err(unreadable)?;
     let commit = repo.resolve(rev).ok_or_else(|| {

@@ -18,7 +18,7 @@ use crate::host::stacks::Stacks;
 #[command(after_help = "\
 Examples:
   evenkeel stacks --server home
-  evenkeel stacks --repo /srv/infra.git --rev main~3 --server home --format json")]
+  evenkeel stacks --repo infra.git --rev main~3 --server home --format json")]
 pub struct Args {
     #[command(flatten)]
     repo: RepoArgs,

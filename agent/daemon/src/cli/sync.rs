@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, path::PathBuf};
 
 use evenkeel_core::{
-    outcome::{DeploymentRecord, Exit},
+    outcome::{DeploymentRecord, Exit, Outcome},
     reason::Code,
 };
 
@@ -20,8 +20,8 @@ use crate::{
 /// Tell the running agent to sync now, and wait for the end.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The exit code says how it ended: 0 fine, 1 failed or held, 4 refused by trust, 5 rolled back or quarantined,
-6 halted, 7 transient.
+The exit code says how it ended: 0 fine, 1 failed or held, 4 refused by trust,
+5 rolled back or quarantined, 6 halted, 7 transient.
 
 Examples:
   evenkeel sync
@@ -79,7 +79,10 @@ pub fn line(deployment: &DeploymentRecord) -> String {
     let from = deployment.from.as_deref().map_or("nothing", short);
     let to = deployment.to.as_deref().map_or("nothing", short);
     let took = words::took(&deployment.started, deployment.ended.as_deref());
-    let mut text = format!("  {}: {outcome}, {from} -> {to}{took}\n", deployment.stack);
+    let mut text = match (deployment.outcome, &deployment.to) {
+        (Some(Outcome::Committed), None) => format!("  {}: removed{took}\n", deployment.stack),
+        _ => format!("  {}: {outcome}, {from} -> {to}{took}\n", deployment.stack),
+    };
     if let Some(reason) = &deployment.reason {
         let _ = writeln!(text, "    {reason}");
     }

@@ -16,12 +16,23 @@ pub const BOLD: Style = Style::new().bold();
 /// What explains.
 pub const DIM: Style = Style::new().dimmed();
 
-/// Problems, one paragraph each: severity and code, where, what, and what to do.
+/// Problems, one paragraph each: severity and code, where, what, and what to do. Several in a row with the same remedy
+/// have it once, after the last.
 pub fn problems(problems: &[Problem]) -> String {
-    problems.iter().map(problem).collect()
+    let mut out = String::new();
+    for (n, problem) in problems.iter().enumerate() {
+        out.push_str(&problem_text(problem));
+        let next = problems.get(n + 1);
+        if !problem.help.is_empty()
+            && next.is_none_or(|next| (&next.code, &next.help) != (&problem.code, &problem.help))
+        {
+            let _ = writeln!(out, "  {DIM}help: {}{DIM:#}", problem.help);
+        }
+    }
+    out
 }
 
-fn problem(problem: &Problem) -> String {
+fn problem_text(problem: &Problem) -> String {
     let (word, style) = match problem.severity {
         Severity::Error => ("error", RED),
         Severity::Warning => ("warning", YELLOW),
@@ -39,9 +50,6 @@ fn problem(problem: &Problem) -> String {
     }
     let message = problem.message.replace('\n', "\n  ");
     let _ = writeln!(out, ": {message}");
-    if !problem.help.is_empty() {
-        let _ = writeln!(out, "  {DIM}help: {}{DIM:#}", problem.help);
-    }
     out
 }
 

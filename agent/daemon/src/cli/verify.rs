@@ -28,9 +28,10 @@ const AGENT_SIGNERS: &str = "/etc/evenkeel/allowed_signers";
 Examples:
   evenkeel verify --allowed-signers allowed_signers            # HEAD
   evenkeel verify --allowed-signers allowed_signers origin/main..main
-  evenkeel verify --repo /srv/infra.git --revoked revoked main~5..main --format json
+  evenkeel verify --repo infra.git --revoked revoked main~5..main --format json
 
-Exit codes: 0 every commit is good; 4 one is refused; 2 no keys, or no such revision.")]
+Exit codes:
+  0 every commit is good   4 one is refused   2 no keys, or no such revision")]
 pub struct Args {
     /// A work tree or a bare repository
     #[arg(long, value_name = "DIR", default_value = ".")]

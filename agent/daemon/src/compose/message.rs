@@ -173,9 +173,8 @@ pub(super) fn unset_problem(name: &str, layers: &[Layer<'_>]) -> Problem {
 }
 
 fn unset(name: &str, layers: &[Layer<'_>], message: &str) -> Problem {
-    let help = format!(
-        "set {name} in an environment file beside the stack or on the server (_server.env or <stack>.env), or give it a default: ${{{name}:-…}}"
-    );
+    // Without the name, so that it is said once for all of them.
+    let help = "set it in an environment file beside the stack or on the server (_server.env or <stack>.env), or give it a default: ${NAME:-…}";
     let problem = Problem::error("env.unset", message, help);
     match uses(name, layers) {
         Some((path, line)) => problem.at(path, Some(line)),

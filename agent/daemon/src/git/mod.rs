@@ -20,5 +20,5 @@ mod wire;
 pub use error::GitError;
 pub use mirror::{Fetched, VERB, fetch, fetch_with};
 pub use object_tree::GitTree;
-pub use repo::{CommitInfo, Repo};
+pub use repo::{CommitInfo, Repo, enclosing};
 pub use verify::{policy, read_revoked, read_signers, verify};

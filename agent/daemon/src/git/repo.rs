@@ -11,6 +11,26 @@ use super::{
     object_tree::GitTree,
 };
 
+/// The top folder of the work tree in which a folder lies, if that is another one.
+pub fn enclosing(dir: &Path) -> Option<PathBuf> {
+    let dir = dir.canonicalize().ok()?;
+    dir.ancestors().skip(1).find(|folder| folder.join(".git").exists()).map(Path::to_owned)
+}
+
+/// Why a folder is no repository, in fewer words than the library has.
+fn why_not(path: &Path, error: &gix::Error) -> String {
+    if !path.exists() {
+        return "it does not exist".to_owned();
+    }
+    if path.join(".git").exists() || path.join("HEAD").exists() {
+        return super::error::one_line(error);
+    }
+    match enclosing(path) {
+        Some(whole) => format!("it is only a folder of the repository {}", whole.display()),
+        None => "it is not a Git repository".to_owned(),
+    }
+}
+
 /// What people want to see of a commit. Nothing of it is proven.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitInfo {
@@ -34,9 +54,7 @@ impl Repo {
     /// read, and replacements of objects are never followed.
     pub fn open(path: &Path) -> Result<Self, GitError> {
         let options = gix::open::Options::isolated().config_overrides(["core.useReplaceRefs=false"]);
-        let inner = options
-            .open(path)
-            .map_err(|e| GitError::Open { path: path.to_owned(), why: super::error::one_line(&e) })?;
+        let inner = options.open(path).map_err(|e| GitError::Open { path: path.to_owned(), why: why_not(path, &e) })?;
         Ok(Self { path: path.to_owned(), objects: Objects(inner) })
     }
 

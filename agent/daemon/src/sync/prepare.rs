@@ -16,6 +16,7 @@ use evenkeel_core::{
 use evenkeel_layout::{
     name::StackName,
     problem::{Problem, Severity},
+    servers,
     set::StackSet,
     stack_set, unclaimed,
 };
@@ -117,7 +118,11 @@ async fn prepare(host: &Host, revision: &VerifiedRevision) -> Result<Prepared, R
         place: Place::Server,
     })
     .await;
-    made.problems.extend(unclaimed(&tree, std::slice::from_ref(&set)));
+    // What another server uses is claimed as well.
+    let others = servers(&tree).into_iter().filter(|name| *name != host.settings.server);
+    let mut sets: Vec<StackSet> = others.map(|name| stack_set(&tree, &name, None)).collect();
+    sets.push(set);
+    made.problems.extend(unclaimed(&tree, &sets));
     for problem in &made.problems {
         let (stack, path) = (problem.stack.as_deref(), problem.path.as_deref());
         tracing::info!(code = problem.code, stack, path, line = problem.line, "{}", problem.message);

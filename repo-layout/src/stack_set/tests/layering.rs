@@ -41,7 +41,7 @@ fn gives_a_server_its_shared_its_local_and_its_own_stacks() {
     "#);
     assert_snapshot!(show_problems(&unclaimed(&tree, &[home, cloud])), @r"
     warning layout.unclaimed (sharedStacks/unused/compose.yml)
-      no stack of any server uses sharedStacks/unused/compose.yml
+      no stack of any server uses this file
       -> name it under `stacks:` in evenkeel.yml, or list it under `ignore:`
     ");
 }

@@ -282,13 +282,13 @@ fn names_compose_files_that_nobody_uses() {
     ]);
     assert_snapshot!(show_problems(&unclaimed(&tree, &[set_of(&tree, "any")])), @r"
     warning layout.unclaimed (reverse-proxy/traefik/docker-compose.yml)
-      no stack of any server uses reverse-proxy/traefik/docker-compose.yml
+      no stack of any server uses this file
       -> name it under `stacks:` in evenkeel.yml, or list it under `ignore:`
     warning layout.unclaimed (stacks/flat.yml)
-      no stack of any server uses stacks/flat.yml
+      no stack of any server uses this file
       -> name it under `stacks:` in evenkeel.yml, or list it under `ignore:`
     warning layout.unclaimed (stacks/web/docker-compose.dev.yml)
-      no stack of any server uses stacks/web/docker-compose.dev.yml
+      no stack of any server uses this file
       -> name it under `stacks:` in evenkeel.yml, or list it under `ignore:`
     ");
 }
