@@ -25,6 +25,10 @@ pub enum Mood {
     Well,
     /// With 503.
     Down,
+    /// With 500.
+    Failing,
+    /// With a redirection to the same path there: scheme, host and port.
+    Elsewhere(String),
     /// Not before this time has passed.
     Slow(Duration),
     /// With 200 and something that is not Git.
@@ -38,6 +42,7 @@ struct Shared {
     authorization: Option<String>,
     mood: Mutex<Mood>,
     requests: Mutex<Vec<String>>,
+    credentials: Mutex<Vec<String>>,
 }
 
 /// The server.
@@ -62,8 +67,13 @@ impl GitHttp {
 
     #[track_caller]
     fn launch(root: PathBuf, authorization: Option<String>) -> Self {
-        let shared =
-            Arc::new(Shared { root, authorization, mood: Mutex::new(Mood::Well), requests: Mutex::new(Vec::new()) });
+        let shared = Arc::new(Shared {
+            root,
+            authorization,
+            mood: Mutex::new(Mood::Well),
+            requests: Mutex::default(),
+            credentials: Mutex::default(),
+        });
         let router = Router::new().fallback(serve).with_state(Arc::clone(&shared));
         Self { server: Server::start(router), shared }
     }
@@ -78,6 +88,16 @@ impl GitHttp {
         *locked(&self.shared.mood) = mood;
     }
 
+    /// Its port at 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.server.port()
+    }
+
+    /// The credentials that came with requests so far.
+    pub fn credentials(&self) -> Vec<String> {
+        locked(&self.shared.credentials).clone()
+    }
+
     /// What was asked for so far: method and path.
     pub fn requests(&self) -> Vec<String> {
         locked(&self.shared.requests).clone()
@@ -86,15 +106,21 @@ impl GitHttp {
 
 async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     locked(&shared.requests).push(format!("{} {}", request.method(), request.uri()));
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    locked(&shared.credentials).extend(given.clone());
     let mood = locked(&shared.mood).clone();
     match mood {
         Mood::Well => {}
         Mood::Down => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Mood::Failing => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Mood::Elsewhere(base) => {
+            let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
+            return (StatusCode::FOUND, [(header::LOCATION, format!("{base}{path}"))]).into_response();
+        }
         Mood::Slow(time) => tokio::time::sleep(time).await,
         Mood::Babbling => return "<html>Please log in to this network.</html>".into_response(),
     }
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    if shared.authorization.is_some() && given != shared.authorization.as_deref() {
+    if shared.authorization.is_some() && given.as_deref() != shared.authorization.as_deref() {
         let ask = [(header::WWW_AUTHENTICATE, "Basic realm=\"git\"")];
         return (StatusCode::UNAUTHORIZED, ask).into_response();
     }

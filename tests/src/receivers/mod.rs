@@ -1,11 +1,13 @@
-//! Receivers of what the agent says, and servers of what it reads: on the loopback address.
+//! Receivers of what the agent says, servers of what it reads, and the ways to them: on the loopback address.
 
 pub mod discord;
 pub mod git_http;
 pub mod ntfy;
+pub mod proxy;
 pub mod registry;
 pub mod sshd;
 pub mod webhook;
+pub mod wire;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -18,7 +20,7 @@ use tokio::sync::oneshot;
 
 use crate::port;
 
-/// An HTTP server on a thread of its own. Dropping it closes it.
+/// A server on a thread of its own. Dropping it closes it.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
@@ -36,6 +38,22 @@ impl Server {
     /// Serves `router` on this port.
     #[track_caller]
     pub fn start_on(port: u16, router: Router) -> Self {
+        Self::run_on(port, async |listener| {
+            axum::serve(listener, router).await.expect("axum serves until it is dropped");
+        })
+    }
+
+    /// Does what `work` says with a free port, until it is dropped.
+    #[track_caller]
+    pub fn run<F: Future<Output = ()>>(work: impl FnOnce(tokio::net::TcpListener) -> F + Send + 'static) -> Self {
+        Self::run_on(port::free(), work)
+    }
+
+    #[track_caller]
+    fn run_on<F: Future<Output = ()>>(
+        port: u16,
+        work: impl FnOnce(tokio::net::TcpListener) -> F + Send + 'static,
+    ) -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let listener =
             std::net::TcpListener::bind(address).unwrap_or_else(|e| panic!("cannot listen on {address}: {e}"));
@@ -48,13 +66,18 @@ impl Server {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("the listener is non-blocking");
                 // Not graceful: an open connection must not keep a test from ending.
                 tokio::select! {
-                    end = async { axum::serve(listener, router).await } => end.expect("axum serves until it is dropped"),
+                    () = work(listener) => {}
                     _ = stopped => {}
                 }
             });
             runtime.shutdown_background();
         });
         Self { address, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Its port at 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// `http://127.0.0.1:port` and `path`.
