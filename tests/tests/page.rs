@@ -183,3 +183,110 @@ fn a_new_address_counts_without_a_restart_and_a_taken_one_stops_nothing() {
     wait_until(seconds(10), "the new address is served", || answers(&other));
     wait_until(seconds(10), "the old one is not", || answers(&address).map_or(Ok(()), |()| Err("it is".to_owned())));
 }
+
+#[test]
+fn whatever_a_commit_says_stays_text() {
+    let hostile = "</title><script>alert(1)</script><img src=x onerror=alert(2)>\"'&";
+    let paged = Paged::deployed(hostile);
+    let answer = paged.get("/");
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    let page = answer.text();
+    assert_eq!((page.matches("<script").count(), page.matches("<img").count()), (1, 0), "{page}");
+    assert!(page.contains("&#60;script&#62;alert(1)"), "the subject is shown: {page}");
+    assert!(answer.header("content-security-policy").unwrap().contains("script-src 'self'"));
+    for (path, kind) in [
+        ("/style.css", "text/css; charset=utf-8"),
+        ("/app.js", "text/javascript; charset=utf-8"),
+        ("/icon.svg", "image/svg+xml"),
+    ] {
+        let answer = paged.get(path);
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some(kind)), "{path}");
+    }
+}
+
+#[test]
+fn the_page_tells_what_failed_and_why_and_what_runs() {
+    let paged = Paged::deployed("Begin");
+    let world = &paged.world;
+    let good = world.status().source.accepted.unwrap();
+    let bad = world
+        .change("Break it")
+        .file(
+            &world.path("web", "compose.yml"),
+            fixture::sleeper(2).replace("sleep, '100000'", "sh, -c, 'echo broken here; exit 3'"),
+        )
+        .push();
+    world.evenkeel(&["sync"]).exits(5);
+    let page = paged.get("/").text();
+    for wanted in [
+        "Break it",
+        "rolled back",
+        &bad[..12],
+        &good[..12],
+        "signed by",
+        "gate.",
+        "apply started",
+        "rollback passed",
+        "broken here",
+    ] {
+        assert!(page.contains(wanted), "{wanted}: {page}");
+    }
+}
+
+/// An open stream of events.
+struct Events(std::net::TcpStream);
+
+impl Events {
+    fn open(paged: &Paged) -> Self {
+        use std::io::Write as _;
+        let mut stream = std::net::TcpStream::connect(&paged.address).unwrap();
+        write!(stream, "GET /events HTTP/1.1\r\nHost: {}\r\n\r\n", paged.address).unwrap();
+        Self(stream)
+    }
+
+    /// Reads until `wanted` came, or the stream ended, or the time is over.
+    fn until(&mut self, wanted: &str, limit: std::time::Duration) -> String {
+        use std::io::Read as _;
+        let (started, mut seen, mut buffer) = (std::time::Instant::now(), String::new(), [0; 4096]);
+        self.0.set_read_timeout(Some(seconds(1))).unwrap();
+        while !seen.contains(wanted) && started.elapsed() < limit {
+            match self.0.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => seen.push_str(&String::from_utf8_lossy(&buffer[..count])),
+                Err(_) => {}
+            }
+        }
+        seen
+    }
+}
+
+#[test]
+fn an_open_page_is_told_of_changes_and_does_not_keep_the_agent_from_stopping() {
+    let mut paged = Paged::deployed("Begin");
+    let mut events = Events::open(&paged);
+    let head = events.until("retry:", seconds(10));
+    assert!(head.contains("200 OK") && head.contains("text/event-stream"), "{head}");
+    paged.world.change("Next").file("README.md", "x\n").push();
+    paged.world.evenkeel(&["sync"]).exits(0);
+    assert!(events.until("event: changed", seconds(10)).contains("event: changed"));
+    let (code, took) = paged.world.take_agent().terminate(seconds(20));
+    assert_eq!(code, Some(0));
+    assert!(took < seconds(5), "{took:?}");
+}
+
+#[test]
+fn too_many_open_pages_leave_room_for_answers() {
+    let paged = Paged::deployed("Begin");
+    let mut open: Vec<Events> = (0..16).map(|_| Events::open(&paged)).collect();
+    for events in &mut open {
+        assert!(events.until("retry:", seconds(10)).contains("200 OK"));
+    }
+    let refused = paged.get("/events");
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("30")));
+    assert_eq!(paged.get("/").status, 200);
+    drop(open);
+    wait_until(seconds(20), "places are free again", || {
+        let answer = Events::open(&paged).until("\r\n", seconds(2));
+        if answer.contains("200 OK") { Ok(()) } else { Err(answer) }
+    });
+}

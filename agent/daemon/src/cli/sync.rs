@@ -75,7 +75,7 @@ fn text(answer: &SyncAnswer) -> String {
 
 /// One stack's part, for people.
 pub fn line(deployment: &DeploymentRecord) -> String {
-    let outcome = deployment.outcome.map_or_else(|| "under way".to_owned(), words::outcome);
+    let outcome = deployment.outcome.map_or_else(|| "under way", words::outcome);
     let from = deployment.from.as_deref().map_or("nothing", short);
     let to = deployment.to.as_deref().map_or("nothing", short);
     let took = words::took(&deployment.started, deployment.ended.as_deref());

@@ -3,11 +3,15 @@
 use std::path::Path;
 
 use comfy_table::{ContentArrangement, Table, presets};
-use evenkeel_core::outcome::{Exit, Outcome, StackState};
-use jiff::{Timestamp, Unit};
+use evenkeel_core::outcome::Exit;
+use jiff::Timestamp;
 
 use super::output::Failure;
-use crate::config::{self, settings::Settings};
+pub use crate::host::words::{outcome, short, state};
+use crate::{
+    config::{self, settings::Settings},
+    host::words::seconds_between,
+};
 
 /// The agent's configuration, for verbs that look for its socket or store.
 pub fn settings(path: &Path) -> Result<Settings, Failure> {
@@ -17,40 +21,11 @@ pub fn settings(path: &Path) -> Result<Settings, Failure> {
     })
 }
 
-/// An outcome as people say it.
-pub fn outcome(outcome: Outcome) -> String {
-    match outcome {
-        Outcome::Committed => "deployed",
-        Outcome::Unchanged => "nothing to do",
-        Outcome::RolledBack => "rolled back",
-        other => other.as_str(),
-    }
-    .to_owned()
-}
-
-/// A state as people say it.
-pub fn state(state: StackState) -> &'static str {
-    match state {
-        StackState::Steady => "steady",
-        StackState::Deploying => "deploying",
-        StackState::RolledBack => "rolled back",
-        StackState::Held => "held",
-        StackState::Rejected => "rejected",
-        StackState::Aborted => "aborted",
-        StackState::Halted => "halted",
-    }
-}
-
 /// A table without frames that keeps to the terminal's width.
 pub fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
     table
-}
-
-/// The first twelve digits of an id.
-pub fn short(id: &str) -> &str {
-    id.get(..12).unwrap_or(id)
 }
 
 /// An exit code that came over the socket.
@@ -62,11 +37,8 @@ pub fn exit(code: u8) -> Exit {
 
 /// ` (3.2 s)` between two instants, or nothing.
 pub fn took(started: &str, ended: Option<&str>) -> String {
-    let seconds = || -> Option<f64> {
-        let (from, to): (Timestamp, Timestamp) = (started.parse().ok()?, ended?.parse().ok()?);
-        from.until(to).ok()?.total(Unit::Second).ok()
-    };
-    seconds().map_or_else(String::new, |s| format!(" ({s:.1} s)"))
+    let seconds = ended.and_then(|ended| seconds_between(started, ended));
+    seconds.map_or_else(String::new, |s| format!(" ({s:.1} s)"))
 }
 
 /// How long ago an instant was: `just now`, `5 min ago`, `3 h ago`, `12 days ago`.

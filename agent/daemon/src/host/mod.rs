@@ -7,6 +7,7 @@ pub mod outbox;
 pub mod stacks;
 pub mod status;
 pub mod tags;
+pub mod words;
 
 use std::{
     path::{Path, PathBuf},

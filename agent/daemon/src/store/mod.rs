@@ -15,7 +15,10 @@ use std::{
     io,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -91,6 +94,7 @@ impl StoreError {
 pub struct Store {
     path: PathBuf,
     db: Mutex<Connection>,
+    generation: AtomicU64,
     _lock: Option<File>,
 }
 
@@ -136,7 +140,7 @@ impl Store {
         let failed = |source| StoreError::Sqlite { path: path.display().to_string(), source };
         let db = Connection::open_with_flags(&path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(failed)?;
         db.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
-        Ok(Self { path, db: Mutex::new(db), _lock: lock })
+        Ok(Self { path, db: Mutex::new(db), generation: AtomicU64::new(0), _lock: lock })
     }
 
     fn version(&self) -> Result<i64, StoreError> {
@@ -162,6 +166,11 @@ impl Store {
         Ok(())
     }
 
+    /// Rises with every transaction of this process: as long as it is the same, so is what the store says.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
     fn lock_db(&self) -> MutexGuard<'_, Connection> {
         // A panic in a read leaves nothing half done: SQLite rolls an open transaction back.
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
@@ -180,6 +189,7 @@ impl Store {
         let tx = db.transaction().map_err(|e| self.failed(e))?;
         let value = f(&tx).map_err(|e| self.failed(e))?;
         tx.commit().map_err(|e| self.failed(e))?;
+        self.generation.fetch_add(1, Ordering::Relaxed);
         Ok(value)
     }
 

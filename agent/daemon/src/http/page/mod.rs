@@ -1,34 +1,52 @@
 //! The status page's listener: `/`, `/api/v1/…`, `/healthz`, `/readyz`, `/metrics`. `GET` only: nothing here changes
 //! anything, whoever asks.
 
+mod events;
 mod guard;
 mod health;
 mod reply;
 mod seen;
+mod view;
 
 use std::sync::Arc;
 
+use askama::Template as _;
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::serve::Body;
 use crate::{store::Store, trigger::CurrentConfig};
 use reply::{Problem, Reply};
 use seen::Seeing;
+use view::PageView;
+
+/// Syncs that the page shows.
+const SHOWN_SYNCS: usize = 30;
 
 /// What the listener needs. Clones share it all.
 #[derive(Clone)]
 pub struct PageState {
     current: watch::Receiver<CurrentConfig>,
     seeing: Arc<Seeing>,
+    streams: Arc<Semaphore>,
 }
 
 impl PageState {
     /// Reads `store` and follows `current`.
     pub fn new(current: watch::Receiver<CurrentConfig>, store: Arc<Store>) -> Self {
         let seeing = Arc::new(Seeing::new(current.clone(), store));
-        Self { current, seeing }
+        Self { current, seeing, streams: Arc::new(Semaphore::new(events::MAX_STREAMS)) }
+    }
+}
+
+impl PageState {
+    /// The page for people.
+    async fn whole(&self) -> Result<Reply, Problem> {
+        let status = self.seeing.status().await?;
+        let history = self.seeing.history(SHOWN_SYNCS).await?;
+        let page = PageView::new(&status, &history).render().map_err(|e| Problem::ours("internal", e))?;
+        Ok(Reply::new("text/html; charset=utf-8", page))
     }
 }
 
@@ -44,7 +62,7 @@ pub(super) async fn answer(page: PageState, close: CancellationToken, request: R
     reply.into_response()
 }
 
-async fn judge(page: &PageState, _close: &CancellationToken, request: &Request<Incoming>) -> Result<Reply, Problem> {
+async fn judge(page: &PageState, close: &CancellationToken, request: &Request<Incoming>) -> Result<Reply, Problem> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "nothing can be changed here", "use GET")
             .with(header::ALLOW, "GET, HEAD"));
@@ -58,8 +76,13 @@ async fn judge(page: &PageState, _close: &CancellationToken, request: &Request<I
     let settings = Arc::clone(&page.current.borrow().settings);
     guard::admit(settings.listen.page.as_ref(), request.headers())?;
     match path {
+        "/" => page.whole().await,
+        "/style.css" => Ok(Reply::new("text/css; charset=utf-8", include_str!("../../../templates/style.css"))),
+        "/app.js" => Ok(Reply::new("text/javascript; charset=utf-8", include_str!("../../../templates/app.js"))),
+        "/icon.svg" => Ok(Reply::new("image/svg+xml", include_str!("../../../templates/icon.svg"))),
+        "/events" => events::stream(&page.seeing, &page.streams, close),
         "/api/v1/status" => Ok(Reply::json(&*page.seeing.status().await?)),
-        "/api/v1/history" => Ok(Reply::json(&page.seeing.history(request.uri().query()).await?)),
+        "/api/v1/history" => Ok(Reply::json(&page.seeing.history(seen::limit(request.uri().query())?).await?)),
         "/api/v1/stacks" => Ok(Reply::json(&*page.seeing.stacks().await?)),
         _ => Err(Problem::new(
             StatusCode::NOT_FOUND,

@@ -1,6 +1,6 @@
 //! Answers, each with the headers that keep a browser from doing more than showing it.
 
-use std::{convert::Infallible, fmt};
+use std::fmt;
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
@@ -59,6 +59,12 @@ impl Reply {
     /// The same with another status.
     pub(super) fn status(mut self, status: StatusCode) -> Self {
         *self.0.status_mut() = status;
+        self
+    }
+
+    /// The same with a mark for the loop that serves.
+    pub(super) fn mark<T: Clone + Send + Sync + 'static>(mut self, mark: T) -> Self {
+        self.0.extensions_mut().insert(mark);
         self
     }
 
@@ -121,11 +127,5 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; {}", self.message, self.help)
-    }
-}
-
-impl From<Infallible> for Problem {
-    fn from(never: Infallible) -> Self {
-        match never {}
     }
 }

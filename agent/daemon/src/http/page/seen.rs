@@ -68,14 +68,8 @@ impl Seeing {
         Ok(found)
     }
 
-    /// The last syncs; `query` may say how many: `limit=100`.
-    pub(super) async fn history(&self, query: Option<&str>) -> Result<History, Problem> {
-        let limit = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("limit="));
-        let wrong = |_| {
-            let help = "write a whole number, such as ?limit=100";
-            Problem::new(StatusCode::BAD_REQUEST, "limit", "limit is not a number", help)
-        };
-        let limit = limit.map_or(Ok(USUAL_HISTORY), |text| text.parse::<usize>().map_err(wrong))?;
+    /// The last syncs, newest first.
+    pub(super) async fn history(&self, limit: usize) -> Result<History, Problem> {
         let store = Arc::clone(&self.store);
         tokio::task::spawn_blocking(move || status::history(&store, limit.min(MAX_HISTORY)))
             .await
@@ -107,4 +101,14 @@ impl Seeing {
         *known = Some((commit, settings, Arc::clone(&found)));
         Ok(found)
     }
+}
+
+/// How many syncs a query asks for: `limit=100`.
+pub(super) fn limit(query: Option<&str>) -> Result<usize, Problem> {
+    let limit = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("limit="));
+    let wrong = |_| {
+        let help = "write a whole number, such as ?limit=100";
+        Problem::new(StatusCode::BAD_REQUEST, "limit", "limit is not a number", help)
+    };
+    limit.map_or(Ok(USUAL_HISTORY), |text| text.parse().map_err(wrong))
 }
