@@ -2,15 +2,15 @@
 # The other programs that the tests run for real, from Debian's packages.
 #
 #   docker/parts.sh NAME…    make each one available; one that the machine has in a good version is used as it is
-#   docker/parts.sh all      all of them, except cargo-deny
+#   docker/parts.sh all      all of them, except those that are compiled
 #   docker/parts.sh list     their names and what for
 #   docker/parts.sh env      a line to eval that puts them on PATH
 #
 # Usual:  docker/parts.sh restic ntfy && eval "$(docker/parts.sh env)"
 #
-# Names: restic ntfy git ssh-keygen sshd openssl busybox shellcheck docker-registry make curl jq cargo-deny
+# Names: restic ntfy git ssh-keygen sshd openssl busybox shellcheck docker-registry make curl jq cargo-deny cargo-deb
 # Packages are unpacked into the private folder (see engine.sh --help); nothing is installed or upgraded, and no root is needed.
-# cargo-deny is compiled with `cargo install`, once: that takes some minutes.
+# cargo-deny and cargo-deb are compiled with `cargo install`, once: that takes some minutes.
 #
 # Exit status: 0 done; 1 failed; 2 not possible here (the message says what to install), or wrong use.
 
@@ -39,6 +39,7 @@ describe() {
     curl) package=curl file=usr/bin/curl why="scripts look at published ports with it" ;;
     jq) package=jq file=usr/bin/jq why="scripts read JSON with it" ;;
     cargo-deny) package='' file=cargo/bin/cargo-deny why="CI checks licences, sources and banned crates with it" ;;
+    cargo-deb) package='' file=cargo/bin/cargo-deb why="make deb packs with it" ;;
     *) return 1 ;;
   esac
 }
@@ -77,9 +78,9 @@ provide() {
     say "$name ${version:-}: in $bin_dir already; $why"
     return 0
   fi
-  if [ "$name" = cargo-deny ]; then
+  if [ -z "$package" ]; then
     lock_parts "$name"
-    compile_cargo_deny
+    compile "$name"
     return 0
   fi
   lock_parts packages
@@ -109,16 +110,18 @@ provide() {
   say "$name $version: ready in $bin_dir"
 }
 
-compile_cargo_deny() {
-  type -P cargo >/dev/null || die 2 "cargo-deny is compiled with cargo, which is not on PATH: https://rustup.rs"
+# compile NAME   a program that cargo installs
+compile() {
+  local name=$1
+  type -P cargo >/dev/null || die 2 "$name is compiled with cargo, which is not on PATH: https://rustup.rs"
   # Another run may have compiled it while this one waited.
-  if [ -x "$bin_dir/cargo-deny" ]; then return 0; fi
-  say "cargo-deny: compiling it into $prefix/cargo, once; $why"
+  if [ -x "$bin_dir/$name" ]; then return 0; fi
+  say "$name: compiling it into $prefix/cargo, once; $why"
   # Outside the checkout, or its .cargo/config.toml and rust-toolchain.toml would take part.
-  (cd "$prefix" && cargo install --locked cargo-deny --root "$prefix/cargo") || die 1 "cargo install cargo-deny failed; its output is above"
+  (cd "$prefix" && cargo install --locked "$name" --root "$prefix/cargo") || die 1 "cargo install $name failed; its output is above"
   mkdir -p "$bin_dir"
-  ln -sfn "$prefix/cargo/bin/cargo-deny" "$bin_dir/cargo-deny"
-  say "cargo-deny $(plain_version "$("$bin_dir/cargo-deny" --version)"): ready in $bin_dir"
+  ln -sfn "$prefix/cargo/bin/$name" "$bin_dir/$name"
+  say "$name $(plain_version "$("$bin_dir/$name" --version)"): ready in $bin_dir"
 }
 
 wrong_use() {
@@ -135,7 +138,7 @@ case "$1" in
     exit 0
     ;;
   list)
-    for name in "${all_parts[@]}" cargo-deny; do
+    for name in "${all_parts[@]}" cargo-deny cargo-deb; do
       describe "$name"
       printf '%-16s %s%s\n' "$name" "${minimum:+>= $minimum: }" "$why"
     done
