@@ -319,6 +319,32 @@ pub struct OutboxStatus {
     pub last_error: Option<String>,
 }
 
+/// What the agent is doing: one sync, with the stacks that it works on now. Times are RFC 3339 in UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activity {
+    /// The commit it is about; `None` until the repository was asked.
+    pub commit: Option<String>,
+    /// When the sync began.
+    pub since: String,
+    /// The phase of the whole: `fetch`, `trust`, `render`, `observe`; `None` once the stacks are worked on.
+    pub phase: Option<String>,
+    /// The stacks that are worked on, in the order in which they were begun.
+    pub stacks: Vec<StackActivity>,
+}
+
+/// What is done for one stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StackActivity {
+    /// The stack.
+    pub stack: String,
+    /// `stage`, `backup`, `apply`, `gate` or `rollback`.
+    pub phase: String,
+    /// When the phase began.
+    pub since: String,
+    /// What exactly, for people: which images are pulled, what the gate waits for.
+    pub detail: Option<String>,
+}
+
 /// The whole status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -334,6 +360,9 @@ pub struct Status {
     pub agent: AgentStatus,
     /// The engine.
     pub engine: EngineStatus,
+    /// What the agent is doing; absent while it waits for something to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity: Option<Activity>,
     /// What is still to be told.
     pub outbox: OutboxStatus,
     /// What is wrong with the configuration or the whole, for people.

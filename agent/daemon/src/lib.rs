@@ -3,6 +3,7 @@
 pub mod config;
 pub mod process;
 pub mod store;
+pub mod terminal;
 
 pub mod backup;
 pub mod compose;

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long a snapshot may take.
-const BACKUP_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
+pub const BACKUP_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 /// How long the other commands may take. restic itself tries a repository that it cannot reach for many minutes.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(90);
 /// The oldest restic that tells faults apart by exit codes.

@@ -60,7 +60,7 @@ fn text(syncs: &[SyncRecord], now: Timestamp) -> String {
     let mut text = String::new();
     for record in syncs {
         let commit = record.commit.as_deref().map_or("no commit", short);
-        let outcome = record.outcome.map_or_else(|| "under way", words::outcome);
+        let outcome = words::outcome_so_far(record.outcome);
         let took = words::took(&record.started, record.ended.as_deref());
         let when = ago(&record.started, now);
         let _ = writeln!(text, "#{} {commit} {outcome}, {when} by {}{took}", record.id, record.trigger);

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod check;
 pub mod completions;
 pub mod history;
+pub mod man;
 pub mod output;
 pub mod plan;
 pub mod render;
@@ -65,6 +66,7 @@ enum Verb {
     Render(render::Args),
     Check(check::Args),
     Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// Runs the program for these arguments (the first is its own name) and says with which code it ends.
@@ -100,6 +102,7 @@ fn run(verb: Verb, out: &Output) -> Result<Exit, Failure> {
         Verb::Render(args) => render::run(&args, out),
         Verb::Check(args) => check::run(&args, out),
         Verb::Completions(args) => completions::run(&args, out),
+        Verb::Man(args) => man::run(&args, out),
     }
 }
 

@@ -2,20 +2,26 @@
 
 use std::{fmt::Write as _, path::PathBuf};
 
+use anstyle::Style;
 use evenkeel_core::outcome::{Exit, Status};
 use jiff::Timestamp;
 
 use super::{
     output::{Failure, Output},
     runtime, sync,
+    text::{self, RED, YELLOW},
     words::{self, ago, short},
 };
 use crate::{
     config::{DEFAULT_PATH, settings::Settings},
     engine::Engine,
-    host::status::{StatusInput, status},
+    host::{
+        activity,
+        status::{StatusInput, status},
+    },
     socket::{self, ClientError},
     store::Store,
+    terminal,
 };
 
 /// Show what runs, and since when.
@@ -41,7 +47,7 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
             other => other.map_err(|e| sync::failure(&e)),
         }
     })?;
-    out.answer(&found, |found| text(found, Timestamp::now()));
+    out.answer(&found, |found| shown(found, Timestamp::now()));
     Ok(Exit::Fine)
 }
 
@@ -53,7 +59,7 @@ async fn from_store(settings: &Settings) -> Result<Status, Failure> {
         notices.push(error.to_string());
     }
     let containers = containers.as_deref().ok();
-    status(StatusInput { settings, store: &store, containers, pid: None, notices })
+    status(StatusInput { settings, store: &store, containers, pid: None, activity: None, notices })
         .map_err(|e| Failure::failed("store.failed", e.to_string(), "look at the state directory"))
 }
 
@@ -64,10 +70,10 @@ pub fn open(settings: &Settings) -> Result<Store, Failure> {
     })
 }
 
-fn text(status: &Status, now: Timestamp) -> String {
+fn shown(status: &Status, now: Timestamp) -> String {
     let mut text = String::new();
     for notice in &status.notices {
-        let _ = writeln!(text, "note: {notice}");
+        let _ = writeln!(text, "{YELLOW}note{YELLOW:#}: {notice}");
     }
     let source = &status.source;
     let _ = writeln!(text, "{}  {} {}", status.server, source.url, source.reference);
@@ -75,7 +81,10 @@ fn text(status: &Status, now: Timestamp) -> String {
     let contact = source.contact.as_deref().map_or_else(|| "never".to_owned(), |at| ago(at, now));
     let _ = writeln!(text, "accepted {accepted}, last contact {contact}");
     if let Some(refused) = &source.refused {
-        let _ = writeln!(text, "REFUSED {}", refused.message);
+        let _ = writeln!(text, "{RED}REFUSED{RED:#} {}", refused.message);
+    }
+    if let Some(activity) = &status.activity {
+        let _ = writeln!(text, "{}", activity::line(activity, Some(now)));
     }
     if status.stacks.is_empty() {
         let _ = writeln!(text, "\nno stack was deployed yet");
@@ -97,15 +106,21 @@ fn text(status: &Status, now: Timestamp) -> String {
 }
 
 fn table(status: &Status, now: Timestamp) -> String {
-    let mut table = words::table(["STACK", "STATE", "HEALTH", "COMMIT", "SINCE"]);
-    for stack in &status.stacks {
-        table.add_row([
-            stack.name.clone(),
-            words::state(stack.state).to_owned(),
-            stack.health.clone(),
-            stack.commit.as_deref().map_or("-", short).to_owned(),
-            stack.since.as_deref().map_or_else(|| "-".to_owned(), |at| ago(at, now)),
-        ]);
-    }
-    format!("{table}\n")
+    let plain = |text: String| (text, Style::new());
+    let rows: Vec<[text::Cell; 5]> = status
+        .stacks
+        .iter()
+        .map(|stack| {
+            let (state, style) = words::state(stack.state);
+            [
+                (stack.name.clone(), text::BOLD),
+                (state.to_owned(), style),
+                (stack.health.clone(), words::health_style(&stack.health)),
+                plain(stack.commit.as_deref().map_or("-", short).to_owned()),
+                plain(stack.since.as_deref().map_or_else(|| "-".to_owned(), |at| ago(at, now))),
+            ]
+        })
+        .collect();
+    let width = terminal::width(std::io::stdout());
+    text::table(["STACK", "STATE", "HEALTH", "COMMIT", "SINCE"], &rows, width)
 }

@@ -1,11 +1,17 @@
 //! `evenkeel sync`.
 
-use std::{fmt::Write as _, path::PathBuf};
+use std::{
+    convert::Infallible,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use evenkeel_core::{
     outcome::{DeploymentRecord, Exit, Outcome},
     reason::Code,
 };
+use jiff::Timestamp;
 
 use super::{
     output::{Failure, Output},
@@ -14,8 +20,13 @@ use super::{
 };
 use crate::{
     config::DEFAULT_PATH,
+    host::activity,
     socket::{self, ClientError, SyncAnswer},
+    terminal,
 };
+
+/// How often the agent is asked what it is doing, for the line on a terminal.
+const LOOK: Duration = Duration::from_millis(400);
 
 /// Tell the running agent to sync now, and wait for the end.
 #[derive(Debug, clap::Args)]
@@ -35,8 +46,30 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
     let settings = words::settings(&args.config)?;
-    let answer = runtime()?.block_on(socket::sync(&settings.paths.socket)).map_err(|e| failure(&e))?;
-    show(&answer, out)
+    let socket = &settings.paths.socket;
+    let answer = runtime()?.block_on(async {
+        if out.is_json() || !terminal::is_watched() {
+            return socket::sync(socket).await;
+        }
+        let answer = tokio::select! {
+            answer = socket::sync(socket) => answer,
+            never = show_progress(socket) => match never {},
+        };
+        terminal::show("");
+        answer
+    });
+    show(&answer.map_err(|e| failure(&e))?, out)
+}
+
+/// Shows in one line what the agent is doing, for ever. An agent that does not say is waited for without.
+async fn show_progress(socket: &Path) -> Infallible {
+    loop {
+        if let Ok(answer) = socket::activity(socket).await {
+            let doing = answer.activity.map(|a| activity::line(&a, Some(Timestamp::now())));
+            terminal::show(&doing.unwrap_or_else(|| "waiting for the agent".to_owned()));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Says how a sync ended, and gives its exit code.
@@ -75,7 +108,7 @@ fn text(answer: &SyncAnswer) -> String {
 
 /// One stack's part, for people.
 pub fn line(deployment: &DeploymentRecord) -> String {
-    let outcome = deployment.outcome.map_or_else(|| "under way", words::outcome);
+    let outcome = words::outcome_so_far(deployment.outcome);
     let from = deployment.from.as_deref().map_or("nothing", short);
     let to = deployment.to.as_deref().map_or("nothing", short);
     let took = words::took(&deployment.started, deployment.ended.as_deref());

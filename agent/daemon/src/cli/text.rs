@@ -70,8 +70,81 @@ pub fn plural(n: usize, word: &str) -> String {
     if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") }
 }
 
+/// What is in a table's cell, and its colour.
+pub type Cell = (String, Style);
+
+/// Narrowest that a column is made to fit a terminal, in characters.
+const NARROWEST: usize = 6;
+
+/// A table without frames. With a `width` its widest columns are cut, with `…`, until it fits; the words that tell a
+/// reader most are short.
+pub fn table<const N: usize>(header: [&str; N], rows: &[[Cell; N]], width: Option<usize>) -> String {
+    let mut widths = header.map(|h| h.chars().count());
+    for row in rows {
+        for (width, (text, _)) in widths.iter_mut().zip(row) {
+            *width = text.chars().count().max(*width);
+        }
+    }
+    let total = |widths: &[usize; N]| widths.iter().sum::<usize>() + 2 * N.saturating_sub(1);
+    while let Some(limit) = width
+        && total(&widths) > limit
+        && let Some(widest) = widths.iter_mut().max()
+        && *widest > NARROWEST
+    {
+        *widest -= 1;
+    }
+    let header = header.map(|h| (h.to_owned(), DIM));
+    [&header].into_iter().chain(rows).map(|row| line(row, widths)).collect()
+}
+
+fn line<const N: usize>(row: &[Cell; N], widths: [usize; N]) -> String {
+    let mut out = String::new();
+    for (at, ((text, style), width)) in row.iter().zip(widths).enumerate() {
+        let long = text.chars().count();
+        let shown: String = if long > width {
+            text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+        } else {
+            text.clone()
+        };
+        let _ = write!(out, "{style}{shown}{style:#}");
+        if at + 1 < N {
+            out.push_str(&" ".repeat(width.saturating_sub(long) + 2));
+        }
+    }
+    out.push('\n');
+    out
+}
+
 /// A revision as people know it: the first digits of a commit.
 pub fn short(revision: &str) -> &str {
     let is_id = revision.len() >= 40 && revision.bytes().all(|b| b.is_ascii_hexdigit());
     if is_id { &revision[..12] } else { revision }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_fits_the_terminal_and_loses_only_the_ends_of_long_words() {
+        let cell = |text: &str| (text.to_owned(), Style::new());
+        let rows = [[cell("a-stack-with-a-very-long-name"), cell("steady")], [cell("web"), cell("rolled back")]];
+        let plain = |text: String| anstream::adapter::strip_str(&text).to_string();
+        let wide = plain(table(["STACK", "STATE"], &rows, None));
+        assert_eq!(
+            wide,
+            "STACK                          STATE\n\
+             a-stack-with-a-very-long-name  steady\n\
+             web                            rolled back\n"
+        );
+        let narrow = plain(table(["STACK", "STATE"], &rows, Some(30)));
+        assert_eq!(
+            narrow,
+            "STACK              STATE\n\
+             a-stack-with-a-v…  steady\n\
+             web                rolled back\n"
+        );
+        assert!(narrow.lines().all(|l| l.chars().count() <= 30));
+        plain(table(["STACK", "STATE"], &rows, Some(1)));
+    }
 }

@@ -2,30 +2,63 @@
 
 use std::path::Path;
 
-use comfy_table::{ContentArrangement, Table, presets};
-use evenkeel_core::outcome::Exit;
+use anstyle::Style;
+use evenkeel_core::outcome::{Exit, Outcome, StackState};
 use jiff::Timestamp;
 
-use super::output::Failure;
-pub use crate::host::words::{outcome, short, state};
+use super::{
+    output::Failure,
+    text::{BOLD, DIM, GREEN, RED, YELLOW},
+};
+pub use crate::host::words::short;
 use crate::{
     config::{self, settings::Settings},
-    host::words::seconds_between,
+    host::words::{self, seconds_between},
 };
 
 /// The agent's configuration, for verbs that look for its socket or store.
 pub fn settings(path: &Path) -> Result<Settings, Failure> {
-    config::load(path).map_err(|errors| {
+    config::load_to_ask(path).map_err(|errors| {
         let help = "correct the file, or name another one with --config";
         Failure::usage("config.invalid", errors.to_string(), help)
     })
 }
 
-/// A table without frames that keeps to the terminal's width.
-pub fn table<const N: usize>(header: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
-    table
+/// An outcome as people say it, in its colour.
+pub fn outcome(outcome: Outcome) -> String {
+    let style = match outcome {
+        Outcome::Committed => GREEN,
+        Outcome::Unchanged => DIM,
+        Outcome::RolledBack | Outcome::Aborted | Outcome::Held | Outcome::Quarantined => YELLOW,
+        Outcome::Rejected | Outcome::Refused | Outcome::Halted => RED,
+    };
+    format!("{style}{}{style:#}", words::outcome(outcome))
+}
+
+/// An outcome as people say it, or that there is none yet.
+pub fn outcome_so_far(so_far: Option<Outcome>) -> String {
+    so_far.map_or_else(|| format!("{BOLD}under way{BOLD:#}"), outcome)
+}
+
+/// A state as people say it, and its colour.
+pub fn state(state: StackState) -> (&'static str, Style) {
+    let style = match state {
+        StackState::Steady => GREEN,
+        StackState::Deploying => BOLD,
+        StackState::RolledBack | StackState::Held | StackState::Aborted => YELLOW,
+        StackState::Rejected | StackState::Halted => RED,
+    };
+    (words::state(state), style)
+}
+
+/// The colour of a stack's health.
+pub fn health_style(health: &str) -> Style {
+    match health {
+        "healthy" => GREEN,
+        "starting" => BOLD,
+        "unhealthy" | "stopped" => RED,
+        _ => DIM,
+    }
 }
 
 /// An exit code that came over the socket.

@@ -9,11 +9,11 @@ use super::{Compose, ComposeError, base_args};
 use crate::process::{Finished, OnLine};
 
 /// How long images may take to come.
-const PULL_TIMEOUT: Duration = Duration::from_secs(3600);
+pub const PULL_TIMEOUT: Duration = Duration::from_secs(3600);
 /// How long images may take to be built.
-const BUILD_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
+pub const BUILD_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
 /// How long containers may take to go; each has its own `stop_grace_period`.
-const DOWN_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+pub const DOWN_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// Most of a complaint that is shown.
 const MAX_COMPLAINT_CHARS: usize = 1_000;
 

@@ -80,6 +80,8 @@ impl Compose {
             ("HOME", own("HOME")),
             ("DOCKER_HOST", engine.map(str::to_owned).or_else(|| own("DOCKER_HOST"))),
             ("DOCKER_CONFIG", config.or_else(|| own("DOCKER_CONFIG"))),
+            // Where a build keeps its own notes when the usual place cannot be written, as in a sandbox.
+            ("BUILDX_CONFIG", own("BUILDX_CONFIG")),
         ];
         let env = pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
         Ok(Self { runner, docker: absolute(docker), env })

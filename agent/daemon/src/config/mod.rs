@@ -30,6 +30,9 @@ pub use value::parse_duration;
 /// Where the agent's configuration is unless the command line says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/evenkeel/agent.yml";
 
+/// Where systemd puts the credentials of our unit.
+const UNIT_CREDENTIALS: &str = "/run/credentials/evenkeel.service";
+
 /// Largest configuration file that is read, in bytes.
 const MAX_BYTES: u64 = 1024 * 1024;
 
@@ -38,18 +41,29 @@ const MAX_BYTES: u64 = 1024 * 1024;
 /// Systemd credentials (`credential:NAME`) are turned into their paths here.
 /// The error holds every problem that was found; nothing of the file may be used then.
 pub fn load(path: &Path) -> Result<Settings, ConfigErrors> {
-    let text = read_capped(path).map_err(|problem| ConfigErrors { file: path.to_owned(), problems: vec![problem] })?;
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    parse(&text, path, host.trim(), secret::credentials_directory())
+    load_with(path, secret::credentials_directory(), true)
 }
 
-/// [`load`] of a text that was read from `file`, on a host of this name.
-fn parse(text: &str, file: &Path, host: &str, credentials: Option<PathBuf>) -> Result<Settings, ConfigErrors> {
+/// [`load`] for who only asks the agent, and is somewhere else than it: the files of secrets are not looked at, and systemd
+/// credentials are taken to be where the unit has them.
+pub fn load_to_ask(path: &Path) -> Result<Settings, ConfigErrors> {
+    load_with(path, Some(secret::credentials_directory().unwrap_or_else(|| UNIT_CREDENTIALS.into())), false)
+}
+
+fn load_with(path: &Path, credentials: Option<PathBuf>, reads_secrets: bool) -> Result<Settings, ConfigErrors> {
+    let text = read_capped(path).map_err(|problem| ConfigErrors { file: path.to_owned(), problems: vec![problem] })?;
+    // Not from /proc/sys, which a unit may hide (`ProcSubset=pid`).
+    let uname = rustix::system::uname();
+    let reader = Reader::new(&text, credentials, reads_secrets);
+    parse(reader, path, &uname.nodename().to_string_lossy())
+}
+
+/// [`load`] of the text that `reader` has from `file`, on a host of this name.
+fn parse(reader: Reader<'_>, file: &Path, host: &str) -> Result<Settings, ConfigErrors> {
     let errors = |problems| ConfigErrors { file: file.to_owned(), problems };
-    let node = document::parse(text).map_err(|error| {
+    let node = document::parse(reader.text()).map_err(|error| {
         errors(vec![whole(error.line, format!("is not valid YAML: {}", error.message), "correct the syntax")])
     })?;
-    let reader = Reader::new(text, credentials);
     let settings = read::settings(Found::root(&reader, &node), host);
     let (problems, _) = reader.finish();
     settings.ok().filter(|_| problems.is_empty()).ok_or_else(|| errors(problems))

@@ -30,13 +30,20 @@ pub(super) type Read<T> = Result<T, Recorded>;
 pub(super) struct Reader<'t> {
     text: &'t str,
     credentials: Option<PathBuf>,
+    /// Whether secrets will be read by who asks, so that their files must be as they should.
+    reads_secrets: bool,
     problems: RefCell<Vec<ConfigProblem>>,
     asked: RefCell<BTreeSet<String>>,
 }
 
 impl<'t> Reader<'t> {
-    pub(super) fn new(text: &'t str, credentials: Option<PathBuf>) -> Self {
-        Self { text, credentials, problems: RefCell::default(), asked: RefCell::default() }
+    pub(super) fn new(text: &'t str, credentials: Option<PathBuf>, reads_secrets: bool) -> Self {
+        Self { text, credentials, reads_secrets, problems: RefCell::default(), asked: RefCell::default() }
+    }
+
+    /// The whole file.
+    pub(super) fn text(&self) -> &'t str {
+        self.text
     }
 
     /// The problems in the order of the file, and every key that was asked for (`reports[].ntfy.url`).
@@ -289,6 +296,9 @@ impl<'d, 'r> Section<'d, 'r> {
         if !value::is_plain_absolute(&path) {
             let help = "a secret is never a value here: write it into a file of mode 0600 and name that file";
             return found.wrong("must be an absolute path or credential:NAME", help);
+        }
+        if !self.reader.reads_secrets {
+            return Ok(Some(path));
         }
         found.checked_file(path, |path| secret::open_private(path).map(drop)).map(Some)
     }

@@ -42,7 +42,7 @@ impl Etc {
     }
 
     fn parse(&self, text: &str) -> Result<Settings, ConfigErrors> {
-        parse(&self.text(text), Path::new("agent.yml"), "box", None)
+        parse(Reader::new(&self.text(text), None, true), Path::new("agent.yml"), "box")
     }
 
     /// What a person reads, with the folder's name made stable.
@@ -154,9 +154,12 @@ fn a_systemd_credential_becomes_its_path() {
         .text(MINIMAL)
         .replace("file:///srv/git", "https://h")
         .replace(" }\ntrust", ", auth: { token_file: 'credential:token' } }\ntrust");
-    let settings = parse(&text, Path::new("agent.yml"), "box", Some(etc.0.path().to_owned())).unwrap();
+    let settings =
+        parse(Reader::new(&text, Some(etc.0.path().to_owned()), true), Path::new("agent.yml"), "box").unwrap();
     assert_eq!(settings.source.token_file, Some(etc.path("token")));
-    let errors = parse(&text, Path::new("agent.yml"), "box", None).unwrap_err().to_string();
+    let asking = parse(Reader::new(&text, Some("/run/credentials/x".into()), false), Path::new("agent.yml"), "box");
+    assert_eq!(asking.unwrap().source.token_file, Some("/run/credentials/x/token".into()), "nobody looks at it");
+    let errors = parse(Reader::new(&text, None, true), Path::new("agent.yml"), "box").unwrap_err().to_string();
     assert!(errors.contains("LoadCredential=token:"), "{errors}");
 }
 
@@ -280,7 +283,7 @@ fn schema_and_reference_have_exactly_the_keys_that_the_code_reads() {
     let etc = Etc::new();
     let text = etc.text(example());
     let node = document::parse(&text).unwrap();
-    let reader = Reader::new(&text, None);
+    let reader = Reader::new(&text, None, true);
     assert!(read::settings(Found::root(&reader, &node), "box").is_ok());
     let (problems, asked) = reader.finish();
     assert_eq!(problems, []);

@@ -1,5 +1,6 @@
 //! The host: the adapters that a configuration gives, the store, and the clock.
 
+pub mod activity;
 pub mod backup_plan;
 pub mod candidates;
 pub mod messages;
@@ -49,6 +50,8 @@ pub struct Host {
     pub stop: CancellationToken,
     /// Wakes the outbox worker.
     pub outbox: Arc<tokio::sync::Notify>,
+    /// Follows what is done.
+    pub activity: activity::Tracker,
 }
 
 impl Host {
@@ -71,6 +74,7 @@ impl Host {
             settings,
             stop,
             outbox: Arc::default(),
+            activity: activity::Tracker::default(),
         })
     }
 

@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use evenkeel_core::{
-    health::{Activity, Health},
+    health::{self, Health},
     outcome::{
-        AgentStatus, EngineStatus, History, OutboxStatus, Outcome, RefusedStatus, SourceStatus, StackLast, StackState,
-        StackStatus, Status,
+        Activity, AgentStatus, EngineStatus, History, OutboxStatus, Outcome, RefusedStatus, SourceStatus, StackLast,
+        StackState, StackStatus, Status,
     },
     release::Release,
 };
@@ -30,8 +30,13 @@ pub fn history(store: &Store, limit: usize) -> Result<History, StoreError> {
 }
 
 /// The status as the running agent gives it: it looks at the engine. `rejected` is what is wrong with a configuration on
-/// disk that is not in force.
-pub async fn of_agent(settings: &Settings, store: &Store, rejected: Option<&str>) -> Result<Status, StoreError> {
+/// disk that is not in force, `activity` what the agent is doing.
+pub async fn of_agent(
+    settings: &Settings,
+    store: &Store,
+    rejected: Option<&str>,
+    activity: Option<Activity>,
+) -> Result<Status, StoreError> {
     let engine = Engine::new(&settings.engine.socket);
     let containers = match tokio::time::timeout(ENGINE_PATIENCE, engine.containers()).await {
         Ok(answer) => answer.map_err(|error| error.to_string()),
@@ -42,7 +47,7 @@ pub async fn of_agent(settings: &Settings, store: &Store, rejected: Option<&str>
         rejected.map(|errors| format!("the configuration on disk is invalid, the old one is in force: {errors}")),
     );
     let (containers, pid) = (containers.as_deref().ok(), Some(std::process::id()));
-    status(StatusInput { settings, store, containers, pid, notices })
+    status(StatusInput { settings, store, containers, pid, activity, notices })
 }
 
 /// What the status is made of.
@@ -55,6 +60,8 @@ pub struct StatusInput<'a> {
     pub containers: Option<&'a [Container]>,
     /// The process of the running agent.
     pub pid: Option<u32>,
+    /// What the running agent is doing.
+    pub activity: Option<Activity>,
     /// What is wrong with the whole, for people.
     pub notices: Vec<String>,
 }
@@ -107,6 +114,7 @@ pub fn status(input: StatusInput<'_>) -> Result<Status, StoreError> {
             pid: input.pid,
         },
         engine: EngineStatus { reachable: input.containers.is_some() },
+        activity: input.activity,
         outbox: OutboxStatus {
             pending: outbox.pending,
             undelivered: outbox.undelivered,
@@ -150,10 +158,10 @@ fn health(release: Option<&Release>, containers: Option<&[Container]>) -> &'stat
 
 fn word(container: &Container, may_end: bool) -> &'static str {
     match (container.activity, container.health) {
-        (Activity::Running, Health::Healthy | Health::None) => "healthy",
-        (Activity::Running, Health::Starting) | (Activity::Created, _) => "starting",
-        (Activity::Exited(0), _) if may_end => "healthy",
-        (Activity::Running, Health::Unhealthy) | (Activity::Restarting, _) => "unhealthy",
-        (Activity::Exited(_) | Activity::Paused, _) => "stopped",
+        (health::Activity::Running, Health::Healthy | Health::None) => "healthy",
+        (health::Activity::Running, Health::Starting) | (health::Activity::Created, _) => "starting",
+        (health::Activity::Exited(0), _) if may_end => "healthy",
+        (health::Activity::Running, Health::Unhealthy) | (health::Activity::Restarting, _) => "unhealthy",
+        (health::Activity::Exited(_) | health::Activity::Paused, _) => "stopped",
     }
 }

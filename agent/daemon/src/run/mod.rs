@@ -6,7 +6,7 @@ mod journalled;
 use std::{
     future::Future,
     sync::{Mutex, OnceLock, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use evenkeel_core::{
@@ -20,12 +20,16 @@ use tracing::Instrument as _;
 pub use journalled::{Deployment, Intent};
 
 use crate::{
+    backup,
+    compose::apply::{BUILD_TIMEOUT, DOWN_TIMEOUT, PULL_TIMEOUT},
+    config::settings::Settings,
     host::{
         Host,
+        activity::SyncGuard,
         messages::{Happening, event_of},
         now_ms,
     },
-    report,
+    report, steps,
     store::{DeploymentEnd, NewDeployment, StoreError},
 };
 
@@ -72,6 +76,27 @@ impl Phase {
             Self::Gate => "gate",
             Self::Rollback => "rollback",
         }
+    }
+
+    /// How long it may take at the very most: its own deadlines, and room for what has none. Only the watchdog asks.
+    fn allowed(self, settings: &Settings) -> Duration {
+        const ROOM: Duration = Duration::from_secs(15 * 60);
+        let own = match self {
+            Self::Fetch => settings.source.timeout,
+            // A history of many commits; a server with many stacks.
+            Self::Trust | Self::Resolve | Self::Render | Self::Plan => 4 * ROOM,
+            Self::Observe => ROOM,
+            Self::Stage => PULL_TIMEOUT + BUILD_TIMEOUT,
+            Self::Backup => backup::BACKUP_TIMEOUT,
+            // Stacks that use the same image take turns.
+            Self::Apply | Self::Rollback => {
+                let one = steps::apply::ENGINE_PATIENCE + DOWN_TIMEOUT + settings.gate.progress_deadline;
+                one * u32::try_from(settings.engine.parallel).unwrap_or(u32::MAX)
+            }
+            // Says with each look that it is at work; a removal's gate only waits.
+            Self::Gate => settings.gate.healthy_deadline,
+        };
+        own + ROOM
     }
 }
 
@@ -129,26 +154,41 @@ pub struct Run<'h> {
     pub insists: bool,
     commit: OnceLock<report::Commit>,
     ends: Mutex<Vec<End>>,
+    _doing: SyncGuard,
 }
 
 impl<'h> Run<'h> {
     /// Begins a sync in the store.
     pub fn begin(host: &'h Host, trigger: &str, insists: bool) -> Result<Self, StoreError> {
         let id = host.store.begin_sync(trigger, now_ms())?;
-        Ok(Self { host, id, insists, commit: OnceLock::new(), ends: Mutex::default() })
+        let doing = host.activity.sync();
+        Ok(Self { host, id, insists, commit: OnceLock::new(), ends: Mutex::default(), _doing: doing })
     }
 
     /// Takes a sync up again whose deployments were found unfinished.
     pub fn resume(host: &'h Host, id: SyncId) -> Self {
-        Self { host, id, insists: false, commit: OnceLock::new(), ends: Mutex::default() }
+        let doing = host.activity.sync();
+        Self { host, id, insists: false, commit: OnceLock::new(), ends: Mutex::default(), _doing: doing }
     }
 
-    /// Runs one phase: a span, its time, its fault.
+    /// Runs one phase of the whole: a span, its time, its fault.
     pub async fn phase<T, E: std::fmt::Display>(
         &self,
         phase: Phase,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
+        self.phase_of(None, phase, work).await
+    }
+
+    /// Runs one phase of a stack's deployment.
+    pub async fn phase_of<T, E: std::fmt::Display>(
+        &self,
+        stack: Option<&StackName>,
+        phase: Phase,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let allowed = phase.allowed(&self.host.settings);
+        let _doing = self.host.activity.phase(stack.map(StackName::as_str), phase.as_str(), allowed);
         let began = Instant::now();
         let span = tracing::info_span!("phase", name = phase.as_str());
         let result = work.instrument(span).await;
@@ -163,6 +203,7 @@ impl<'h> Run<'h> {
     /// Notes which commit this is about.
     pub fn set_commit(&self, commit: report::Commit) -> Result<(), StoreError> {
         self.host.store.set_sync_commit(self.id, &commit.id, &commit.about())?;
+        self.host.activity.commit(commit.id.as_str());
         // A second commit in one sync would be a fault of the spine; the first one stays.
         self.commit.get_or_init(|| commit);
         Ok(())

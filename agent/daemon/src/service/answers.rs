@@ -9,7 +9,7 @@ use super::Service;
 use crate::{
     host::status,
     run::SyncEnd,
-    socket::{Answers, SyncAnswer},
+    socket::{ActivityAnswer, Answers, SyncAnswer},
     store::Store,
     trigger::Waker,
 };
@@ -33,10 +33,15 @@ impl AgentAnswers {
 impl Answers for AgentAnswers {
     fn status(&self) -> BoxFuture<'_, Result<Status, String>> {
         Box::pin(async {
-            let current = self.service.current.borrow().clone();
-            let found = status::of_agent(&current.settings, &self.service.store, current.rejected.as_deref());
+            let (current, activity) = (self.service.current.borrow().clone(), self.service.activity.activity());
+            let rejected = current.rejected.as_deref();
+            let found = status::of_agent(&current.settings, &self.service.store, rejected, activity);
             found.await.map_err(|e| e.to_string())
         })
+    }
+
+    fn activity(&self) -> ActivityAnswer {
+        ActivityAnswer { schema: SCHEMA, activity: self.service.activity.activity() }
     }
 
     fn history(&self, limit: usize) -> Result<History, String> {

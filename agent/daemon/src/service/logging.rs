@@ -4,7 +4,10 @@ use std::io::IsTerminal as _;
 
 use tracing_subscriber::{filter::Targets, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::config::settings::{Log, LogFormat};
+use crate::{
+    config::settings::{Log, LogFormat},
+    terminal,
+};
 
 /// Starts the log. A second start in one process changes nothing.
 pub fn start(log: &Log) {
@@ -14,7 +17,7 @@ pub fn start(log: &Log) {
     let started = match log.format {
         LogFormat::Text => {
             let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            registry.with(fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).with_target(false)).try_init()
+            registry.with(fmt::layer().with_writer(|| terminal::Above).with_ansi(ansi).with_target(false)).try_init()
         }
         LogFormat::Json => registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init(),
     };

@@ -3,6 +3,7 @@
 pub mod answers;
 mod listeners;
 mod logging;
+mod systemd;
 
 use std::{
     collections::BTreeSet,
@@ -11,22 +12,38 @@ use std::{
     time::Duration,
 };
 
-use evenkeel_core::outcome::{Exit, Outcome};
+use evenkeel_core::{
+    outcome::{Exit, Outcome},
+    reason::{Code, Reason},
+};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     compose::ComposeError,
-    config::{self, ConfigErrors, settings::Settings},
-    host::{Host, outbox},
+    config::{
+        self, ConfigErrors,
+        settings::{LogFormat, Settings},
+    },
+    host::{
+        Host,
+        activity::{self, Tracker},
+        outbox,
+    },
     report,
     run::SyncEnd,
     socket,
     store::{Store, StoreError},
     sync::{Cache, recover, sync},
+    terminal,
     trigger::{self, ConfigWatch, CurrentConfig, Schedule, Slot, Trigger, Waker},
 };
 
+/// How long an apply may go on when the agent is asked to stop. Then it is left where it is, as after a kill, and the
+/// next start finishes it. The unit's `TimeoutStopSec=` is longer than this and all that comes after it.
+const STOP_PATIENCE: Duration = Duration::from_secs(90);
+/// How often the line on a terminal is drawn anew.
+const REDRAW: Duration = Duration::from_millis(500);
 /// How long reports are given to leave when the agent ends.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The same for `agent --once`, which nobody follows.
@@ -83,6 +100,7 @@ struct Service {
     client: report::Client,
     wake_outbox: Arc<tokio::sync::Notify>,
     stop: CancellationToken,
+    activity: Tracker,
 }
 
 impl Service {
@@ -92,7 +110,14 @@ impl Service {
         let store = Arc::new(Store::open(&settings.paths.state)?);
         let client = report::client().map_err(|e| ServiceError::System(e.to_string()))?;
         let (current, _) = watch::channel(CurrentConfig { settings, rejected: None });
-        Ok(Self { store, current, client, wake_outbox: Arc::default(), stop: CancellationToken::new() })
+        Ok(Self {
+            store,
+            current,
+            client,
+            wake_outbox: Arc::default(),
+            stop: CancellationToken::new(),
+            activity: Tracker::default(),
+        })
     }
 
     fn settings(&self) -> Arc<Settings> {
@@ -102,7 +127,23 @@ impl Service {
     fn host(&self) -> Result<Host, ComposeError> {
         let mut host = Host::new(self.settings(), Arc::clone(&self.store), self.stop.clone())?;
         host.outbox = Arc::clone(&self.wake_outbox);
+        host.activity = self.activity.clone();
         Ok(host)
+    }
+
+    /// Shows what is going on while a person looks on.
+    fn show_on_terminal(&self) {
+        if self.settings().log.format == LogFormat::Text && terminal::is_watched() {
+            let (tracker, stop) = (self.activity.clone(), self.stop.clone());
+            tokio::spawn(async move {
+                while !stop.is_cancelled() {
+                    let doing = tracker.activity().map(|a| activity::line(&a, Some(jiff::Timestamp::now())));
+                    terminal::show(&doing.unwrap_or_default());
+                    tokio::time::sleep(REDRAW).await;
+                }
+                terminal::show("");
+            });
+        }
     }
 
     /// Gives queued reports a moment to leave. What does not leave now leaves after the next start.
@@ -115,8 +156,23 @@ impl Service {
     }
 }
 
-/// Finishes what was left unfinished, then syncs. What is unfinished because the engine is away stays so.
+/// Finishes what was left unfinished, then syncs. When the agent is asked to stop, this ends within [`STOP_PATIENCE`].
 async fn recover_and_sync(host: &Host, cache: &mut Cache, trigger: Trigger, insists: bool) -> SyncEnd {
+    let too_long = async {
+        host.stop.cancelled().await;
+        tokio::time::sleep(STOP_PATIENCE).await;
+    };
+    tokio::select! {
+        end = recover_then_sync(host, cache, trigger, insists) => end,
+        () = too_long => {
+            let what = "the agent was asked to stop and this took too long; the next start finishes it";
+            SyncEnd::failed(None, Outcome::Aborted, Reason::new(Code::Interrupted, what))
+        }
+    }
+}
+
+/// What is unfinished because the engine is away stays so.
+async fn recover_then_sync(host: &Host, cache: &mut Cache, trigger: Trigger, insists: bool) -> SyncEnd {
     match recover(host).await {
         Ok(0) => {}
         Ok(count) => tracing::info!(count, "took up unfinished deployments"),
@@ -130,9 +186,11 @@ pub async fn once(config_path: &Path) -> Result<(SyncEnd, Arc<Store>), ServiceEr
     let service = Service::start(config_path)?;
     let host = service.host()?;
     tokio::spawn(stop_on_signal(service.stop.clone()));
+    service.show_on_terminal();
     let end = recover_and_sync(&host, &mut Cache::default(), Trigger::Manual, true).await;
     log_end(&end);
     service.last_words(LAST_WORDS_ONCE).await;
+    terminal::show("");
     Ok((end, service.store))
 }
 
@@ -159,10 +217,10 @@ pub async fn run(config_path: PathBuf) -> Result<(), ServiceError> {
         service.stop.clone(),
     ));
     let socket_path = service.settings().paths.socket.clone();
-    tell_systemd(&[sd_notify::NotifyState::Ready]);
+    systemd::ready(&service.activity, &service.stop, &tasks);
+    service.show_on_terminal();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), server = %service.settings().server, "the agent is ready");
     work(&service, waker, slot).await;
-    tell_systemd(&[sd_notify::NotifyState::Stopping]);
     tasks.close();
     if tokio::time::timeout(LAST_WORDS, tasks.wait()).await.is_err() {
         tracing::warn!("some connections did not end in time");
@@ -171,6 +229,7 @@ pub async fn run(config_path: PathBuf) -> Result<(), ServiceError> {
     if let Err(error) = std::fs::remove_file(&socket_path) {
         tracing::warn!(%error, "cannot remove the socket");
     }
+    terminal::show("");
     tracing::info!("the agent has stopped");
     Ok(())
 }
@@ -185,15 +244,15 @@ async fn work(service: &Service, waker: Waker<SyncEnd>, mut slot: Slot<SyncEnd>)
     let mut failures = 0;
     // A poll that ends as the one before it did is no news.
     let mut last: Option<SyncEnd> = None;
-    while let Some(triggers) = next(&mut slot, &service.stop).await {
+    while let Some(triggers) = next(service, &mut slot).await {
         let Some(strongest) = triggers.first().copied() else { continue };
         // A person, a changed file and a start ask again for what waits; time alone does not.
         let insists = triggers.iter().any(|t| matches!(t, Trigger::Manual | Trigger::Watch | Trigger::Start));
         let end = match service.host() {
             Ok(host) => recover_and_sync(&host, &mut cache, strongest, insists).await,
             Err(error) => {
-                let code = error.code().unwrap_or(evenkeel_core::reason::Code::ComposeMissing);
-                let reason = evenkeel_core::reason::Reason::new(code, error.to_string());
+                let code = error.code().unwrap_or(Code::ComposeMissing);
+                let reason = Reason::new(code, error.to_string());
                 SyncEnd::failed(None, Outcome::Aborted, reason)
             }
         };
@@ -206,16 +265,20 @@ async fn work(service: &Service, waker: Waker<SyncEnd>, mut slot: Slot<SyncEnd>)
         schedules.send_replace(schedule(failures));
         slot.finished(&end);
         last = Some(end.clone());
-        tell_systemd(&[sd_notify::NotifyState::Status(&format!("last sync: {}", end.outcome.as_str()))]);
     }
     poll.abort();
 }
 
-async fn next(slot: &mut Slot<SyncEnd>, stop: &CancellationToken) -> Option<BTreeSet<Trigger>> {
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => None,
-        triggers = slot.next() => Some(triggers),
+/// Waits for something to do; `None` at the stop. Says meanwhile that it waits.
+async fn next(service: &Service, slot: &mut Slot<SyncEnd>) -> Option<BTreeSet<Trigger>> {
+    loop {
+        service.activity.waits();
+        tokio::select! {
+            biased;
+            () = service.stop.cancelled() => return None,
+            triggers = slot.next() => return Some(triggers),
+            () = tokio::time::sleep(activity::IDLE_BEAT) => {}
+        }
     }
 }
 
@@ -241,11 +304,4 @@ async fn stop_on_signal(stop: CancellationToken) {
     }
     tracing::info!("asked to stop: finishing what must not be left half done");
     stop.cancel();
-}
-
-/// Tells systemd, if it started us; elsewhere there is nobody to tell.
-fn tell_systemd(states: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "cannot tell systemd");
-    }
 }

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::SyncAnswer;
+use super::{ActivityAnswer, SyncAnswer};
 
 /// Most that is read of an answer, in bytes.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
@@ -45,6 +45,11 @@ pub enum ClientError {
 /// Asks for the status.
 pub async fn status(socket: &Path) -> Result<Status, ClientError> {
     quick(socket, "/v1/status").await
+}
+
+/// Asks what the agent is doing.
+pub async fn activity(socket: &Path) -> Result<ActivityAnswer, ClientError> {
+    quick(socket, "/v1/activity").await
 }
 
 /// Asks for the last syncs.

@@ -6,11 +6,11 @@
 mod client;
 mod server;
 
-use evenkeel_core::outcome::{Outcome, SyncRecord};
+use evenkeel_core::outcome::{Activity, Outcome, SyncRecord};
 use evenkeel_core::reason::Reason;
 use serde::{Deserialize, Serialize};
 
-pub use client::{ClientError, history, status, sync};
+pub use client::{ClientError, activity, history, status, sync};
 pub use server::{Answers, BindError, bind, serve};
 
 /// The answer to a request for a sync.
@@ -26,6 +26,15 @@ pub struct SyncAnswer {
     pub exit: u8,
     /// The sync as history has it.
     pub sync: Option<SyncRecord>,
+}
+
+/// The answer to the question what the agent is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActivityAnswer {
+    /// The shape's version.
+    pub schema: u32,
+    /// `None` while it waits for something to do.
+    pub activity: Option<Activity>,
 }
 
 #[cfg(test)]

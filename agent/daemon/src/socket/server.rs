@@ -21,7 +21,7 @@ use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use tokio::net::UnixListener;
 
-use super::SyncAnswer;
+use super::{ActivityAnswer, SyncAnswer};
 
 /// Most syncs that are told at once.
 const MAX_HISTORY: usize = 1000;
@@ -30,6 +30,8 @@ const MAX_HISTORY: usize = 1000;
 pub trait Answers: Send + Sync + 'static {
     /// The status now.
     fn status(&self) -> BoxFuture<'_, Result<Status, String>>;
+    /// What the agent is doing. Asked often: it costs nothing.
+    fn activity(&self) -> ActivityAnswer;
     /// The last syncs, newest first.
     fn history(&self, limit: usize) -> Result<History, String>;
     /// Asks for a sync that begins after this call, and waits for its end.
@@ -78,6 +80,7 @@ pub async fn serve(
 ) {
     let router = Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/activity", get(activity))
         .route("/v1/history", get(history))
         .route("/v1/sync", post(sync))
         .with_state(answers);
@@ -95,6 +98,10 @@ fn answer<T: serde::Serialize>(result: Result<T, String>) -> Response {
 
 async fn status(State(answers): State<Arc<dyn Answers>>) -> Response {
     answer(answers.status().await)
+}
+
+async fn activity(State(answers): State<Arc<dyn Answers>>) -> Json<ActivityAnswer> {
+    Json(answers.activity())
 }
 
 #[derive(Deserialize)]

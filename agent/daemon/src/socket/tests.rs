@@ -12,6 +12,10 @@ impl Answers for Canned {
         Box::pin(async { Err("the store cannot be read".to_owned()) })
     }
 
+    fn activity(&self) -> ActivityAnswer {
+        ActivityAnswer { schema: 1, activity: None }
+    }
+
     fn history(&self, limit: usize) -> Result<History, String> {
         assert_eq!(limit, 7);
         Ok(History { schema: 1, syncs: vec![] })

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How long an engine that restarts is waited for.
-const ENGINE_PATIENCE: Duration = Duration::from_secs(120);
+pub const ENGINE_PATIENCE: Duration = Duration::from_secs(120);
 
 /// What shall run, and what may run instead now. At least one of them is a release.
 #[derive(Clone, Copy)]

@@ -42,7 +42,10 @@ pub async fn watch(host: &Host, release: &Release, policy: GatePolicy, before: &
         match verdict {
             Verdict::Passed => return Watched::Passed,
             Verdict::Failed(failure) => return Watched::Failed(explain(host, release, failure).await),
-            Verdict::Waiting(what) => tracing::debug!(stack = %release.stack, "waiting for {what}"),
+            Verdict::Waiting(what) => {
+                tracing::debug!(stack = %release.stack, "waiting for {what}");
+                host.activity.at_work(release.stack.as_str(), &format!("waiting for {what}"));
+            }
         }
         tokio::select! {
             () = eyes.blink() => {}
@@ -74,11 +77,11 @@ pub async fn failure_now(host: &Host, release: &Release, before: &[String]) -> O
     }
 }
 
-/// Waits until nothing of a project is left: the gate of a removal.
-pub async fn absent(host: &Host, project: &str, patience: Duration) -> Watched {
+/// Waits until nothing of a release's project is left: the gate of a removal.
+pub async fn absent(host: &Host, gone: &Release, patience: Duration) -> Watched {
     let until = Instant::now() + patience;
     loop {
-        let left = match host.engine.project(project).await {
+        let left = match host.engine.project(&gone.project).await {
             Ok(containers) if containers.is_empty() => return Watched::Passed,
             Ok(containers) => containers.iter().map(|c| c.name.clone()).collect::<Vec<_>>().join(", "),
             Err(error) => error.to_string(),
@@ -86,6 +89,7 @@ pub async fn absent(host: &Host, project: &str, patience: Duration) -> Watched {
         if Instant::now() >= until {
             return Watched::Failed(Reason::new(Code::GateDeadline, format!("still there after the removal: {left}")));
         }
+        host.activity.at_work(gone.stack.as_str(), &format!("waiting until these are gone: {left}"));
         tokio::select! {
             () = sleep(LOOK) => {}
             () = host.stop.cancelled() => return Watched::Stopped,

@@ -195,10 +195,12 @@ async fn bring(host: &Host, input: &StageInput<'_>, to_pull: &[String], to_build
     let on_line = |line: &str| tracing::debug!(%stack, "{line}");
     if !pullable.is_empty() {
         tracing::info!(%stack, services = ?pullable, "pulling images");
+        host.activity.at_work(stack.as_str(), &format!("pulling images of {}", pullable.join(", ")));
         host.compose.pull(&project, &pullable, Some(&on_line)).await.map_err(|e| pull_reason(&e))?;
     }
     if !to_build.is_empty() {
         tracing::info!(%stack, services = ?to_build, "building images");
+        host.activity.at_work(stack.as_str(), &format!("building images of {}", to_build.join(", ")));
         host.compose
             .build(&project, to_build, Some(&on_line))
             .await

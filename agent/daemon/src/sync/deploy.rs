@@ -101,6 +101,10 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
+    async fn phase<T>(&self, phase: Phase, work: impl Future<Output = Result<T, Reason>>) -> Result<T, Reason> {
+        self.run.phase_of(Some(&self.deployment.stack), phase, work).await
+    }
+
     /// The releases on both sides, as the store has them.
     fn releases(&self) -> Result<(Option<Release>, Option<Release>), Reason> {
         let load = |id: Option<_>| match id {
@@ -118,7 +122,7 @@ impl Step<'_> {
 
     async fn stage(&self) -> Result<Done, Reason> {
         let Some(material) = self.material else { return Ok(Done::Event(Event::Staged { to: None })) };
-        let work = self.run.phase(Phase::Stage, stage::stage(self.host, material));
+        let work = self.phase(Phase::Stage, stage::stage(self.host, material));
         tokio::select! {
             staged = work => Ok(match staged {
                 Ok(staged) => Done::Staged(Box::new(staged)),
@@ -130,7 +134,7 @@ impl Step<'_> {
 
     async fn back_up(&self) -> Result<Done, Reason> {
         let (from, to) = self.releases()?;
-        let work = self.run.phase(Phase::Backup, backup::back_up(self.host, from.as_ref(), to.as_ref()));
+        let work = self.phase(Phase::Backup, backup::back_up(self.host, from.as_ref(), to.as_ref()));
         let snapshot = tokio::select! {
             result = work => result,
             () = self.host.stop.cancelled() => return Ok(Done::Event(Event::Interrupted)),
@@ -160,7 +164,7 @@ impl Step<'_> {
         let (from, to) = self.releases()?;
         let target = Self::sides(forward, from.as_ref(), to.as_ref());
         let phase = if forward { Phase::Apply } else { Phase::Rollback };
-        let done = self.run.phase(phase, apply::apply(self.host, permit, target)).await;
+        let done = self.phase(phase, apply::apply(self.host, permit, target)).await;
         Ok(Done::of(done.map(|()| if forward { Event::Applied } else { Event::RollbackApplied })))
     }
 
@@ -173,13 +177,11 @@ impl Step<'_> {
                 (Some(release), _) => {
                     gate::watch(self.host, release, self.host.gate_policy(release.gate), before).await
                 }
-                (None, Some(gone)) => {
-                    gate::absent(self.host, &gone.project, self.host.settings.gate.healthy_deadline).await
-                }
+                (None, Some(gone)) => gate::absent(self.host, gone, self.host.settings.gate.healthy_deadline).await,
                 (None, None) => Watched::Passed,
             })
         };
-        Ok(match self.run.phase(Phase::Gate, watch).await? {
+        Ok(match self.phase(Phase::Gate, watch).await? {
             Watched::Passed => Done::Event(if forward { Event::GatePassed } else { Event::RollbackPassed }),
             Watched::Failed(reason) => Done::Event(Event::Failed { reason }),
             Watched::Stopped => Done::Stopped,

@@ -4,11 +4,12 @@ mod deploy;
 mod prepare;
 mod recover;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use evenkeel_core::{
     change::{StackChange, StackChangeKind},
     outcome::Outcome,
+    plan::Plan,
     reason::{Code, Reason},
     release::Release,
     trust::VerifiedRevision,
@@ -74,8 +75,16 @@ pub async fn sync(host: &Host, cache: &mut Cache, trigger: &str, insists: bool) 
     end.unwrap_or_else(|error| SyncEnd::failed(Some(id), Outcome::Halted, error.reason()))
 }
 
-/// The line: each step takes what the one before it found.
-async fn line(host: &Host, cache: &mut Cache, run: &Run<'_>) -> Result<(), Fault> {
+/// What a sync found out before it changes anything.
+struct Seen {
+    prepared: Arc<Prepared>,
+    releases: BTreeMap<StackName, Release>,
+    plan: Plan,
+}
+
+/// The first half of the line: each step takes what the one before it found. The server is untouched, so a stop may
+/// come at any moment.
+async fn look(host: &Host, cache: &mut Cache, run: &Run<'_>) -> Result<Seen, Fault> {
     let fetched = run.phase(Phase::Fetch, git::fetch(&host.settings.source, &host.mirror())).await;
     let fetched = fetched.map_err(|e| e.reason())?;
     host.store.contact(&fetched.tip, now_ms())?;
@@ -85,6 +94,19 @@ async fn line(host: &Host, cache: &mut Cache, run: &Run<'_>) -> Result<(), Fault
     let containers = containers.map_err(|e| e.reason(Code::EngineUnreachable))?;
     let releases = host.store.current_releases()?;
     let plan = prepared.plan(host, &releases, &containers);
+    Ok(Seen { prepared, releases, plan })
+}
+
+/// The line, from the tip to the end of the last deployment.
+async fn line(host: &Host, cache: &mut Cache, run: &Run<'_>) -> Result<(), Fault> {
+    let seen = tokio::select! {
+        seen = look(host, cache, run) => seen?,
+        () = host.stop.cancelled() => {
+            let what = "the agent was asked to stop before anything was changed; it looks again when it starts";
+            return Err(Reason::new(Code::Interrupted, what).into());
+        }
+    };
+    let Seen { prepared, releases, plan } = seen;
     run.reject(&prepared, &releases)?;
     run.hold(&plan.held, &releases)?;
     let removals = plan.waves.iter().flatten().filter(|c| c.change == StackChangeKind::Remove).count();

@@ -62,6 +62,7 @@ mod tests {
             stacks: vec![],
             agent: AgentStatus { running: true, version: "0".to_owned(), pid: None },
             engine: EngineStatus { reachable },
+            activity: None,
             outbox: OutboxStatus { pending: 0, undelivered: 0, last_error: None },
             notices: vec![],
         }

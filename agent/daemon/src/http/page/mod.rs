@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::serve::Body;
-use crate::{store::Store, trigger::CurrentConfig};
+use crate::{host::activity::Tracker, store::Store, trigger::CurrentConfig};
 use reply::{Problem, Reply};
 use seen::Seeing;
 use view::PageView;
@@ -33,9 +33,9 @@ pub struct PageState {
 }
 
 impl PageState {
-    /// Reads `store` and follows `current`.
-    pub fn new(current: watch::Receiver<CurrentConfig>, store: Arc<Store>) -> Self {
-        let seeing = Arc::new(Seeing::new(current.clone(), store));
+    /// Reads `store` and follows `current` and what the agent is doing.
+    pub fn new(current: watch::Receiver<CurrentConfig>, store: Arc<Store>, activity: Tracker) -> Self {
+        let seeing = Arc::new(Seeing::new(current.clone(), store, activity));
         Self { current, seeing, streams: Arc::new(Semaphore::new(events::MAX_STREAMS)) }
     }
 }

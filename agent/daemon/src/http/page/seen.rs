@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, watch};
 use super::reply::Problem;
 use crate::{
     config::settings::Settings,
-    host::{stacks::Stacks, status},
+    host::{activity::Tracker, stacks::Stacks, status},
     store::Store,
     trigger::CurrentConfig,
 };
@@ -31,6 +31,7 @@ const MAX_HISTORY: usize = 1000;
 pub(super) struct Seeing {
     current: watch::Receiver<CurrentConfig>,
     store: Arc<Store>,
+    activity: Tracker,
     last: Mutex<Option<(Instant, Arc<Status>)>>,
     stacks: Mutex<Option<KnownStacks>>,
 }
@@ -39,8 +40,8 @@ pub(super) struct Seeing {
 type KnownStacks = (CommitId, Arc<Settings>, Arc<Stacks>);
 
 impl Seeing {
-    pub(super) fn new(current: watch::Receiver<CurrentConfig>, store: Arc<Store>) -> Self {
-        Self { current, store, last: Mutex::default(), stacks: Mutex::default() }
+    pub(super) fn new(current: watch::Receiver<CurrentConfig>, store: Arc<Store>, activity: Tracker) -> Self {
+        Self { current, store, activity, last: Mutex::default(), stacks: Mutex::default() }
     }
 
     /// The store.
@@ -62,7 +63,8 @@ impl Seeing {
             return Ok(Arc::clone(status));
         }
         let current = self.current.borrow().clone();
-        let found = status::of_agent(&current.settings, &self.store, current.rejected.as_deref()).await;
+        let (rejected, activity) = (current.rejected.as_deref(), self.activity.activity());
+        let found = status::of_agent(&current.settings, &self.store, rejected, activity).await;
         let found = Arc::new(found.map_err(|e| Problem::ours("store.failed", e))?);
         *last = Some((Instant::now(), Arc::clone(&found)));
         Ok(found)

@@ -50,6 +50,7 @@ fn status(stacks: Vec<StackStatus>) -> Status {
         stacks,
         agent: AgentStatus { running: true, version: "0.1.0".to_owned(), pid: None },
         engine: EngineStatus { reachable: true },
+        activity: None,
         outbox: OutboxStatus { pending: 2, undelivered: 1, last_error: Some(HOSTILE.to_owned()) },
         notices: vec![HOSTILE.to_owned()],
     }
