@@ -8,6 +8,7 @@ use evenkeel_tests::{
     fixture,
     keys::Key,
     program::{self, Run},
+    wait::{seconds, wait_until},
     world::World,
 };
 use serde_json::{Value, json};
@@ -197,6 +198,44 @@ fn status_and_history_answer_with_and_without_the_agent() {
     assert_eq!(world.evenkeel(&["history", "--format", "json"]).exits(0).json(), history);
     let text = world.evenkeel(&["status"]);
     assert!(text.exits(0).said().contains("does not run"), "{}", text.report());
+}
+
+#[test]
+fn status_answers_when_the_agent_hangs_and_when_its_configuration_broke() {
+    let mut world = World::new();
+    let commit = world.change("Begin").file(&world.path("web", "compose.yml"), fixture::sleeper(1)).push();
+    world.start_and_wait();
+    world.wait_sync(&commit, Outcome::Committed);
+    let valid = fs::read_to_string(world.config.file()).unwrap();
+    world.config.put("agent.yml", &valid.replace("server: home", "server: 'not a name'"));
+    wait_until(seconds(10), "status tells of the configuration", || {
+        let said = world.evenkeel(&["status"]).exits(0).said();
+        if said.contains("is invalid") { Ok(()) } else { Err(said) }
+    });
+    world.evenkeel(&["history", "--format", "json"]).exits(0).json();
+    world.evenkeel(&["sync"]).exits(2);
+    world.config.put("agent.yml", &valid);
+
+    let agent = i32::try_from(world.pid()).ok().and_then(rustix::process::Pid::from_raw).unwrap();
+    rustix::process::kill_process(agent, rustix::process::Signal::STOP).unwrap();
+    let hung = world.evenkeel(&["status", "--format", "json"]);
+    rustix::process::kill_process(agent, rustix::process::Signal::CONT).unwrap();
+    let said = hung.exits(0).json();
+    assert_eq!(said["stacks"][0]["commit"], json!(commit));
+    assert!(said["notices"][0].as_str().unwrap().contains("did not answer"), "{said:#}");
+}
+
+#[test]
+fn status_says_when_the_last_sync_failed_as_a_whole() {
+    let mut world = World::new();
+    world.change("Begin").file(&world.path("web", "compose.yml"), fixture::sleeper(1)).push();
+    world.once().exits(0);
+    world.config.source("file:///no/such/repository.git", "1h").write();
+    let once = world.once();
+    assert_ne!(once.code, Some(0));
+    assert!(once.said().contains("it does not exist"), "{}", once.report());
+    let status = world.evenkeel(&["status"]);
+    assert!(status.exits(0).said().contains("the last sync failed: "), "{}", status.report());
 }
 
 #[test]

@@ -55,7 +55,8 @@ fn does_not_try_the_same_bytes_again() {
     broken(&world);
     world.once().exits(5);
     let before = world.container("web", "app");
-    world.once().exits(5);
+    let again = world.once();
+    assert!(again.exits(5).said().contains("these very bytes failed before"), "{}", again.report());
     world.change("Only a word").file("README.md", "words\n").push();
     world.once().exits(5);
     let after = world.container("web", "app");

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     change::ServiceChange,
     id::{DeploymentId, SyncId},
-    reason::{Class, Reason},
+    reason::{Class, Code, Reason},
 };
 
 /// How a sync or a deployment ended.
@@ -85,6 +85,8 @@ impl Exit {
         match outcome {
             Outcome::Unchanged | Outcome::Committed => Self::Fine,
             Outcome::RolledBack | Outcome::Quarantined => Self::RolledBack,
+            // The keys are the server's configuration, as agent.yml is.
+            Outcome::Aborted if reason.is_some_and(|r| r.code == Code::TrustKeys) => Self::Usage,
             Outcome::Aborted if reason.is_some_and(|r| r.class == Class::Transient) => Self::Transient,
             Outcome::Aborted | Outcome::Held | Outcome::Rejected => Self::Failed,
             Outcome::Refused => Self::Refused,
@@ -163,7 +165,7 @@ pub struct SyncRecord {
     pub ended: Option<String>,
     /// How it ended.
     pub outcome: Option<Outcome>,
-    /// Why the whole ended so, if not for one stack's sake.
+    /// Why the whole ended so, if not for one stack's sake, or what keeps a stack out as it did before.
     pub reason: Option<Reason>,
     /// One for each stack that had a part in it.
     pub deployments: Vec<DeploymentRecord>,
@@ -372,11 +374,11 @@ pub struct Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reason::Code;
 
     #[test]
     fn of_mixed_ends_the_gravest_names_the_exit_code() {
         let transient = Reason::new(Code::ImagePull, "x");
+        let keys = Reason::new(Code::TrustKeys, "x");
         let stalled = Reason::new(Code::ImageMissing, "x");
         let cases = [
             (vec![], Exit::Fine),
@@ -387,6 +389,7 @@ mod tests {
             (vec![(Outcome::RolledBack, None), (Outcome::Aborted, Some(&stalled))], Exit::Failed),
             (vec![(Outcome::Rejected, None), (Outcome::Refused, None)], Exit::Refused),
             (vec![(Outcome::Halted, None), (Outcome::Refused, None)], Exit::Halted),
+            (vec![(Outcome::Halted, None), (Outcome::Aborted, Some(&keys))], Exit::Usage),
         ];
         for (ends, exit) in cases {
             assert_eq!(Exit::of(ends.clone()), exit, "{ends:?}");

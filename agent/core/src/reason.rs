@@ -54,6 +54,8 @@ codes! {
     SourceInvalid = "source.invalid", Stalled;
     /// Trust refused the tip; the message carries the rule's own code.
     TrustRefused = "trust.refused", Stalled;
+    /// The file of allowed signers cannot be read, or lists no key that is accepted.
+    TrustKeys = "trust.keys", Stalled;
     /// The tree or its stack set cannot be used at all.
     LayoutInvalid = "layout.invalid", Stalled;
     /// One stack cannot be rendered or is invalid.

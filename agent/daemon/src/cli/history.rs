@@ -1,6 +1,9 @@
 //! `evenkeel history`.
 
-use std::{fmt::Write as _, path::PathBuf};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use evenkeel_core::outcome::{Exit, SyncRecord};
 use jiff::Timestamp;
@@ -11,9 +14,8 @@ use super::{
     words::{self, ago, short},
 };
 use crate::{
-    config::DEFAULT_PATH,
-    host,
-    socket::{self, ClientError},
+    config::{self, DEFAULT_PATH},
+    host, socket,
 };
 
 /// Show what was deployed, rolled back and refused, newest first.
@@ -35,20 +37,26 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
-    let settings = words::settings(&args.config)?;
-    let asked = runtime()?.block_on(socket::history(&settings.paths.socket, args.limit));
-    let (history, is_running) = match asked {
-        Err(ClientError::NotRunning(_)) => {
-            let store = status::open(&settings)?;
-            let found = host::status::history(&store, args.limit)
-                .map_err(|e| Failure::failed("store.failed", e.to_string(), "look at the state directory"))?;
-            (found, false)
+    let runtime = runtime()?;
+    let ask = |socket: &Path| runtime.block_on(socket::history(socket, args.limit));
+    let settings = match words::settings(&args.config) {
+        Ok(settings) => settings,
+        Err(failure) => {
+            let found = config::socket_of_invalid(&args.config).and_then(|s| ask(&s).ok()).ok_or(failure)?;
+            out.answer(&found, |history| text(&history.syncs, Timestamp::now()));
+            return Ok(Exit::Fine);
         }
-        other => (other.map_err(|e| sync::failure(&e))?, true),
     };
-    if !is_running {
-        out.note("the agent does not run; this is what its store says");
-    }
+    let history = match ask(&settings.paths.socket) {
+        Ok(history) => history,
+        Err(error) => {
+            let notice = words::from_the_store(&error).ok_or_else(|| sync::failure(&error))?;
+            let store = status::open(&settings)?;
+            out.note(&format!("note: {notice}"));
+            host::status::history(&store, args.limit)
+                .map_err(|e| Failure::failed("store.failed", e.to_string(), "look at the state directory"))?
+        }
+    };
     out.answer(&history, |history| text(&history.syncs, Timestamp::now()));
     Ok(Exit::Fine)
 }

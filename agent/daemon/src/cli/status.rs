@@ -13,13 +13,9 @@ use super::{
     words::{self, ago, short},
 };
 use crate::{
-    config::{DEFAULT_PATH, settings::Settings},
-    engine::Engine,
-    host::{
-        activity,
-        status::{StatusInput, status},
-    },
-    socket::{self, ClientError},
+    config::{self, DEFAULT_PATH, settings::Settings},
+    host::{activity, status::without_agent},
+    socket,
     store::Store,
     terminal,
 };
@@ -40,26 +36,33 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
-    let settings = words::settings(&args.config)?;
-    let found = runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let settings = match words::settings(&args.config) {
+        Ok(settings) => settings,
+        // The agent runs with the configuration as it was, and says what is wrong with the new one.
+        Err(failure) => {
+            let found = config::socket_of_invalid(&args.config).and_then(|s| runtime.block_on(socket::status(&s)).ok());
+            out.answer(&found.ok_or(failure)?, |found| shown(found, Timestamp::now()));
+            return Ok(Exit::Fine);
+        }
+    };
+    let found = runtime.block_on(async {
         match socket::status(&settings.paths.socket).await {
-            Err(ClientError::NotRunning(_)) => from_store(&settings).await,
-            other => other.map_err(|e| sync::failure(&e)),
+            Err(error) => match words::from_the_store(&error) {
+                Some(notice) => from_store(&settings, notice).await,
+                None => Err(sync::failure(&error)),
+            },
+            Ok(found) => Ok(found),
         }
     })?;
     out.answer(&found, |found| shown(found, Timestamp::now()));
     Ok(Exit::Fine)
 }
 
-async fn from_store(settings: &Settings) -> Result<Status, Failure> {
+async fn from_store(settings: &Settings, notice: String) -> Result<Status, Failure> {
     let store = open(settings)?;
-    let containers = Engine::new(&settings.engine.socket).containers().await;
-    let mut notices = vec!["the agent does not run; this is what its store says".to_owned()];
-    if let Err(error) = &containers {
-        notices.push(error.to_string());
-    }
-    let containers = containers.as_deref().ok();
-    status(StatusInput { settings, store: &store, containers, pid: None, activity: None, notices })
+    without_agent(settings, &store, notice)
+        .await
         .map_err(|e| Failure::failed("store.failed", e.to_string(), "look at the state directory"))
 }
 

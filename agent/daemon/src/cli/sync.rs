@@ -28,6 +28,9 @@ use crate::{
 /// How often the agent is asked what it is doing, for the line on a terminal.
 const LOOK: Duration = Duration::from_millis(400);
 
+/// After this long, and again and again, a person is told that there is no answer yet.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Tell the running agent to sync now, and wait for the end.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -49,7 +52,7 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
     let socket = &settings.paths.socket;
     let answer = runtime()?.block_on(async {
         if out.is_json() || !terminal::is_watched() {
-            return socket::sync(socket).await;
+            return patiently(socket, out).await;
         }
         let answer = tokio::select! {
             answer = socket::sync(socket) => answer,
@@ -72,6 +75,17 @@ async fn show_progress(socket: &Path) -> Infallible {
     }
 }
 
+/// Waits for the answer, and says now and then that there is none yet.
+async fn patiently(socket: &Path, out: &Output) -> Result<SyncAnswer, ClientError> {
+    let mut answer = std::pin::pin!(socket::sync(socket));
+    loop {
+        match tokio::time::timeout(PATIENCE, &mut answer).await {
+            Ok(answer) => return answer,
+            Err(_) => out.note("the sync has not ended yet; `evenkeel status` shows what it does"),
+        }
+    }
+}
+
 /// Says how a sync ended, and gives its exit code.
 pub fn show(answer: &SyncAnswer, out: &Output) -> Result<Exit, Failure> {
     out.answer(answer, text);
@@ -87,7 +101,7 @@ pub fn failure(error: &ClientError) -> Failure {
         }
         ClientError::Denied(_) => Failure::usage("agent.denied", error.to_string(), "use sudo"),
         ClientError::Refused(_) => Failure::failed("agent.refused", error.to_string(), "look at the agent's log"),
-        ClientError::Broken { .. } => {
+        ClientError::Broken { .. } | ClientError::Silent(_) => {
             Failure::transient(Code::Interrupted, error.to_string(), "see `evenkeel status`, then try again")
         }
     }
@@ -97,7 +111,7 @@ fn text(answer: &SyncAnswer) -> String {
     let mut text = String::new();
     let commit = answer.sync.as_ref().and_then(|s| s.commit.as_deref()).map_or("no commit", short);
     let _ = writeln!(text, "{commit}: {}", words::outcome(answer.outcome));
-    if let Some(reason) = &answer.reason {
+    if let Some(reason) = answer.reason.as_ref().or(answer.sync.as_ref().and_then(|s| s.reason.as_ref())) {
         let _ = writeln!(text, "  {reason}");
     }
     for deployment in answer.sync.iter().flat_map(|s| &s.deployments) {

@@ -14,6 +14,7 @@ pub use crate::host::words::short;
 use crate::{
     config::{self, settings::Settings},
     host::words::{self, seconds_between},
+    socket::ClientError,
 };
 
 /// The agent's configuration, for verbs that look for its socket or store.
@@ -22,6 +23,15 @@ pub fn settings(path: &Path) -> Result<Settings, Failure> {
         let help = "correct the file, or name another one with --config";
         Failure::usage("config.invalid", errors.to_string(), help)
     })
+}
+
+/// What is said before the store is read in the agent's place, or `None` if that would not be right.
+pub fn from_the_store(error: &ClientError) -> Option<String> {
+    match error {
+        ClientError::NotRunning(_) => Some("the agent does not run; this is what its store says".to_owned()),
+        ClientError::Silent(_) => Some(format!("{error}; this is what its store says. See its log")),
+        ClientError::Denied(_) | ClientError::Refused(_) | ClientError::Broken { .. } => None,
+    }
 }
 
 /// An outcome as people say it, in its colour.

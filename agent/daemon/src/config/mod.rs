@@ -41,6 +41,11 @@ const MAX_BYTES: u64 = 1024 * 1024;
 /// Systemd credentials (`credential:NAME`) are turned into their paths here.
 /// The error holds every problem that was found; nothing of the file may be used then.
 pub fn load(path: &Path) -> Result<Settings, ConfigErrors> {
+    // Whoever can write this file says whose commits may run.
+    secret::check_unwritable(path).map_err(|error| ConfigErrors {
+        file: path.to_owned(),
+        problems: vec![whole(None, error.what(), &error.help())],
+    })?;
     load_with(path, secret::credentials_directory(), true)
 }
 
@@ -67,6 +72,24 @@ fn parse(reader: Reader<'_>, file: &Path, host: &str) -> Result<Settings, Config
     let settings = read::settings(Found::root(&reader, &node), host);
     let (problems, _) = reader.finish();
     settings.ok().filter(|_| problems.is_empty()).ok_or_else(|| errors(problems))
+}
+
+/// Where the agent listens according to a file that [`load`] refuses: what it says of `paths.socket`, as far as it can be
+/// read. Of a file that is no YAML it is the default, if the file is in the usual place; `None` if nobody can tell.
+pub fn socket_of_invalid(path: &Path) -> Option<PathBuf> {
+    let entry = |node: &document::Node, key: &str| match node {
+        document::Node::Map(entries) => entries.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone()),
+        _ => None,
+    };
+    let default = || Some(PathBuf::from(read::DEFAULT_SOCKET));
+    let Ok(document) = document::parse(&read_capped(path).ok()?) else {
+        return if path == Path::new(DEFAULT_PATH) { default() } else { None };
+    };
+    match entry(&document, "paths").and_then(|paths| entry(&paths, "socket")) {
+        Some(document::Node::Text(socket)) if socket.starts_with('/') => Some(socket.into()),
+        Some(_) => None,
+        None => default(),
+    }
 }
 
 /// What should wake the agent when it changes: the configuration, the environment folder and the files of keys and

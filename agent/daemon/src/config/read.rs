@@ -12,6 +12,8 @@ use super::{
     sinks, source, value,
 };
 
+/// Where the agent listens unless the configuration says otherwise.
+pub(super) const DEFAULT_SOCKET: &str = "/run/evenkeel/agent.sock";
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
@@ -109,7 +111,7 @@ fn paths(paths: Section<'_, '_>) -> Read<Paths> {
     let state = paths.path("state", "/var/lib/evenkeel");
     let live = paths.path("live", "/srv/evenkeel");
     let env = paths.path("env", "/etc/evenkeel/env");
-    let socket = paths.path("socket", "/run/evenkeel/agent.sock");
+    let socket = paths.path("socket", DEFAULT_SOCKET);
     if let (Ok(state), Ok(live), Ok(env), Ok(socket)) = (&state, &live, &env, &socket) {
         // Whatever stands in the live tree may be overwritten by a commit, and mounted into a container.
         for (key, path) in [("state", state), ("env", env), ("socket", socket)] {

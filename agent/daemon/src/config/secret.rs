@@ -141,6 +141,16 @@ pub(super) fn check_guarded(path: &Path) -> Result<(), SecretError> {
     Ok(())
 }
 
+/// Checks that a file of whatever size cannot be changed by others.
+pub(super) fn check_unwritable(path: &Path) -> Result<(), SecretError> {
+    let metadata = fs::metadata(path).map_err(|source| SecretError::Unreadable { path: path.to_owned(), source })?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o022 != 0 {
+        return Err(SecretError::Exposed { path: path.to_owned(), mode, what: "change", wanted: "644" });
+    }
+    Ok(())
+}
+
 /// Checks that a file is there, regular and readable, whatever its size.
 pub(super) fn check_readable(path: &Path) -> Result<(), SecretError> {
     match open_regular(path) {

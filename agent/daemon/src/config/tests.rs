@@ -299,3 +299,34 @@ fn schema_and_reference_have_exactly_the_keys_that_the_code_reads() {
         assert!(REFERENCE.contains(&format!("| `{key}` |")), "the reference says nothing of `{key}`");
     }
 }
+
+#[test]
+fn refuses_a_configuration_that_others_can_change() {
+    let etc = Etc::new();
+    let file = etc.path("agent.yml");
+    fs::write(&file, etc.text(MINIMAL)).unwrap();
+    for (mode, is_fine) in [(0o600, true), (0o644, true), (0o664, false), (0o646, false)] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let result = load(&file).map_err(|errors| errors.to_string());
+        assert_eq!(result.is_ok(), is_fine, "{mode:o}: {result:?}");
+        assert!(is_fine || result.unwrap_err().contains("chmod 644"));
+    }
+}
+
+#[test]
+fn finds_the_agent_of_a_configuration_that_broke() {
+    let etc = Etc::new();
+    let file = etc.path("agent.yml");
+    let default = Some(PathBuf::from("/run/evenkeel/agent.sock"));
+    let cases = [
+        ("server: '?'\npaths: { socket: /run/x.sock }\n", Some("/run/x.sock".into())),
+        ("server: '?'\n", default),
+        ("paths: { socket: [] }\n", None),
+        ("server: [\n", None),
+    ];
+    for (text, socket) in cases {
+        fs::write(&file, text).unwrap();
+        assert_eq!(socket_of_invalid(&file), socket, "{text}");
+    }
+    assert_eq!(socket_of_invalid(&etc.path("none.yml")), None);
+}

@@ -97,7 +97,7 @@ pub enum GitError {
         commits: usize,
     },
     /// The allowed signers cannot be read.
-    #[error("cannot use the allowed signers {path:?}: {why}")]
+    #[error("cannot use the allowed signers {path:?}: {why}. Correct the file: its syntax is that of ssh-keygen")]
     Keys {
         /// The file.
         path: PathBuf,
@@ -130,7 +130,7 @@ impl GitError {
             | Self::Missing { .. }
             | Self::Object { .. }
             | Self::TooLong { .. } => Code::SourceInvalid,
-            Self::Keys { .. } => Code::TrustRefused,
+            Self::Keys { .. } => Code::TrustKeys,
             Self::Internal(_) => Code::Internal,
         };
         Reason::new(code, self.to_string())

@@ -168,6 +168,9 @@ fn classed(error: &gix::Error, request: &Request, asked: &Asked) -> Answer {
     let classes = || error.classify();
     if classes().is_permission_denied() || classes().is_unauthenticated() {
         Answer::Denied(why)
+    } else if request.url.strip_prefix("file://").is_some_and(|path| !std::path::Path::new(path).exists()) {
+        // A disk that is not mounted is the likeliest cause, and comes back by itself.
+        Answer::Unreachable("it does not exist".to_owned())
     } else if let Some(path) = request.url.strip_prefix("file://").filter(|_| lost(error)) {
         unserved(path)
     } else if classes().is_retryable() || lost(error) {

@@ -37,17 +37,42 @@ pub async fn of_agent(
     rejected: Option<&str>,
     activity: Option<Activity>,
 ) -> Result<Status, StoreError> {
+    let notices = rejected
+        .map(|errors| format!("the configuration on disk is invalid, the old one is in force: {errors}"))
+        .into_iter()
+        .collect();
+    let input = StatusInput { settings, store, containers: None, pid: Some(std::process::id()), activity, notices };
+    seen(input).await
+}
+
+/// The status as somebody else finds it in the store; `notice` says why the agent was not asked.
+pub async fn without_agent(settings: &Settings, store: &Store, notice: String) -> Result<Status, StoreError> {
+    let notices = vec![notice];
+    seen(StatusInput { settings, store, containers: None, pid: None, activity: None, notices }).await
+}
+
+/// The status with what the engine sees now.
+async fn seen(mut input: StatusInput<'_>) -> Result<Status, StoreError> {
+    let (settings, store) = (input.settings, input.store);
     let engine = Engine::new(&settings.engine.socket);
     let containers = match tokio::time::timeout(ENGINE_PATIENCE, engine.containers()).await {
         Ok(answer) => answer.map_err(|error| error.to_string()),
         Err(_) => Err(format!("the engine did not answer within {} s", ENGINE_PATIENCE.as_secs())),
     };
-    let mut notices: Vec<String> = containers.as_ref().err().cloned().into_iter().collect();
-    notices.extend(
-        rejected.map(|errors| format!("the configuration on disk is invalid, the old one is in force: {errors}")),
-    );
-    let (containers, pid) = (containers.as_deref().ok(), Some(std::process::id()));
-    status(StatusInput { settings, store, containers, pid, activity, notices })
+    input.notices.extend(containers.as_ref().err().cloned());
+    // An engine that is away is told of once.
+    let fault = last_fault(store)?.filter(|fault| !input.notices.iter().any(|notice| fault.ends_with(notice)));
+    input.notices.extend(fault);
+    input.containers = containers.as_deref().ok();
+    status(input)
+}
+
+/// Why the last sync did not get as far as its stacks, if it did not: no stack's state tells that. A refusal is told
+/// with the source.
+fn last_fault(store: &Store) -> Result<Option<String>, StoreError> {
+    let last = store.history(2)?.into_iter().find(|sync| sync.ended.is_some());
+    let fault = last.filter(|sync| sync.outcome == Some(Outcome::Aborted) && sync.deployments.is_empty());
+    Ok(fault.and_then(|sync| sync.reason).map(|reason| format!("the last sync failed: {reason}")))
 }
 
 /// What the status is made of.

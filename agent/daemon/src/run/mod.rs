@@ -154,6 +154,8 @@ pub struct Run<'h> {
     pub insists: bool,
     commit: OnceLock<report::Commit>,
     ends: Mutex<Vec<End>>,
+    /// The gravest of what keeps stacks out as it did before, and so has no record of its own.
+    as_before: Mutex<Option<(Outcome, Reason)>>,
     _doing: SyncGuard,
 }
 
@@ -162,13 +164,29 @@ impl<'h> Run<'h> {
     pub fn begin(host: &'h Host, trigger: &str, insists: bool) -> Result<Self, StoreError> {
         let id = host.store.begin_sync(trigger, now_ms())?;
         let doing = host.activity.sync();
-        Ok(Self { host, id, insists, commit: OnceLock::new(), ends: Mutex::default(), _doing: doing })
+        Ok(Self {
+            host,
+            id,
+            insists,
+            commit: OnceLock::new(),
+            ends: Mutex::default(),
+            as_before: Mutex::default(),
+            _doing: doing,
+        })
     }
 
     /// Takes a sync up again whose deployments were found unfinished.
     pub fn resume(host: &'h Host, id: SyncId) -> Self {
         let doing = host.activity.sync();
-        Self { host, id, insists: false, commit: OnceLock::new(), ends: Mutex::default(), _doing: doing }
+        Self {
+            host,
+            id,
+            insists: false,
+            commit: OnceLock::new(),
+            ends: Mutex::default(),
+            as_before: Mutex::default(),
+            _doing: doing,
+        }
     }
 
     /// Runs one phase of the whole: a span, its time, its fault.
@@ -260,9 +278,19 @@ impl<'h> Run<'h> {
             let new = NewDeployment { sync: self.id, stack, to, from, changes: &[] };
             self.host.store.record_end(&DeploymentEnd { new, outcome, reason: &reason, messages }, now_ms())?;
             self.host.outbox.notify_one();
+        } else {
+            self.note_as_before(stack, outcome, &reason);
         }
         self.ended(End { stack: stack.clone(), outcome, reason: Some(reason) });
         Ok(())
+    }
+
+    fn note_as_before(&self, stack: &StackName, outcome: Outcome, reason: &Reason) {
+        let mut noted = self.as_before.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = noted.as_ref().map(|(known, _)| *known);
+        if known != Some(Outcome::of(known.into_iter().chain([outcome]))) {
+            *noted = Some((outcome, Reason { message: format!("{stack}: {}", reason.message), ..reason.clone() }));
+        }
     }
 
     /// Ends the sync in the store before it got as far as its stacks, or because it could not go on.
@@ -276,7 +304,9 @@ impl<'h> Run<'h> {
     pub fn conclude(self) -> Result<SyncEnd, StoreError> {
         let ends = self.ends.into_inner().unwrap_or_else(PoisonError::into_inner);
         let outcome = Outcome::of(ends.iter().map(|e| e.outcome));
-        self.host.store.end_sync(self.id, outcome, None, now_ms())?;
+        let noted = self.as_before.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let reason = noted.filter(|(noted, _)| *noted == outcome).map(|(_, reason)| reason);
+        self.host.store.end_sync(self.id, outcome, reason.as_ref(), now_ms())?;
         Ok(SyncEnd { id: Some(self.id), outcome, reason: None, ends })
     }
 }

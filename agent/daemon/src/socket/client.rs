@@ -17,8 +17,8 @@ use super::{ActivityAnswer, SyncAnswer};
 
 /// Most that is read of an answer, in bytes.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
-/// How long a question may take that starts nothing.
-const QUICK: Duration = Duration::from_secs(70);
+/// How long a question may take that starts nothing. The agent gives the engine ten seconds.
+const QUICK: Duration = Duration::from_secs(15);
 
 /// The agent could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,9 @@ pub enum ClientError {
     /// The agent said no.
     #[error("the agent answered: {0}")]
     Refused(String),
+    /// Somebody listens there and says nothing.
+    #[error("the agent at {0} did not answer within {limit} s", limit = QUICK.as_secs())]
+    Silent(PathBuf),
     /// The conversation broke off; the agent was perhaps stopped.
     #[error("the agent at {path} stopped answering: {why}")]
     Broken {
@@ -63,8 +66,8 @@ pub async fn sync(socket: &Path) -> Result<SyncAnswer, ClientError> {
 }
 
 async fn quick<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, ClientError> {
-    let broken = |_| ClientError::Broken { path: socket.to_owned(), why: format!("no answer within {QUICK:?}") };
-    tokio::time::timeout(QUICK, ask(socket, Method::GET, path)).await.map_err(broken)?
+    let silent = |_| ClientError::Silent(socket.to_owned());
+    tokio::time::timeout(QUICK, ask(socket, Method::GET, path)).await.map_err(silent)?
 }
 
 async fn ask<T: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> Result<T, ClientError> {

@@ -235,7 +235,7 @@ async fn says_what_is_missing() {
     let other = Source { reference: "refs/heads/prod".to_owned(), ..files(&world) };
     let missing = fetched(&world, &other).await.unwrap_err();
     assert!(missing.to_string().contains("its branches are main"), "{missing}");
-    assert_eq!(code(&world, &source("file:///nowhere/at/all")).await, Code::SourceInvalid);
+    assert_eq!(code(&world, &source("file:///nowhere/at/all")).await, Code::SourceUnreachable);
 }
 
 #[tokio::test]
