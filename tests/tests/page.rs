@@ -1,13 +1,14 @@
 //! The status page's listener: what it shows, to whom, and that it changes nothing.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
-use std::net::TcpListener;
+use std::{collections::BTreeSet, net::TcpListener, process::Command};
 
 use evenkeel_core::outcome::Outcome;
 use evenkeel_tests::{
     fixture,
     http::{self, Response},
     port,
+    program::{Run, root},
     wait::{seconds, wait_until},
     world::World,
 };
@@ -62,7 +63,7 @@ fn the_api_says_what_the_command_line_says() {
     let commit = world.status().source.accepted.unwrap();
     let offline =
         ["stacks", "--format", "json", "--repo", repo.to_str().unwrap(), "--rev", &commit, "--server", "home"];
-    let offline = evenkeel_tests::program::Run::of(&mut world.command(&offline));
+    let offline = Run::of(&mut world.command(&offline));
     assert_eq!(paged.get("/api/v1/stacks").json(), offline.json());
     let status = paged.get("/api/v1/status").json();
     assert_eq!(status["source"]["about"]["signer"]["fingerprint"], world.repository.key.fingerprint());
@@ -289,4 +290,52 @@ fn too_many_open_pages_leave_room_for_answers() {
         let answer = Events::open(&paged).until("\r\n", seconds(2));
         if answer.contains("200 OK") { Ok(()) } else { Err(answer) }
     });
+}
+
+/// The names of our metrics in a text.
+fn metric_names(text: &str) -> BTreeSet<String> {
+    let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+    let words = text.split(|c: char| !is_name(c)).filter(|w| w.starts_with("evenkeel_"));
+    let parts = ["_bucket", "_sum", "_count"];
+    words.map(|w| parts.iter().find_map(|p| w.strip_suffix(p)).unwrap_or(w).to_owned()).collect()
+}
+
+#[test]
+fn prometheus_takes_the_metrics_the_alerts_and_the_dashboard() {
+    let paged = Paged::deployed("Begin");
+    let world = &paged.world;
+    world
+        .change("Break it")
+        .file(&world.path("web", "compose.yml"), fixture::sleeper(2).replace("sleep, '100000'", "'false'"))
+        .push();
+    world.evenkeel(&["sync"]).exits(5);
+    let answer = paged.get("/metrics");
+    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let text = answer.text();
+    let checked = Run::with_input(Command::new("promtool").args(["check", "metrics"]), text.as_bytes());
+    assert_eq!((checked.code, checked.said().trim()), (Some(0), ""), "{text}");
+    for line in [
+        "evenkeel_deployments_total{outcome=\"committed\"} 1",
+        "evenkeel_deployments_total{outcome=\"rolled_back\"} 1",
+        "evenkeel_syncs_total{outcome=\"halted\"} 0",
+        "evenkeel_stacks{state=\"rolled_back\"} 1",
+        "evenkeel_quarantined_candidates 1",
+        "evenkeel_engine_reachable 1",
+        "evenkeel_phase_duration_seconds_count{phase=\"gate\"} 3",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}: {text}");
+    }
+
+    let docs = root().join("docs");
+    let read = |name: &str| std::fs::read_to_string(docs.join(name)).unwrap();
+    let rules = docs.join("prometheus-alerts.yml");
+    Run::of(Command::new("promtool").args(["check", "rules", "--lint-fatal"]).arg(&rules)).exits(0);
+    let (told, reference) = (metric_names(&text), read("reference/http.md"));
+    assert_eq!(told, metric_names(&reference), "what is told and what the reference lists");
+    for name in ["prometheus-alerts.yml", "grafana-dashboard.json"] {
+        let unknown: Vec<_> = metric_names(&read(name)).difference(&told).cloned().collect();
+        assert_eq!(unknown, Vec::<String>::new(), "{name}");
+    }
+    let dashboard: serde_json::Value = serde_json::from_str(&read("grafana-dashboard.json")).unwrap();
+    assert!(dashboard["panels"].as_array().is_some_and(|panels| panels.len() > 8));
 }

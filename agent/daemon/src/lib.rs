@@ -1,6 +1,7 @@
 //! The agent: adapters, the two spines, HTTP and the command line. See ARCHITECTURE.md for the layers.
 
 pub mod config;
+pub mod metrics;
 pub mod process;
 pub mod store;
 pub mod terminal;

@@ -25,6 +25,7 @@ use crate::{
     compose::{Compose, ComposeError},
     config::settings::Settings,
     engine::Engine,
+    metrics::Metrics,
     process::Runner,
     store::Store,
     tree::live::LiveTree,
@@ -52,6 +53,8 @@ pub struct Host {
     pub outbox: Arc<tokio::sync::Notify>,
     /// Follows what is done.
     pub activity: activity::Tracker,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Host {
@@ -75,6 +78,7 @@ impl Host {
             stop,
             outbox: Arc::default(),
             activity: activity::Tracker::default(),
+            metrics: Arc::default(),
         })
     }
 

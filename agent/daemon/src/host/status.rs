@@ -22,7 +22,7 @@ use crate::{
 const SCHEMA: u32 = 1;
 
 /// How long the engine may take to say what it runs.
-const ENGINE_PATIENCE: Duration = Duration::from_secs(10);
+const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The last syncs, newest first.
 pub fn history(store: &Store, limit: usize) -> Result<History, StoreError> {

@@ -210,6 +210,7 @@ impl Deployment {
             messages,
         };
         host.store.conclude(&end, now_ms())?;
+        host.metrics.deployment_ended(outcome);
         host.outbox.notify_one();
         Ok(())
     }

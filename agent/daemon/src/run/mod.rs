@@ -210,6 +210,7 @@ impl<'h> Run<'h> {
         let began = Instant::now();
         let span = tracing::info_span!("phase", name = phase.as_str());
         let result = work.instrument(span).await;
+        self.host.metrics.phase_took(phase.as_str(), began.elapsed());
         let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         match &result {
             Ok(_) => tracing::debug!(phase = phase.as_str(), ms, "done"),
@@ -277,6 +278,7 @@ impl<'h> Run<'h> {
             });
             let new = NewDeployment { sync: self.id, stack, to, from, changes: &[] };
             self.host.store.record_end(&DeploymentEnd { new, outcome, reason: &reason, messages }, now_ms())?;
+            self.host.metrics.deployment_ended(outcome);
             self.host.outbox.notify_one();
         } else {
             self.note_as_before(stack, outcome, &reason);

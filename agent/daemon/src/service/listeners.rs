@@ -55,7 +55,8 @@ pub(super) async fn hooks(
 
 /// Follows the configuration with the page's listener. A page that cannot be opened stops nothing: it is tried again.
 pub(super) async fn page(service: &Arc<Service>, tasks: &TaskTracker) {
-    let page = PageState::new(service.current.subscribe(), Arc::clone(&service.store), service.activity.clone());
+    let (store, metrics) = (Arc::clone(&service.store), Arc::clone(&service.metrics));
+    let page = PageState::new(service.current.subscribe(), store, metrics, service.activity.clone());
     let kind = Kind {
         purpose: "readers of the status page",
         wanted: |listen| listen.page.as_ref().map(|p| p.address),

@@ -30,6 +30,7 @@ use crate::{
         activity::{self, Tracker},
         outbox,
     },
+    metrics::Metrics,
     report,
     run::SyncEnd,
     socket,
@@ -99,6 +100,7 @@ struct Service {
     current: watch::Sender<CurrentConfig>,
     client: report::Client,
     wake_outbox: Arc<tokio::sync::Notify>,
+    metrics: Arc<Metrics>,
     stop: CancellationToken,
     activity: Tracker,
 }
@@ -115,6 +117,7 @@ impl Service {
             current,
             client,
             wake_outbox: Arc::default(),
+            metrics: Arc::default(),
             stop: CancellationToken::new(),
             activity: Tracker::default(),
         })
@@ -128,6 +131,7 @@ impl Service {
         let mut host = Host::new(self.settings(), Arc::clone(&self.store), self.stop.clone())?;
         host.outbox = Arc::clone(&self.wake_outbox);
         host.activity = self.activity.clone();
+        host.metrics = Arc::clone(&self.metrics);
         Ok(host)
     }
 
@@ -259,6 +263,7 @@ async fn work(service: &Service, waker: Waker<SyncEnd>, mut slot: Slot<SyncEnd>)
         let same =
             last.as_ref().is_some_and(|l| (l.outcome, &l.reason, &l.ends) == (end.outcome, &end.reason, &end.ends));
         if !same || end.outcome == Outcome::Committed {
+            service.metrics.sync_ended(end.outcome);
             log_end(&end);
         }
         failures = if end.is_transient() || end.reason.is_some() { failures + 1 } else { 0 };

@@ -79,6 +79,12 @@ impl Store {
         self.read(|db| db.query_row("SELECT EXISTS (SELECT 1 FROM syncs WHERE ended_ms IS NULL)", [], |r| r.get(0)))
     }
 
+    /// When a sync last left the server as the newest commit wants it, in milliseconds since 1970.
+    pub fn last_success(&self) -> Result<Option<i64>, StoreError> {
+        let sql = "SELECT max(ended_ms) FROM syncs WHERE outcome IN ('unchanged', 'committed')";
+        self.read(|db| db.query_row(sql, [], |r| r.get(0)))
+    }
+
     /// What is known of a commit.
     pub fn about(&self, commit: &str) -> Result<Option<About>, StoreError> {
         let about: Option<String> =

@@ -39,6 +39,8 @@ pub struct OutboxStats {
     pub undelivered: i64,
     /// What the last failed try said.
     pub last_error: Option<String>,
+    /// When the oldest message that waits was queued, in milliseconds since 1970.
+    pub oldest_ms: Option<i64>,
 }
 
 pub(super) fn enqueue(tx: &Transaction<'_>, messages: &[Outgoing], now_ms: i64) -> rusqlite::Result<()> {
@@ -118,10 +120,18 @@ impl Store {
             db.query_row(
                 "SELECT count(*) FILTER (WHERE given_up_ms IS NULL), count(*) FILTER (WHERE given_up_ms IS NOT NULL),
                      (SELECT last_error FROM outbox WHERE delivered_ms IS NULL AND last_error IS NOT NULL
-                      ORDER BY id DESC LIMIT 1)
+                      ORDER BY id DESC LIMIT 1),
+                     min(created_ms) FILTER (WHERE given_up_ms IS NULL)
                  FROM outbox WHERE delivered_ms IS NULL",
                 [],
-                |r| Ok(OutboxStats { pending: r.get(0)?, undelivered: r.get(1)?, last_error: r.get(2)? }),
+                |r| {
+                    Ok(OutboxStats {
+                        pending: r.get(0)?,
+                        undelivered: r.get(1)?,
+                        last_error: r.get(2)?,
+                        oldest_ms: r.get(3)?,
+                    })
+                },
             )
         })
     }

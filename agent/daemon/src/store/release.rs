@@ -175,6 +175,11 @@ impl Store {
         }))
     }
 
+    /// How many candidates are kept out.
+    pub fn quarantine_size(&self) -> Result<i64, StoreError> {
+        self.read(|db| db.query_row("SELECT count(*) FROM quarantine", [], |r| r.get(0)))
+    }
+
     /// Lets go of former and failed releases beyond `keep` for each stack, with the contents that only they had.
     /// Gives the releases that went, so that their images can be let go too.
     pub fn prune_releases(&self, stack: &StackName, keep: usize) -> Result<Vec<Release>, StoreError> {

@@ -4,6 +4,7 @@
 mod events;
 mod guard;
 mod health;
+mod metrics;
 mod reply;
 mod seen;
 mod view;
@@ -16,7 +17,12 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::serve::Body;
-use crate::{host::activity::Tracker, store::Store, trigger::CurrentConfig};
+use crate::{
+    host::{activity::Tracker, now_ms},
+    metrics::Metrics,
+    store::{Store, StoreError},
+    trigger::CurrentConfig,
+};
 use reply::{Problem, Reply};
 use seen::Seeing;
 use view::PageView;
@@ -30,13 +36,19 @@ pub struct PageState {
     current: watch::Receiver<CurrentConfig>,
     seeing: Arc<Seeing>,
     streams: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 impl PageState {
-    /// Reads `store` and follows `current` and what the agent is doing.
-    pub fn new(current: watch::Receiver<CurrentConfig>, store: Arc<Store>, activity: Tracker) -> Self {
+    /// Reads `store` and `metrics`, and follows `current` and what the agent is doing.
+    pub fn new(
+        current: watch::Receiver<CurrentConfig>,
+        store: Arc<Store>,
+        metrics: Arc<Metrics>,
+        activity: Tracker,
+    ) -> Self {
         let seeing = Arc::new(Seeing::new(current.clone(), store, activity));
-        Self { current, seeing, streams: Arc::new(Semaphore::new(events::MAX_STREAMS)) }
+        Self { current, seeing, streams: Arc::new(Semaphore::new(events::MAX_STREAMS)), metrics }
     }
 }
 
@@ -47,6 +59,24 @@ impl PageState {
         let history = self.seeing.history(SHOWN_SYNCS).await?;
         let page = PageView::new(&status, &history).render().map_err(|e| Problem::ours("internal", e))?;
         Ok(Reply::new("text/html; charset=utf-8", page))
+    }
+
+    /// The metrics for Prometheus.
+    async fn metrics(&self) -> Result<Reply, Problem> {
+        let status = self.seeing.status().await?;
+        let store = self.seeing.store();
+        let failed = |e: StoreError| Problem::ours("store.failed", e);
+        let text = metrics::metrics(&metrics::MetricsInput {
+            status: &status,
+            counts: &self.metrics.counts(),
+            last_success_ms: store.last_success().map_err(failed)?,
+            quarantined: store.quarantine_size().map_err(failed)?,
+            oldest_report_ms: store.outbox_stats().map_err(failed)?.oldest_ms,
+            is_config_valid: self.current.borrow().rejected.is_none(),
+            interval_seconds: self.seeing.settings().source.interval.as_secs_f64(),
+            now_ms: now_ms(),
+        });
+        Ok(Reply::new(metrics::KIND, text))
     }
 }
 
@@ -80,6 +110,7 @@ async fn judge(page: &PageState, close: &CancellationToken, request: &Request<In
         "/style.css" => Ok(Reply::new("text/css; charset=utf-8", include_str!("../../../templates/style.css"))),
         "/app.js" => Ok(Reply::new("text/javascript; charset=utf-8", include_str!("../../../templates/app.js"))),
         "/icon.svg" => Ok(Reply::new("image/svg+xml", include_str!("../../../templates/icon.svg"))),
+        "/metrics" => page.metrics().await,
         "/events" => events::stream(&page.seeing, &page.streams, close),
         "/api/v1/status" => Ok(Reply::json(&*page.seeing.status().await?)),
         "/api/v1/history" => Ok(Reply::json(&page.seeing.history(seen::limit(request.uri().query())?).await?)),
