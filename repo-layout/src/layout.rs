@@ -71,7 +71,7 @@ fn recognise_by_shape(repo: &Repo<'_>) -> Option<LayoutKind> {
     let root_file = repo.has_compose("");
     if repo.has_folder("sharedStacks") || repo.folders_quietly(SERVERS).iter().any(is_shared) {
         Some(LayoutKind::Servers)
-    } else if any_below("stacks") || (!root_file && any_below("")) {
+    } else if any_below("stacks") || (!root_file && (any_below("") || stacks::common(repo).is_some())) {
         Some(LayoutKind::Stacks)
     } else if !root_file && !hosts(repo).1.is_empty() {
         Some(LayoutKind::Hosts)

@@ -1,5 +1,5 @@
-//! Layout `hosts`: each server's stacks in folders under the server's own, which lies in `hosts/`, in `servers/` or at
-//! the root.
+//! Layout `hosts`: each server's stacks in folders under the server's own, which lies in `hosts/`, in
+//! `servers/`, in `devices/` or at the root.
 
 use super::{Draft, folders_of_stacks};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 
 /// The folder of the hosts and those of its folders that hold stacks; none if there are no such folders.
 pub(crate) fn hosts(repo: &Repo<'_>) -> (&'static str, Vec<String>) {
-    for base in ["hosts", "servers", ""] {
+    for base in ["hosts", "servers", "devices", ""] {
         let mut names = repo.folders_quietly(base);
         names.retain(|name| !folders_of_stacks(repo, &join(base, name)).is_empty());
         if !names.is_empty() {

@@ -69,6 +69,17 @@ fn codes(set: &StackSet) -> Vec<&str> {
 }
 
 #[test]
+fn a_folder_named_for_its_stacks_is_no_server() {
+    for base in ["apps", "docker", "services"] {
+        let (api, web) = (format!("{base}/api/compose.yml"), format!("{base}/web/compose.yml"));
+        let found = set(&[(&api, PLAIN), (&web, PLAIN)]);
+        assert_eq!(show(&found), format!("stacks\napi [api] {api}=folder\nweb [web] {web}=folder\n"));
+    }
+    let beside = set_of(&MapTree::new([("apps/api/compose.yml", PLAIN), ("home/web/compose.yml", PLAIN)]), "home");
+    assert_eq!(show(&beside), "hosts\nweb [web] home/web/compose.yml=folder\n");
+}
+
+#[test]
 fn makes_one_stack_of_each_folder_under_stacks() {
     assert_snapshot!(show(&set(&[
         (".env", "A=1\n"),
@@ -302,7 +313,7 @@ fn orders_stacks_in_waves() {
 
 #[test]
 fn gives_a_host_the_stacks_of_its_folder() {
-    for base in ["hosts/", "servers/", ""] {
+    for base in ["hosts/", "servers/", "devices/", ""] {
         let files = [
             (format!("{base}home/web/compose.yml"), PLAIN),
             (format!("{base}home/.env"), "A=1\n"),
