@@ -17,6 +17,8 @@ use evenkeel_tests::{
 struct OverSsh {
     world: World,
     sshd: Sshd,
+    /// The block `source`, in one line.
+    source: String,
 }
 
 impl OverSsh {
@@ -24,7 +26,7 @@ impl OverSsh {
         let world = World::new();
         let sshd = Sshd::start(world.folder());
         world.config.put("known hosts", &sshd.known_hosts());
-        let mut this = Self { world, sshd };
+        let mut this = Self { world, sshd, source: String::new() };
         this.configure(&this.sshd.url(&this.world.repository.bare), &this.sshd.deploy_key.file.clone());
         this
     }
@@ -38,7 +40,8 @@ impl OverSsh {
             "timeout": "20s",
             "auth": { "ssh_key": key, "known_hosts": known_hosts },
         });
-        self.world.config.set("source", &source.to_string());
+        self.source = source.to_string();
+        self.world.config.set("source", &self.source);
     }
 
     /// Pushes a commit with a stack that starts at once.
@@ -143,8 +146,8 @@ fn a_host_key_that_changed_is_refused_until_a_person_replaces_it() {
 fn a_server_that_hangs_is_left_at_the_deadline_with_all_that_was_started() {
     let mut over = OverSsh::new();
     over.push(1);
-    let source = over.world.config.text().lines().find(|l| l.starts_with("source: ")).unwrap().replace("20s", "2s");
-    over.world.config.set("source", source.strip_prefix("source: ").unwrap());
+    let patient = over.source.clone();
+    over.world.config.set("source", &patient.replace("20s", "2s"));
     over.sshd.freeze();
     let begun = Instant::now();
     over.fails(7, Code::SourceUnreachable, &["longer than 2 s"]);
@@ -155,6 +158,7 @@ fn a_server_that_hangs_is_left_at_the_deadline_with_all_that_was_started() {
         count => Err(format!("{count} processes")),
     });
     over.sshd.thaw();
+    over.world.config.set("source", &patient);
     over.world.once().exits(0);
 }
 

@@ -1,6 +1,6 @@
 //! The way to the server of a repository: what is spoken over it, what proves who we are, and what a fault means.
 
-use std::{any::Any, cell::RefCell, sync::atomic::AtomicBool};
+use std::{any::Any, cell::RefCell, error::Error, sync::atomic::AtomicBool};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use gix::{
@@ -158,7 +158,7 @@ fn classed(error: &gix::Error, request: &Request, asked: &Asked) -> Answer {
     if error.downcast_any_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_redirect) {
         return Answer::Denied(ELSEWHERE.to_owned());
     }
-    let mut why = one_line(error);
+    let mut why = in_words(error);
     if let Some(token) = request.credentials.as_ref().map(|c| &c.token) {
         why = why.replace(token.as_str(), "…");
     }
@@ -192,14 +192,57 @@ fn unserved(path: &str) -> Answer {
     }
 }
 
+/// What happened, for a person.
+fn in_words(error: &gix::Error) -> String {
+    let text = one_line(error);
+    match status(error) {
+        Some(status) => format!("it answered with HTTP status {status}"),
+        None if any_cause(error, |e| e.downcast_ref().is_some_and(reqwest::Error::is_body)) => {
+            "the connection broke in the middle of an answer".to_owned()
+        }
+        // In the words of Git's documentation (gitprotocol-http(5)), which not everybody knows.
+        None if text.contains("'dumb' protocol") => {
+            "what answers is a web page or something else that is not Git's protocol".to_owned()
+        }
+        None => text,
+    }
+}
+
 /// Whether the connection broke.
 fn lost(error: &gix::Error) -> bool {
     use std::io::ErrorKind as Kind;
-    error.downcast_any_ref::<std::io::Error>().is_some_and(|e| {
-        matches!(
-            e.kind(),
-            Kind::UnexpectedEof | Kind::BrokenPipe | Kind::ConnectionReset | Kind::ConnectionAborted | Kind::TimedOut
-        )
+    let of_http = |e: &reqwest::Error| e.is_body() || e.is_decode() || e.is_timeout();
+    let of_system = |e: &std::io::Error| {
+        let kinds =
+            [Kind::UnexpectedEof, Kind::BrokenPipe, Kind::ConnectionReset, Kind::ConnectionAborted, Kind::TimedOut];
+        kinds.contains(&e.kind())
+    };
+    any_cause(error, |cause| cause.downcast_ref().is_some_and(of_http) || cause.downcast_ref().is_some_and(of_system))
+}
+
+/// The status with which an HTTP server refused, if that is what happened.
+fn status(error: &gix::Error) -> Option<reqwest::StatusCode> {
+    let mut found = None;
+    any_cause(error, |cause| {
+        found = found.or_else(|| cause.downcast_ref::<reqwest::Error>()?.status());
+        found.is_some()
+    });
+    found
+}
+
+/// Whether an error, or one of the causes of one, is so.
+fn any_cause(error: &gix::Error, mut is_so: impl FnMut(&(dyn Error + 'static)) -> bool) -> bool {
+    error.iter_errors().any(|e| {
+        let mut next = Some(e as &(dyn Error + 'static));
+        while let Some(cause) = next {
+            if is_so(cause) {
+                return true;
+            }
+            // What is wrapped in an error of the system is not among its sources.
+            let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            next = wrapped.map(|e| e as &(dyn Error + 'static)).or_else(|| cause.source());
+        }
+        false
     })
 }
 

@@ -56,6 +56,10 @@ const OPTIONS: &[&str] = &[
     "SendEnv=GIT_PROTOCOL",
 ];
 
+/// What `ssh` says of a connection that was open and is not any more.
+const BROKEN: &[&str] =
+    &["client_loop: ", "closed by remote host", "Connection reset by ", "Connection closed by ", "Broken pipe"];
+
 /// What Git's protocol is spoken over.
 pub(super) type Pipes = Connection<ChildStdout, ChildStdin>;
 
@@ -233,7 +237,10 @@ fn classed(code: i32, said: &str, access: &SshAccess) -> Option<Answer> {
             remote.user.as_deref().unwrap_or("?")
         )),
         OF_SSH if has("Unable to negotiate") => Answer::Invalid(lines(said)),
-        OF_SSH if said.trim().is_empty() => Answer::Unreachable("the connection broke".to_owned()),
+        // In whose words it is told depends on who noticed first.
+        OF_SSH if said.trim().is_empty() || BROKEN.iter().any(|text| has(text)) => {
+            Answer::Unreachable("the connection broke".to_owned())
+        }
         OF_SSH => Answer::Unreachable(lines(said)),
         _ if said.to_ascii_lowercase().contains("denied") => Answer::Denied(lines(said)),
         _ => Answer::Invalid(format!("it says: {}. Check that the deploy key may read this repository", lines(said))),
@@ -304,7 +311,10 @@ mod tests {
         assert!(why.contains("deploy key"), "{why}");
         let away = "ssh: connect to host example.org port 2222: Connection refused\r\n";
         assert!(matches!(told(255, away), Some(Answer::Unreachable(why)) if why.ends_with("refused")));
-        assert!(matches!(told(255, ""), Some(Answer::Unreachable(_))));
+        for broken in ["", "client_loop: send disconnect: Broken pipe\n", "Connection to x closed by remote host.\r\n"]
+        {
+            assert!(matches!(told(255, broken), Some(Answer::Unreachable(why)) if why == "the connection broke"));
+        }
         assert!(matches!(told(127, "sh: 1: git-upload-pack: not found\n"), Some(Answer::Invalid(_))));
         let absent = "fatal: '/x' does not appear to be a git repository\n";
         assert!(matches!(told(128, absent), Some(Answer::Invalid(why)) if why.contains("does not appear")));

@@ -214,7 +214,8 @@ impl<'h> Run<'h> {
         let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         match &result {
             Ok(_) => tracing::debug!(phase = phase.as_str(), ms, "done"),
-            Err(error) => tracing::warn!(phase = phase.as_str(), ms, %error, "failed"),
+            // Not a warning: how the sync or the deployment ends says it, once.
+            Err(error) => tracing::debug!(phase = phase.as_str(), ms, %error, "failed"),
         }
         result
     }
