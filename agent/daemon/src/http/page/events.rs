@@ -57,20 +57,23 @@ pub(super) fn stream(
     Ok(reply.mark(Lifetime(LIFE + Duration::from_secs(30))))
 }
 
+/// What an open page shows: the store's generation, what the agent is doing, what the engine says.
+type Seen = (u64, Option<String>, Vec<String>);
+
 /// One open page.
 struct Watching {
     seeing: Arc<Seeing>,
     close: CancellationToken,
     until: Instant,
     ticks: u32,
-    seen: Option<(u64, Vec<String>)>,
+    seen: Option<Seen>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Watching {
     async fn next(mut self) -> Option<(Result<Frame<Bytes>, Infallible>, Self)> {
-        let Some((generation, mut health)) = self.seen.take() else {
-            self.seen = Some((self.seeing.store().generation(), self.health().await));
+        let Some((generation, activity, mut health)) = self.seen.take() else {
+            self.seen = Some((self.seeing.store().generation(), self.seeing.activity(), self.health().await));
             return Some((Ok(piece("retry: 3000\n\n")), self));
         };
         loop {
@@ -83,14 +86,15 @@ impl Watching {
             }
             self.ticks = self.ticks.wrapping_add(1);
             let now = self.seeing.store().generation();
-            let mut is_new = now != generation;
+            let doing = self.seeing.activity();
+            let mut is_new = now != generation || doing != activity;
             if self.ticks.is_multiple_of(TICKS_PER_LOOK) {
                 let found = self.health().await;
                 is_new |= found != health;
                 health = found;
             }
             if is_new || self.ticks.is_multiple_of(TICKS_PER_SIGN_OF_LIFE) {
-                self.seen = Some((now, health));
+                self.seen = Some((now, doing, health));
                 return Some((Ok(piece(if is_new { "event: changed\ndata: .\n\n" } else { ": here\n\n" })), self));
             }
         }

@@ -1,4 +1,4 @@
-//! `/readyz`: whether the agent does what it is for. Who probes needs no token, so it says no more than that.
+//! `/healthz`: whether the agent is alive; `/readyz`: whether it does what it is for. Who probes needs no token, so it says no more than that.
 
 use std::time::Duration;
 
@@ -16,6 +16,15 @@ use crate::store::StoreError;
 const CONTACT: Duration = Duration::from_secs(5 * 60);
 /// As long as a sync runs, nobody looks at the repository: images may be large.
 const WHILE_SYNCING: Duration = Duration::from_secs(60 * 60);
+
+/// 200 as long as every part of the agent keeps within its time, else 503.
+pub(super) fn liveness(page: &PageState) -> Reply {
+    if page.seeing.is_alive() {
+        Reply::text("alive\n")
+    } else {
+        Reply::text("stuck: a step takes longer than it may\n").status(StatusCode::SERVICE_UNAVAILABLE)
+    }
+}
 
 /// 200 if the repository was reached lately and the engine answers, else 503; one line says which is lacking.
 pub(super) async fn readiness(page: &PageState) -> Result<Reply, Problem> {

@@ -99,7 +99,7 @@ async fn judge(page: &PageState, close: &CancellationToken, request: &Request<In
     }
     let path = request.uri().path();
     match path {
-        "/healthz" => return Ok(Reply::text("alive\n")),
+        "/healthz" => return Ok(health::liveness(page)),
         "/readyz" => return health::readiness(page).await,
         _ => {}
     }

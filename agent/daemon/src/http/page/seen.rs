@@ -15,7 +15,11 @@ use tokio::sync::{Mutex, watch};
 use super::reply::Problem;
 use crate::{
     config::settings::Settings,
-    host::{activity::Tracker, stacks::Stacks, status},
+    host::{
+        activity::{self, Tracker},
+        stacks::Stacks,
+        status,
+    },
     store::Store,
     trigger::CurrentConfig,
 };
@@ -47,6 +51,16 @@ impl Seeing {
     /// The store.
     pub(super) fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What the agent is doing, in one line.
+    pub(super) fn activity(&self) -> Option<String> {
+        self.activity.activity().map(|activity| activity::line(&activity, None))
+    }
+
+    /// Whether every part of the agent keeps within its time.
+    pub(super) fn is_alive(&self) -> bool {
+        self.activity.is_alive(Instant::now())
     }
 
     /// The configuration that is in force.

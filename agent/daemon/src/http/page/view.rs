@@ -11,7 +11,10 @@ use evenkeel_core::{
     reason::Reason,
 };
 
-use crate::host::words::{self, seconds_between, short};
+use crate::host::{
+    activity,
+    words::{self, seconds_between, short},
+};
 
 /// How grave something is; the class of its mark. Colour never says it alone: the mark has words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -271,6 +274,7 @@ pub(super) struct PageView {
     server: String,
     version: String,
     headline: Mark,
+    activity: Option<String>,
     notices: Vec<String>,
     url: String,
     branch: String,
@@ -295,6 +299,7 @@ impl PageView {
             server: status.server.clone(),
             version: status.agent.version.clone(),
             headline: headline(status),
+            activity: status.activity.as_ref().map(|activity| activity::line(activity, None)),
             notices: status.notices.clone(),
             url: source.url.clone(),
             branch: source.reference.strip_prefix("refs/heads/").unwrap_or(&source.reference).to_owned(),
