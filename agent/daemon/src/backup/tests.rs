@@ -62,7 +62,7 @@ async fn a_repository_that_cannot_be_made_says_what_restic_said() {
     world.settings.repository = "s3:".to_owned();
     let error = world.snapshot().await.unwrap_err();
     assert!(matches!(error, BackupError::Failed { .. }), "{error}");
-    assert!(error.to_string().contains("invalid backend"), "{error}");
+    assert!(error.to_string().contains("repository location"), "{error}");
 }
 
 #[tokio::test]
