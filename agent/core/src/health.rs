@@ -100,7 +100,9 @@ pub fn expectations(model: &Model) -> Expectations {
             let value = service.value();
             let replicas = value["scale"].as_u64().or_else(|| value["deploy"]["replicas"].as_u64()).unwrap_or(1);
             let must_end = awaited.contains(name);
-            let ends = service.restart() == "no" || service.restart().starts_with("on-failure");
+            // What has a healthcheck of its own is meant to answer it, so it may not end unless something waits for that.
+            let ends = (service.restart() == "no" || service.restart().starts_with("on-failure"))
+                && !service.has_healthcheck();
             ((*name).to_owned(), Expected { replicas, may_end: must_end || ends, must_end })
         })
         .collect()
@@ -257,7 +259,8 @@ impl Gate {
                 format!("{name} is in a crash loop: {restarts} restarts since it was started"),
             );
         }
-        if sample.health == Health::Unhealthy {
+        // The engine calls a container unhealthy as soon as it has ended, whatever its healthcheck said before.
+        if sample.activity == Activity::Running && sample.health == Health::Unhealthy {
             return bad(Code::GateUnhealthy, format!("{name} became unhealthy"));
         }
         match sample.activity {

@@ -72,6 +72,29 @@ fn a_service_that_may_end_passes_with_0_and_fails_with_1() {
 }
 
 #[test]
+fn a_container_that_ended_is_judged_by_its_exit_code_and_not_by_its_healthcheck() {
+    let ended = |code| move |_| vec![web(Activity::Exited(code), Health::Unhealthy)];
+    assert_eq!(run(expect(true), ended(0)), (10, Verdict::Passed));
+    for (expected, code) in [(expect(true), 1), (expect(false), 0)] {
+        let (_, verdict) = run(expected, ended(code));
+        assert_eq!(self::code(&verdict), Some(Code::GateExited));
+    }
+}
+
+#[test]
+fn one_restart_of_a_container_with_a_healthcheck_is_waited_for() {
+    let restarts = |s| {
+        let mut sample = web(Activity::Running, Health::Healthy);
+        if s == 3 {
+            sample = web(Activity::Restarting, Health::Unhealthy);
+        }
+        sample.restarts = u64::from(s >= 3);
+        vec![sample]
+    };
+    assert_eq!(run(expect(false), restarts), (14, Verdict::Passed));
+}
+
+#[test]
 fn a_service_that_is_awaited_must_end() {
     let expected = Expectations::from([("web".to_owned(), Expected { replicas: 1, may_end: true, must_end: true })]);
     let ends = |s| vec![web(if s < 5 { Activity::Running } else { Activity::Exited(0) }, Health::None)];
@@ -148,12 +171,13 @@ fn an_oom_kill_is_named_as_such() {
 #[test]
 fn expectations_come_from_the_model() {
     let model = Model::parse(
-        r#"{"services":{"db":{"restart":"always"},"migrate":{},"web":{"restart":"unless-stopped","deploy":{"replicas":3},
+        r#"{"services":{"db":{"restart":"always"},"migrate":{},"page":{"healthcheck":{"test":["CMD","true"]}},"web":{"restart":"unless-stopped","deploy":{"replicas":3},
             "depends_on":{"migrate":{"condition":"service_completed_successfully"}}}}}"#,
     )
     .unwrap();
     let expected = expectations(&model);
     assert_eq!(expected["db"], Expected { replicas: 1, may_end: false, must_end: false });
     assert_eq!(expected["migrate"], Expected { replicas: 1, may_end: true, must_end: true });
+    assert_eq!(expected["page"], Expected { replicas: 1, may_end: false, must_end: false });
     assert_eq!(expected["web"], Expected { replicas: 3, may_end: false, must_end: false });
 }
