@@ -126,6 +126,9 @@ pub enum Event {
     ApplyStarted {
         /// The containers that stood before the first try.
         before: Vec<String>,
+        /// Of these, the ones that were not well: ended, restarting or unhealthy. Nobody holds them against the candidate.
+        #[serde(default)]
+        ailing: Vec<String>,
     },
     /// Compose has done its part.
     Applied,
@@ -166,6 +169,7 @@ pub struct Progress {
     to: Option<ReleaseId>,
     snapshot: Option<SnapshotDecision>,
     before: Vec<String>,
+    ailing: Vec<String>,
     apply_tries: u32,
     rollback_tries: u32,
     gate_interruptions: u32,
@@ -201,7 +205,9 @@ pub enum Todo {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApplyPermit {
     before: Vec<String>,
+    ailing: Vec<String>,
     again: bool,
+    back: bool,
 }
 
 impl ApplyPermit {
@@ -210,9 +216,19 @@ impl ApplyPermit {
         &self.before
     }
 
+    /// The containers that were not well before the deployment touched anything.
+    pub fn ailing(&self) -> &[String] {
+        &self.ailing
+    }
+
     /// Whether an earlier try was interrupted.
     pub fn is_again(&self) -> bool {
         self.again
+    }
+
+    /// Whether it puts the last good release back.
+    pub fn is_back(&self) -> bool {
+        self.back
     }
 }
 
@@ -227,6 +243,7 @@ impl Progress {
                 to: None,
                 snapshot: None,
                 before: Vec::new(),
+                ailing: Vec::new(),
                 apply_tries: 0,
                 rollback_tries: 0,
                 gate_interruptions: 0,
@@ -257,10 +274,11 @@ impl Progress {
                 self.snapshot = Some(snapshot.clone());
                 S::BackedUp
             }
-            (S::BackedUp | S::Applying, Event::ApplyStarted { before }) if self.apply_tries < APPLY_TRIES => {
+            (S::BackedUp | S::Applying, Event::ApplyStarted { before, ailing }) if self.apply_tries < APPLY_TRIES => {
                 // The containers of the first try are what counts: a second must not spare what the first one made.
                 if self.apply_tries == 0 {
                     self.before.clone_from(before);
+                    self.ailing.clone_from(ailing);
                 }
                 self.apply_tries += 1;
                 self.needs_try = false;
@@ -284,7 +302,7 @@ impl Progress {
             (S::RollingBack, Event::RollbackApplied) if !self.must_spend() => S::GatingRollback,
             (S::GatingRollback, Event::RollbackPassed) => S::RolledBack,
             (S::RollingBack | S::GatingRollback, Event::Failed { reason }) => {
-                self.failure = Some(reason.clone());
+                self.give_up(reason);
                 S::Halted
             }
             (state, Event::Interrupted) if state.outcome().is_none() => self.interrupt(),
@@ -299,6 +317,16 @@ impl Progress {
         self.before.clear();
         self.needs_try = false;
         State::RollingBack
+    }
+
+    /// Ends a rollback that failed. What made it necessary is told as well: a person has to know both.
+    fn give_up(&mut self, reason: &Reason) {
+        let first = self.failure.as_ref().map_or("it is not known why", |failure| &failure.message);
+        let message = format!(
+            "the last good release could not be put back: {}; look at the stack with `docker compose ps`. It was to be put back because: {first}",
+            reason.message
+        );
+        self.failure = Some(Reason::new(Code::RollbackFailed, message));
     }
 
     /// Whether a try has to be written before anything is touched.
@@ -345,17 +373,22 @@ impl Progress {
 
     /// What comes next, or `None` at an end.
     pub fn todo(&self) -> Option<Todo> {
-        let permit = |tries: u32| ApplyPermit { before: self.before.clone(), again: tries > 1 };
+        let permit = |tries: u32, back: bool| ApplyPermit {
+            before: self.before.clone(),
+            ailing: self.ailing.clone(),
+            again: tries > 1,
+            back,
+        };
         match self.state {
             State::Staging => Some(Todo::Stage),
             State::Staged => Some(Todo::BeginBackup),
             State::BackingUp => Some(Todo::BackUp),
             State::BackedUp => Some(Todo::BeginApply),
             State::Applying if self.must_spend() => Some(Todo::BeginApply),
-            State::Applying => Some(Todo::Apply(permit(self.apply_tries))),
+            State::Applying => Some(Todo::Apply(permit(self.apply_tries, false))),
             State::Gating => Some(Todo::Gate),
             State::RollingBack if self.must_spend() => Some(Todo::BeginRollback),
-            State::RollingBack => Some(Todo::RollBack(permit(self.rollback_tries))),
+            State::RollingBack => Some(Todo::RollBack(permit(self.rollback_tries, true))),
             State::GatingRollback => Some(Todo::GateRollback),
             State::Committed | State::RolledBack | State::Aborted | State::Halted => None,
         }
@@ -391,31 +424,47 @@ impl Progress {
         &self.before
     }
 
+    /// The containers that were not well before anything was touched.
+    pub fn ailing(&self) -> &[String] {
+        &self.ailing
+    }
+
     /// Why it failed, if it did.
     pub fn failure(&self) -> Option<&Reason> {
         self.failure.as_ref()
     }
 }
 
-impl Event {
-    /// The event's name, as the journal has it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Intended { .. } => "intended",
-            Self::Staged { .. } => "staged",
-            Self::BackupStarted => "backup_started",
-            Self::BackedUp { .. } => "backed_up",
-            Self::ApplyStarted { .. } => "apply_started",
-            Self::Applied => "applied",
-            Self::GatePassed => "gate_passed",
-            Self::Failed { .. } => "failed",
-            Self::RollbackStarted { .. } => "rollback_started",
-            Self::RollbackApplied => "rollback_applied",
-            Self::RollbackPassed => "rollback_passed",
-            Self::Interrupted => "interrupted",
-        }
-    }
+macro_rules! event_names {
+    ($($variant:ident = $name:literal,)+) => {
+        impl Event {
+            /// The name of every event.
+            pub const NAMES: &[&str] = &[$($name),+];
 
+            /// The event's name, as the journal has it.
+            pub fn name(&self) -> &'static str {
+                match self { $(Self::$variant { .. } => $name,)+ }
+            }
+        }
+    };
+}
+
+event_names! {
+    Intended = "intended",
+    Staged = "staged",
+    BackupStarted = "backup_started",
+    BackedUp = "backed_up",
+    ApplyStarted = "apply_started",
+    Applied = "applied",
+    GatePassed = "gate_passed",
+    Failed = "failed",
+    RollbackStarted = "rollback_started",
+    RollbackApplied = "rollback_applied",
+    RollbackPassed = "rollback_passed",
+    Interrupted = "interrupted",
+}
+
+impl Event {
     /// What the event tells besides its name, for people.
     pub fn detail(&self) -> Option<String> {
         match self {

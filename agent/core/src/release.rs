@@ -65,6 +65,12 @@ impl Candidate {
     }
 }
 
+/// What stands for the removal of the release with this digest, to keep a removal that failed from being tried at
+/// every poll.
+pub fn removal_digest(of: &Digest) -> Digest {
+    Digest::of(format!("removal of {of}").as_bytes())
+}
+
 /// One image of a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleaseImage {

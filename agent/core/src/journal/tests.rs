@@ -20,7 +20,7 @@ fn every_event() -> Vec<Event> {
         Event::Staged { to: Some(ReleaseId(2)) },
         Event::BackupStarted,
         Event::BackedUp { snapshot: SnapshotDecision::NotConfigured },
-        Event::ApplyStarted { before: before("a") },
+        Event::ApplyStarted { before: before("a"), ailing: vec![] },
         Event::Applied,
         Event::GatePassed,
         failed(),
@@ -37,7 +37,7 @@ fn good_path() -> Vec<Event> {
         Event::Staged { to: Some(ReleaseId(2)) },
         Event::BackupStarted,
         Event::BackedUp { snapshot: SnapshotDecision::NotConfigured },
-        Event::ApplyStarted { before: before("a") },
+        Event::ApplyStarted { before: before("a"), ailing: vec![] },
         Event::Applied,
         Event::GatePassed,
     ]
@@ -121,7 +121,7 @@ fn interruptions_at_every_step_reach_an_end() {
             now = match now.todo() {
                 None => break,
                 Some(Todo::BeginApply) if now.state() == State::Applying => {
-                    now.next(&Event::ApplyStarted { before: vec![] }).unwrap()
+                    now.next(&Event::ApplyStarted { before: vec![], ailing: vec![] }).unwrap()
                 }
                 Some(Todo::BeginRollback) => now.next(&Event::RollbackStarted { before: vec![] }).unwrap(),
                 Some(_) => now.next(&Event::Interrupted).unwrap(),
@@ -143,16 +143,42 @@ fn after_an_interruption_a_try_is_spent_before_anything_is_touched() {
 #[test]
 fn a_second_try_keeps_the_containers_of_the_first() {
     let mut events = good_path()[..5].to_vec();
-    events.extend([Event::Interrupted, Event::ApplyStarted { before: before("made by the first try") }]);
+    events.extend([
+        Event::Interrupted,
+        Event::ApplyStarted { before: before("made by the first try"), ailing: before("it") },
+    ]);
     let Some(Todo::Apply(permit)) = Progress::replay(&events).unwrap().todo() else { panic!("not applying") };
     assert_eq!(permit.before(), ["a"]);
+    assert!(permit.ailing().is_empty());
     assert!(permit.is_again());
+}
+
+#[test]
+fn a_rollback_knows_what_was_not_well_before_the_deployment() {
+    let mut events = good_path()[..4].to_vec();
+    events.push(Event::ApplyStarted { before: vec!["a".to_owned(), "b".to_owned()], ailing: before("b") });
+    events.extend([failed(), Event::RollbackStarted { before: before("c") }]);
+    let Some(Todo::RollBack(permit)) = Progress::replay(&events).unwrap().todo() else { panic!("not rolling back") };
+    assert_eq!((permit.before(), permit.ailing()), (before("c").as_slice(), before("b").as_slice()));
+    assert!(permit.is_back());
+}
+
+#[test]
+fn a_rollback_that_fails_tells_both_why_it_was_needed_and_why_it_failed() {
+    let mut events = good_path()[..6].to_vec();
+    let second = Event::Failed { reason: Reason::new(Code::ApplyFailed, "the port is taken") };
+    events.extend([failed(), Event::RollbackStarted { before: vec![] }, second]);
+    let progress = Progress::replay(&events).unwrap();
+    let failure = progress.failure().unwrap();
+    assert_eq!((progress.state(), failure.code), (State::Halted, Code::RollbackFailed));
+    assert!(failure.message.contains("web is unhealthy") && failure.message.contains("the port is taken"));
 }
 
 #[test]
 fn the_journal_reads_back_what_it_wrote() {
     for event in every_event() {
         let json = serde_json::to_string(&event).unwrap();
+        assert!(json.contains(&format!("\"event\":\"{}\"", event.name())), "{json}");
         assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
     }
 }

@@ -26,6 +26,8 @@ pub struct Desired<'a> {
     pub root: &'a str,
     /// Whether a stack that is missing is to be removed. Not if the set as a whole is broken: it may only be unreadable.
     pub complete: bool,
+    /// Halted stacks: nobody knows what their containers were made from, so a deployment makes all of them anew.
+    pub halted: &'a [StackName],
 }
 
 /// Makes the plan from what is wanted, the releases that run, and the containers that are there (`None` where nobody can look).
@@ -39,7 +41,7 @@ pub fn build(desired: Desired<'_>, releases: &BTreeMap<StackName, Release>, obse
     let mut changes: BTreeMap<&StackName, StackChange> = BTreeMap::new();
     for candidate in desired.accepted {
         let release = releases.get(&candidate.stack);
-        let Some(change) = change(desired.root, candidate, release, observed) else { continue };
+        let Some(change) = change(desired, candidate, release, observed) else { continue };
         if let Some(release) = release {
             let found = notes(side_of(release), side(candidate));
             plan.problems.extend(found.into_iter().map(|problem| problem.in_stack(&candidate.stack)));
@@ -68,18 +70,23 @@ fn side_of(release: &Release) -> Side<'_> {
 }
 
 fn change(
-    root: &str,
+    desired: Desired<'_>,
     candidate: &Candidate,
     release: Option<&Release>,
     observed: Option<&Containers>,
 ) -> Option<StackChange> {
-    let same = release.is_some_and(|release| release.digest == candidate.digest());
-    let mut services = diff(root, release.map(side_of), Some(side(candidate)));
+    let halted = desired.halted.contains(&candidate.stack);
+    let same = !halted && release.is_some_and(|release| release.digest == candidate.digest());
+    let mut services = diff(desired.root, release.map(side_of), Some(side(candidate)));
     let missing = observed.is_some_and(|observed| {
         release.is_some() && add_missing(&mut services, candidate, observed.get(&candidate.project))
     });
     if same && !missing {
         return None;
+    }
+    for service in services.iter_mut().filter(|s| halted && s.change == ServiceChangeKind::None) {
+        service.change = ServiceChangeKind::Recreate;
+        service.why.push(Why { kind: WhyKind::Other, name: "halted".to_owned() });
     }
     let change = if release.is_some() { StackChangeKind::Update } else { StackChangeKind::Create };
     Some(StackChange { stack: candidate.stack.clone(), change, services })

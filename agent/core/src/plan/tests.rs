@@ -209,7 +209,11 @@ fn planned(
     observed: Option<&Containers>,
 ) -> Plan {
     let rejected: Vec<StackName> = rejected.iter().map(|n| name(n)).collect();
-    build(Desired { accepted, rejected: &rejected, problems: &[], root: ROOT, complete: true }, releases, observed)
+    build(
+        Desired { accepted, rejected: &rejected, problems: &[], root: ROOT, complete: true, halted: &[] },
+        releases,
+        observed,
+    )
 }
 
 fn waves_of(plan: &Plan) -> Vec<Vec<String>> {
@@ -259,7 +263,7 @@ fn a_rejected_stack_keeps_its_release_and_holds_its_dependents() {
 #[test]
 fn a_broken_set_removes_nothing() {
     let old = [candidate("db", "x", &[])];
-    let desired = Desired { accepted: &[], rejected: &[], problems: &[], root: ROOT, complete: false };
+    let desired = Desired { accepted: &[], rejected: &[], problems: &[], root: ROOT, complete: false, halted: &[] };
     assert!(build(desired, &releases(&old), None).is_empty());
 }
 
@@ -268,6 +272,16 @@ fn a_renamed_stack_goes_before_it_comes_again() {
     let old = [candidate("old", "x", &[])];
     let renamed = Candidate { project: "old".to_owned(), ..candidate("new", "x", &[]) };
     assert_eq!(waves_of(&planned(&[renamed], &[], &releases(&old), None)), [vec!["remove old"], vec!["create new"]]);
+}
+
+#[test]
+fn a_halted_stack_is_deployed_also_with_the_bytes_of_its_release() {
+    let web = [candidate("web", "x:1", &[])];
+    let desired =
+        Desired { accepted: &web, rejected: &[], problems: &[], root: ROOT, complete: true, halted: &[name("web")] };
+    let plan = build(desired, &releases(&web), None);
+    let services: Vec<_> = plan.changes().flat_map(|c| &c.services).map(|s| s.change).collect();
+    assert!(services.iter().all(|change| *change == ServiceChangeKind::Recreate), "{services:?}");
 }
 
 #[test]

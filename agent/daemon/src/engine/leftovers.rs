@@ -32,8 +32,8 @@ impl Engine {
         let name = |s: &bollard::models::ContainerSummary| {
             s.names.iter().flatten().next().map(|n| n.trim_start_matches('/').to_owned())
         };
-        let names: Vec<String> = summaries.iter().filter_map(name).collect();
-        let leftovers: Vec<Leftover> = summaries
+        let mut names: Vec<String> = summaries.iter().filter_map(name).collect();
+        let mut leftovers: Vec<Leftover> = summaries
             .iter()
             .filter(|s| s.labels.as_ref().is_some_and(|l| l.contains_key("com.docker.compose.replace")))
             .filter_map(|s| {
@@ -43,9 +43,12 @@ impl Engine {
                 Some(Leftover { id: s.id.clone()?, name, proper, started })
             })
             .collect();
+        // Of two that want one name, left by two interruptions, the one that ran gets it.
+        leftovers.sort_by_key(|leftover| !leftover.started);
         let mut mended = Vec::new();
         for leftover in leftovers {
             mended.extend(self.mend(&leftover, names.contains(&leftover.proper)).await?);
+            names.push(leftover.proper);
         }
         Ok(mended)
     }

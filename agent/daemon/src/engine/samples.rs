@@ -1,6 +1,6 @@
 //! What the health gate looks at: samples of a project's containers, the stream of their events, the end of a log.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use bollard::{
     container::LogOutput,
@@ -9,6 +9,7 @@ use bollard::{
 };
 use evenkeel_core::health::{Activity, ContainerSample, Health};
 use futures_util::{StreamExt as _, stream::BoxStream};
+use tokio::time::timeout;
 
 use super::{Container, Engine, EngineError, PROJECT};
 
@@ -54,6 +55,15 @@ impl Engine {
         let line: String = output.split_whitespace().collect::<Vec<_>>().join(" ");
         let line: String = line.chars().filter(|c| !c.is_control()).take(MAX_LINE).collect();
         (!line.is_empty()).then_some(line)
+    }
+
+    /// Waits until nothing has happened to a project for `still`, but no longer than `patience`.
+    pub async fn quiet(&self, project: &str, still: Duration, patience: Duration) -> Result<(), EngineError> {
+        let mut events = self.events(project)?;
+        let until_quiet = async { while let Ok(Some(())) = timeout(still, events.next()).await {} };
+        // Patience at its end is no error: what still happens is then not Compose's doing.
+        let _ = timeout(patience, until_quiet).await;
+        Ok(())
     }
 
     /// The last lines that a container printed, without control characters. Empty if they cannot be had.

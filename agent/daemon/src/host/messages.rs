@@ -77,16 +77,17 @@ pub fn event_of(outcome: Outcome) -> Event {
     match outcome {
         Outcome::Committed | Outcome::Unchanged => Event::Deployed,
         Outcome::RolledBack => Event::RolledBack,
-        Outcome::Refused => Event::Refused,
+        // A push that cannot be rendered or staged: its author has to act, as with one that trust refused.
+        Outcome::Refused | Outcome::Rejected | Outcome::Aborted => Event::Refused,
         Outcome::Halted => Event::Halted,
-        Outcome::Aborted | Outcome::Held | Outcome::Rejected | Outcome::Quarantined => Event::Held,
+        Outcome::Held | Outcome::Quarantined => Event::Held,
     }
 }
 
-/// A commit as people know it; only its id if the object cannot be read.
-pub fn commit(repo: &Repo, id: &CommitId, revision: Option<&VerifiedRevision>) -> report::Commit {
+/// A commit as people know it; only its id if the object cannot be read, or there is no repository.
+pub fn commit(repo: Option<&Repo>, id: &CommitId, revision: Option<&VerifiedRevision>) -> report::Commit {
     let unknown = || CommitInfo { subject: String::new(), author: String::new(), time_unix: 0 };
-    let info = repo.commit_info(id).unwrap_or_else(|_| unknown());
+    let info = repo.and_then(|repo| repo.commit_info(id).ok()).unwrap_or_else(unknown);
     let signer = revision
         .and_then(VerifiedRevision::signer)
         .map(|signer| report::Signer { principal: signer.principal.clone(), fingerprint: signer.fingerprint.clone() });

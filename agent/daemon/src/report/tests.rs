@@ -244,6 +244,7 @@ async fn an_endless_answer_does_not_hold_us_up() {
 #[test]
 fn a_headline_says_what_happened_where_and_why() {
     let held = |outcome| Message { event: Event::Held, outcome, ..rolled_back() };
+    let not_taken = |outcome| Message { event: Event::Refused, outcome, ..rolled_back() };
     let refused = Message {
         event: Event::Refused,
         stack: None,
@@ -256,8 +257,8 @@ fn a_headline_says_what_happened_where_and_why() {
         rolled_back(),
         refused,
         held(Outcome::Held),
-        held(Outcome::Rejected),
-        held(Outcome::Aborted),
+        not_taken(Outcome::Rejected),
+        not_taken(Outcome::Aborted),
         held(Outcome::Quarantined),
         Message { event: Event::Halted, ..rolled_back() },
         Message { event: Event::Recovered, reason: None, commit: None, ..rolled_back() },

@@ -29,17 +29,19 @@ pub(super) fn heading(message: &Message) -> String {
     let Message { server, stack, commit, event, outcome, .. } = message;
     let commit = commit.as_ref().map(|commit| format!("commit {}", commit.id.short()));
     let who = match (event, stack) {
-        (Event::Refused, _) | (_, None) => commit.unwrap_or_else(|| "the configured commit".to_owned()),
+        (_, None) => commit.unwrap_or_else(|| "the configured commit".to_owned()),
         (_, Some(stack)) => stack.to_string(),
     };
     match event {
         Event::Deployed if message.to.is_none() && stack.is_some() => format!("{who} removed from {server}"),
         Event::Deployed => format!("{who} deployed on {server}"),
         Event::RolledBack => format!("{who} rolled back on {server}"),
-        Event::Refused => format!("{who} refused on {server}"),
-        Event::Held => match outcome {
+        Event::Refused => match outcome {
             Outcome::Rejected => format!("{who} rejected on {server}"),
             Outcome::Aborted => format!("{who} not deployed on {server}"),
+            _ => format!("{who} refused on {server}"),
+        },
+        Event::Held => match outcome {
             Outcome::Quarantined => format!("{who} kept out on {server}, it failed before"),
             _ => format!("{who} held on {server}"),
         },

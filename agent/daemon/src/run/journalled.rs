@@ -2,11 +2,11 @@
 
 use evenkeel_core::{
     change::ServiceChange,
-    id::{CommitId, DeploymentId},
+    id::{CommitId, DeploymentId, Digest},
     journal::{Event, Illegal, Progress, SnapshotDecision, State},
     outcome::Outcome,
     reason::{Code, Reason},
-    release::Release,
+    release::{Release, removal_digest},
 };
 use evenkeel_layout::name::StackName;
 
@@ -27,7 +27,7 @@ pub struct Intent<'a> {
     /// The stack.
     pub stack: &'a StackName,
     /// The candidate's digest; `None` for a removal.
-    pub digest: Option<evenkeel_core::id::Digest>,
+    pub digest: Option<Digest>,
     /// The release that runs now.
     pub from: Option<&'a Release>,
     /// The commit this is about.
@@ -46,6 +46,8 @@ pub struct Deployment {
     pub commit: Option<report::Commit>,
     /// The commit of the release that ran before.
     pub from_commit: Option<CommitId>,
+    /// The digest of that release.
+    from_digest: Option<Digest>,
     /// What changes, service by service.
     pub changes: Vec<ServiceChange>,
     /// When it began, in milliseconds since 1970.
@@ -95,6 +97,7 @@ impl Deployment {
             stack: intent.stack.clone(),
             commit: intent.commit.cloned(),
             from_commit,
+            from_digest: intent.from.map(|r| r.digest.clone()),
             changes: intent.changes.to_vec(),
             started_ms,
             progress,
@@ -108,7 +111,8 @@ impl Deployment {
             stack: unfinished.stack,
             commit,
             from_commit: from.map(|r| r.commit.clone()),
-            changes: Vec::new(),
+            from_digest: from.map(|r| r.digest.clone()),
+            changes: unfinished.changes,
             started_ms: unfinished.started_ms,
             progress: unfinished.progress,
         }
@@ -129,7 +133,7 @@ impl Deployment {
         &mut self,
         host: &Host,
         release: &Release,
-        contents: &std::collections::BTreeMap<evenkeel_core::id::Digest, Vec<u8>>,
+        contents: &std::collections::BTreeMap<Digest, Vec<u8>>,
     ) -> Result<(), JournalError> {
         let (_, event) = host.store.stage(self.id, release, contents, now_ms())?;
         self.progress = self.progress.clone().next(&event)?;
@@ -188,15 +192,6 @@ impl Deployment {
             (State::Committed, None) => ReleaseMove::Gone,
             (_, to) => ReleaseMove::Stay(to),
         };
-        let quarantine = match (next.state(), next.digest(), &self.commit, reason) {
-            (State::RolledBack | State::Halted, Some(digest), Some(commit), Some(reason)) => Some(Quarantine {
-                digest: digest.clone(),
-                commit: commit.id.clone(),
-                halted: next.state() == State::Halted,
-                reason: reason.clone(),
-            }),
-            _ => None,
-        };
         let messages = if self.is_news(host, outcome, reason)? { self.messages(host, next, outcome) } else { vec![] };
         let end = Conclusion {
             deployment: self.id,
@@ -206,7 +201,7 @@ impl Deployment {
             reason,
             snapshot,
             release,
-            quarantine,
+            quarantine: self.kept_out(next),
             messages,
         };
         host.store.conclude(&end, now_ms())?;
@@ -215,7 +210,23 @@ impl Deployment {
         Ok(())
     }
 
-    /// A stack that cannot be staged is tried again and again, but told once; an interruption is not told at all.
+    /// What stays out from now on: the candidate, or the removal. Not what ran before and runs again: a container that
+    /// was missing and could not be made at once may be missing again.
+    fn kept_out(&self, next: &Progress) -> Option<Quarantine> {
+        let halted = match next.state() {
+            State::Halted => true,
+            State::RolledBack => false,
+            _ => return None,
+        };
+        let digest = next.digest().cloned().or_else(|| self.from_digest.as_ref().map(removal_digest))?;
+        if !halted && self.from_digest.as_ref() == Some(&digest) {
+            return None;
+        }
+        let commit = self.commit.as_ref()?.id.clone();
+        Some(Quarantine { digest, commit, halted, reason: next.failure()?.clone() })
+    }
+
+    /// A stack that cannot be staged is tried again and again, but told once for each commit; an interruption is not told at all.
     fn is_news(&self, host: &Host, outcome: Outcome, reason: Option<&Reason>) -> Result<bool, StoreError> {
         if outcome != Outcome::Aborted {
             return Ok(true);
@@ -224,7 +235,12 @@ impl Deployment {
             return Ok(false);
         }
         let last = host.store.last_end(&self.stack)?;
-        Ok(last.is_none_or(|last| last.outcome != outcome || last.reason.map(|r| r.code) != reason.map(|r| r.code)))
+        let to = self.commit.as_ref().filter(|_| !self.is_removal()).map(|c| c.id.as_str());
+        Ok(last.is_none_or(|last| {
+            last.outcome != outcome
+                || last.commit.as_deref() != to
+                || last.reason.map(|r| r.code) != reason.map(|r| r.code)
+        }))
     }
 
     fn messages(&self, host: &Host, next: &Progress, outcome: Outcome) -> Vec<crate::store::Outgoing> {

@@ -12,7 +12,8 @@ use std::{
 use evenkeel_core::{
     id::{CommitId, SyncId},
     outcome::{Exit, Outcome},
-    reason::Reason,
+    reason::{Code, Reason},
+    release::Release,
 };
 use evenkeel_layout::name::StackName;
 use tracing::Instrument as _;
@@ -261,7 +262,7 @@ impl<'h> Run<'h> {
                 || (outcome == Outcome::Quarantined && last.outcome == Outcome::Halted);
             !same
                 || last.commit.as_deref() != to.map(CommitId::as_str)
-                || (outcome != Outcome::Quarantined && last.reason.as_ref() != Some(&reason))
+                || (reason.code != Code::Quarantined && last.reason.as_ref() != Some(&reason))
         });
         if is_news {
             tracing::warn!(stack = %stack, outcome = outcome.as_str(), reason = %reason, "set aside");
@@ -278,7 +279,7 @@ impl<'h> Run<'h> {
                 snapshot: None,
             });
             let new = NewDeployment { sync: self.id, stack, to, from, changes: &[] };
-            self.host.store.record_end(&DeploymentEnd { new, outcome, reason: &reason, messages }, now_ms())?;
+            self.host.store.record_end(&DeploymentEnd { new, outcome, reason: Some(&reason), messages }, now_ms())?;
             self.host.metrics.deployment_ended(outcome);
             self.host.outbox.notify_one();
         } else {
@@ -294,6 +295,18 @@ impl<'h> Run<'h> {
         if known != Some(Outcome::of(known.into_iter().chain([outcome]))) {
             *noted = Some((outcome, Reason { message: format!("{stack}: {}", reason.message), ..reason.clone() }));
         }
+    }
+
+    /// Notes that a stack runs what the commit wants, if it was last heard of in trouble.
+    pub fn steady(&self, release: &Release) -> Result<(), StoreError> {
+        let last = self.host.store.last_end(&release.stack)?;
+        if last.is_none_or(|last| matches!(last.outcome, Outcome::Committed | Outcome::Unchanged)) {
+            return Ok(());
+        }
+        let (to, from) = (self.commit().map(|c| &c.id), Some(&release.commit));
+        let new = NewDeployment { sync: self.id, stack: &release.stack, to, from, changes: &[] };
+        let end = DeploymentEnd { new, outcome: Outcome::Unchanged, reason: None, messages: Vec::new() };
+        self.host.store.record_end(&end, now_ms())
     }
 
     /// Ends the sync in the store before it got as far as its stacks, or because it could not go on.

@@ -180,6 +180,7 @@ async fn recover_then_sync(host: &Host, cache: &mut Cache, trigger: Trigger, ins
     match recover(host).await {
         Ok(0) => {}
         Ok(count) => tracing::info!(count, "took up unfinished deployments"),
+        Err(reason) if reason.code == Code::StoreFailed => return SyncEnd::failed(None, Outcome::Halted, reason),
         Err(reason) => return SyncEnd::failed(None, Outcome::Aborted, reason),
     }
     sync(host, cache, trigger.as_str(), insists).await

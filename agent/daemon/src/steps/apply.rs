@@ -7,7 +7,7 @@ use std::{
 
 use evenkeel_core::{
     change::ServiceChangeKind,
-    health::Activity,
+    health::{Activity, Health, expectations},
     journal::ApplyPermit,
     model::Model,
     path::below,
@@ -22,11 +22,15 @@ use crate::{
     compose::apply::Project,
     engine::{Container, EngineError},
     host::{Host, write_private},
-    tree::live::{LiveError, SliceChange},
+    tree::live::{LiveError, Shared, SliceChange},
 };
 
 /// How long an engine that restarts is waited for.
 pub const ENGINE_PATIENCE: Duration = Duration::from_secs(120);
+/// An engine from which nothing was heard of a project for so long has done what an interrupted Compose asked for.
+const QUIET: Duration = Duration::from_millis(700);
+/// How long that is waited for; a container in a crash loop is never quiet.
+const QUIET_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What shall run, and what may run instead now. At least one of them is a release.
 #[derive(Clone, Copy)]
@@ -40,17 +44,33 @@ pub struct Target<'a> {
 /// Makes the server what the target says. Every part may be repeated.
 pub async fn apply(host: &Host, permit: &ApplyPermit, target: Target<'_>) -> Result<(), Reason> {
     host.engine.wait(ENGINE_PATIENCE).await.map_err(|e| e.reason(Code::EngineUnreachable))?;
+    if let Some(release) = target.to.or(target.other)
+        && (permit.is_again() || permit.is_back())
+    {
+        // A Compose that was cut short may have left the engine at work.
+        let quiet = host.engine.quiet(&release.project, QUIET, QUIET_PATIENCE).await;
+        quiet.map_err(|e| e.reason(Code::ApplyFailed))?;
+    }
     match (target.to, target.other) {
         (Some(to), other) => put(host, permit, to, other).await,
-        (None, Some(other)) => take_down(host, other).await,
+        (None, Some(other)) => {
+            take_down(host, other).await?;
+            remove_files(host, permit, other)
+        }
         (None, None) => Ok(()),
     }
 }
 
-/// Containers of a project now, as the journal keeps them.
-pub async fn container_ids(host: &Host, project: &str) -> Result<Vec<String>, Reason> {
+/// The containers of a project now, as the journal keeps them, and those of them that are not well.
+pub async fn standing(host: &Host, project: &str) -> Result<(Vec<String>, Vec<String>), Reason> {
     let containers = host.engine.project(project).await.map_err(|e| e.reason(Code::EngineUnreachable))?;
-    Ok(containers.into_iter().map(|c| c.id).collect())
+    let is_ailing = |c: &&Container| match c.activity {
+        Activity::Exited(_) | Activity::Restarting | Activity::Paused => true,
+        Activity::Running => c.health == Health::Unhealthy,
+        Activity::Created => false,
+    };
+    let ailing = containers.iter().filter(is_ailing).map(|c| c.id.clone()).collect();
+    Ok((containers.into_iter().map(|c| c.id).collect(), ailing))
 }
 
 async fn put(host: &Host, permit: &ApplyPermit, to: &Release, other: Option<&Release>) -> Result<(), Reason> {
@@ -74,7 +94,9 @@ async fn put(host: &Host, permit: &ApplyPermit, to: &Release, other: Option<&Rel
     let gone = services_gone(to, other);
     host.engine.remove_services(&to.project, &gone).await.map_err(failed)?;
     let standing = host.engine.project(&to.project).await.map_err(failed)?;
-    let services = services_to_make(host, permit, (to, other), &standing);
+    let root = host.live.root().display().to_string();
+    let halted = host.store.halted().map_err(|e| e.reason())?.contains(&to.stack);
+    let services = services_to_make(&Making { root: &root, to, other, halted }, permit, &standing);
     if services.is_empty() {
         return Ok(());
     }
@@ -111,7 +133,8 @@ async fn up(
                 }
                 // A container that went bad says more than Compose does.
                 let seen = gate::failure_now(host, to, &before).await;
-                Err(seen.unwrap_or_else(|| Reason::new(Code::ApplyFailed, error.to_string())))
+                let said = || Reason::new(Code::ApplyFailed, gate::without_values(to, &error.to_string()));
+                Err(seen.unwrap_or_else(said))
             }
         },
         reason = gate::first_failure(host, to, &before) => Err(reason),
@@ -140,12 +163,13 @@ fn existing_directory(host: &Host, release: &Release) -> std::path::PathBuf {
 }
 
 async fn make_networks(host: &Host, model: &Model) -> Result<(), Reason> {
-    for (key, network) in model.section("networks") {
-        if network["external"].as_bool() != Some(true) {
-            continue;
-        }
-        let name = network["name"].as_str().unwrap_or(key);
-        let failed = |e: EngineError| e.reason(Code::ApplyFailed);
+    let failed = |e: EngineError| e.reason(Code::ApplyFailed);
+    let networks = model.section("networks");
+    let external = networks.into_iter().filter(|(_, network)| network["external"].as_bool() == Some(true));
+    let names: BTreeSet<&str> = external.map(|(key, network)| network["name"].as_str().unwrap_or(key)).collect();
+    // Stacks that go up side by side may want the same one: between the question and the making nobody else may make it.
+    let _locks = host.tags.take(names.iter().map(|name| format!("network {name}")).collect()).await;
+    for name in names {
         if host.engine.has_network(name).await.map_err(failed)? {
             continue;
         }
@@ -163,12 +187,33 @@ async fn make_networks(host: &Host, model: &Model) -> Result<(), Reason> {
     Ok(())
 }
 
+/// Removes what the agent wrote for a release that nothing replaces. What was never ours stays.
+fn remove_files(host: &Host, permit: &ApplyPermit, gone: &Release) -> Result<(), Reason> {
+    let nothing = BTreeMap::new();
+    let change = SliceChange {
+        to: &nothing,
+        other: &gone.files,
+        release: gone.id,
+        shared: &shared(host, &gone.stack)?,
+        in_place: &BTreeSet::new(),
+    };
+    host.live.write(permit, &change, |_| Ok(None)).map_err(|e| e.reason())?;
+    let model = host.model_path(&gone.stack);
+    match std::fs::remove_file(&model) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(Reason::new(Code::FileWrite, format!("cannot remove {}: {e}", model.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn write_files(host: &Host, permit: &ApplyPermit, to: &Release, other: Option<&Release>) -> Result<(), Reason> {
     let empty = BTreeMap::new();
     let change = SliceChange {
         to: &to.files,
         other: other.map_or(&empty, |r| &r.files),
-        shared: &shared_paths(host, &to.stack)?,
+        release: to.id,
+        shared: &shared(host, &to.stack)?,
         in_place: &in_place(host, &[Some(&to.model), other.map(|r| &r.model)]),
     };
     let content = |digest: &_| host.store.blob(digest).map_err(|e| LiveError::Store(e.to_string()));
@@ -179,10 +224,15 @@ fn write_files(host: &Host, permit: &ApplyPermit, to: &Release, other: Option<&R
     Ok(())
 }
 
-/// Paths that other stacks' releases own.
-pub fn shared_paths(host: &Host, stack: &StackName) -> Result<BTreeSet<String>, Reason> {
-    let releases = host.store.current_releases().map_err(|e| e.reason())?;
-    Ok(releases.into_values().filter(|r| r.stack != *stack).flat_map(|r| r.files.into_keys()).collect())
+/// What the releases of other stacks have in the live tree, those on trial too.
+pub fn shared(host: &Host, stack: &StackName) -> Result<Shared, Reason> {
+    let mut shared = Shared::new();
+    for release in host.store.releases_beside(stack).map_err(|e| e.reason())? {
+        for (path, record) in release.files {
+            shared.entry(path).or_default().push((release.id, record.digest));
+        }
+    }
+    Ok(shared)
 }
 
 /// Repository paths that a container mounts by themselves: their inode must stay.
@@ -204,36 +254,52 @@ fn services_gone(to: &Release, other: Option<&Release>) -> Vec<String> {
     had.into_keys().filter(|name| !wanted.contains_key(name)).map(str::to_owned).collect()
 }
 
-/// The services whose containers must be made: what changes between the two releases, and what is not there. On a
-/// second try those that the first one has made already are spared.
-fn services_to_make(
-    host: &Host,
-    permit: &ApplyPermit,
-    (to, other): (&Release, Option<&Release>),
-    standing: &[Container],
-) -> Vec<String> {
-    let root = host.live.root().display().to_string();
-    let from = other.filter(|o| o.project == to.project);
-    let changed: BTreeSet<String> = plan::diff(&root, from.map(side), Some(side(to)))
+/// What to make is decided from.
+struct Making<'a> {
+    root: &'a str,
+    to: &'a Release,
+    other: Option<&'a Release>,
+    /// Whether nobody knows what the containers that stand were made from.
+    halted: bool,
+}
+
+/// The services whose containers must be made: what changes between the two releases, what is not there in full, and
+/// what went down since the deployment began. On a second try those that the first one has made already are spared.
+fn services_to_make(making: &Making<'_>, permit: &ApplyPermit, standing: &[Container]) -> Vec<String> {
+    let to = making.to;
+    let from = making.other.filter(|o| o.project == to.project);
+    let changed: BTreeSet<String> = plan::diff(making.root, from.map(side), Some(side(to)))
         .into_iter()
         .filter(|c| !matches!(c.change, ServiceChangeKind::None | ServiceChangeKind::Remove))
         .map(|c| c.service)
         .collect();
-    let other_images = from.map(|r| &r.images);
-    to.model
-        .services()
-        .into_keys()
-        .filter(|name| {
-            let mut containers = standing.iter().filter(|c| c.service == *name).peekable();
-            if containers.peek().is_none() {
-                return true;
-            }
-            let new_image =
-                other_images.and_then(|i| i.get(*name)).map(|i| &i.id) != to.images.get(*name).map(|i| &i.id);
-            let made = containers.all(|c| !permit.before().contains(&c.id) && c.activity != Activity::Created);
-            (changed.contains(*name) || new_image) && !(permit.is_again() && made)
+    let former_images = from.map(|r| &r.images);
+    let new_image =
+        |name: &str| former_images.and_then(|i| i.get(name)).map(|i| &i.id) != to.images.get(name).map(|i| &i.id);
+    let expected = expectations(&to.model);
+    expected
+        .into_iter()
+        .filter(|(name, expected)| {
+            let containers: Vec<&Container> = standing.iter().filter(|c| c.service == *name).collect();
+            let is_short = (containers.len() as u64) < expected.replicas;
+            let ended_well = |c: &Container| expected.may_end && c.activity == Activity::Exited(0);
+            let made =
+                |c: &&Container| !permit.before().contains(&c.id) && (c.activity == Activity::Running || ended_well(c));
+            let spared = permit.is_again() && containers.iter().all(made);
+            let went_down = containers.iter().any(|c| {
+                let is_down = match c.activity {
+                    Activity::Created => true,
+                    Activity::Exited(_) => !ended_well(c),
+                    Activity::Restarting => permit.is_back(),
+                    Activity::Running => permit.is_back() && c.health == Health::Unhealthy,
+                    Activity::Paused => false,
+                };
+                is_down && !permit.ailing().contains(&c.id)
+            });
+            let differs = making.halted || changed.contains(name) || new_image(name);
+            is_short || went_down || (differs && !spared)
         })
-        .map(str::to_owned)
+        .map(|(name, _)| name)
         .collect()
 }
 

@@ -32,11 +32,21 @@ pub enum Watched {
     Stopped,
 }
 
-/// Watches a release until the verdict. `before` are the containers that stood before: of those, services that a
-/// person stopped are not held against it.
-pub async fn watch(host: &Host, release: &Release, policy: GatePolicy, before: &[String]) -> Watched {
+/// What stood before.
+#[derive(Debug, Clone, Copy)]
+pub struct Stood<'a> {
+    /// The containers that stood before the apply or rollback.
+    pub before: &'a [String],
+    /// The containers that were not well before the deployment touched anything.
+    pub ailing: &'a [String],
+    /// Whether the last good release is put back. It is no better than it was: what ailed before may ail again.
+    pub back: bool,
+}
+
+/// Watches a release until the verdict. Containers that nobody touched and that had ended before are not held against it.
+pub async fn watch(host: &Host, release: &Release, policy: GatePolicy, stood: Stood<'_>) -> Watched {
     let began = Instant::now();
-    let mut eyes = Eyes::open(host, release, policy, before);
+    let mut eyes = Eyes::open(host, release, policy, stood);
     loop {
         let verdict = eyes.look(began).await;
         match verdict {
@@ -57,7 +67,7 @@ pub async fn watch(host: &Host, release: &Release, policy: GatePolicy, before: &
 /// Ends when a container that was made since `before` fails. Never ends otherwise.
 pub async fn first_failure(host: &Host, release: &Release, before: &[String]) -> Reason {
     let began = Instant::now();
-    let mut eyes = Eyes::open(host, release, never(), before);
+    let mut eyes = Eyes::open(host, release, never(), Stood { before, ailing: &[], back: false });
     eyes.only_new = true;
     loop {
         if let Verdict::Failed(failure) = eyes.look(began).await {
@@ -69,7 +79,7 @@ pub async fn first_failure(host: &Host, release: &Release, before: &[String]) ->
 
 /// Why a release fails right now, if one of its new containers does.
 pub async fn failure_now(host: &Host, release: &Release, before: &[String]) -> Option<Reason> {
-    let mut eyes = Eyes::open(host, release, never(), before);
+    let mut eyes = Eyes::open(host, release, never(), Stood { before, ailing: &[], back: false });
     eyes.only_new = true;
     match eyes.look(Instant::now()).await {
         Verdict::Failed(failure) => Some(explain(host, release, failure).await),
@@ -77,19 +87,25 @@ pub async fn failure_now(host: &Host, release: &Release, before: &[String]) -> O
     }
 }
 
-/// Waits until nothing of a release's project is left: the gate of a removal.
-pub async fn absent(host: &Host, gone: &Release, patience: Duration) -> Watched {
+/// Waits until nothing of a release is left: the gate of a removal. What else a person started in its project may stay.
+pub async fn absent(host: &Host, release: &Release, patience: Duration) -> Watched {
+    let services = release.model.services();
     let until = Instant::now() + patience;
     loop {
-        let left = match host.engine.project(&gone.project).await {
-            Ok(containers) if containers.is_empty() => return Watched::Passed,
-            Ok(containers) => containers.iter().map(|c| c.name.clone()).collect::<Vec<_>>().join(", "),
+        let left = match host.engine.project(&release.project).await {
+            Ok(mut containers) => {
+                containers.retain(|c| services.contains_key(c.service.as_str()));
+                if containers.is_empty() {
+                    return Watched::Passed;
+                }
+                containers.iter().map(|c| c.name.clone()).collect::<Vec<_>>().join(", ")
+            }
             Err(error) => error.to_string(),
         };
         if Instant::now() >= until {
             return Watched::Failed(Reason::new(Code::GateDeadline, format!("still there after the removal: {left}")));
         }
-        host.activity.at_work(gone.stack.as_str(), &format!("waiting until these are gone: {left}"));
+        host.activity.at_work(release.stack.as_str(), &format!("waiting until these are gone: {left}"));
         tokio::select! {
             () = sleep(LOOK) => {}
             () = host.stop.cancelled() => return Watched::Stopped,
@@ -108,18 +124,17 @@ struct Eyes<'a> {
     host: &'a Host,
     release: &'a Release,
     gate: Gate,
-    before: BTreeSet<&'a str>,
+    stood: Stood<'a>,
     only_new: bool,
-    set_aside: Option<BTreeSet<String>>,
+    has_set_aside: bool,
     events: Option<BoxStream<'static, ()>>,
 }
 
 impl<'a> Eyes<'a> {
-    fn open(host: &'a Host, release: &'a Release, policy: GatePolicy, before: &'a [String]) -> Self {
-        let known = before.iter().cloned().collect();
+    fn open(host: &'a Host, release: &'a Release, policy: GatePolicy, stood: Stood<'a>) -> Self {
+        let known = stood.before.iter().cloned().collect();
         let gate = Gate::new(policy, expectations(&release.model), known, 0);
-        let before = before.iter().map(String::as_str).collect();
-        Self { host, release, gate, before, only_new: false, set_aside: None, events: None }
+        Self { host, release, gate, stood, only_new: false, has_set_aside: false, events: None }
     }
 
     async fn look(&mut self, began: Instant) -> Verdict {
@@ -144,16 +159,15 @@ impl<'a> Eyes<'a> {
     /// Leaves out what this deployment has not touched and a person had stopped before.
     fn chosen(&mut self, samples: Vec<ContainerSample>) -> Vec<ContainerSample> {
         if self.only_new {
-            return samples.into_iter().filter(|s| !self.before.contains(s.id.as_str())).collect();
+            return samples.into_iter().filter(|s| !self.stood.before.contains(&s.id)).collect();
         }
-        if self.set_aside.is_none() {
-            let stopped: BTreeSet<String> = samples
-                .iter()
-                .filter(|s| self.before.contains(s.id.as_str()) && matches!(s.activity, Activity::Exited(_)))
-                .map(|s| s.service.clone())
-                .collect();
-            self.gate.forget(&stopped);
-            self.set_aside = Some(stopped);
+        if !self.has_set_aside {
+            let excused = |s: &&ContainerSample| {
+                self.stood.ailing.contains(&s.id) && (self.stood.back || matches!(s.activity, Activity::Exited(_)))
+            };
+            let services: BTreeSet<String> = samples.iter().filter(excused).map(|s| s.service.clone()).collect();
+            self.gate.forget(&services);
+            self.has_set_aside = true;
         }
         samples
     }
@@ -190,7 +204,7 @@ async fn explain(host: &Host, release: &Release, failure: Failure) -> Reason {
 }
 
 /// Takes the values of variables out of a text: a log may repeat what it was given.
-fn without_values(release: &Release, text: &str) -> String {
+pub fn without_values(release: &Release, text: &str) -> String {
     let services = release.model.services();
     let given = services.values().flat_map(|s| s.value()["environment"].as_object().into_iter().flatten());
     let values = given.filter_map(|(_, value)| value.as_str()).chain(release.secret_env.0.values().map(String::as_str));

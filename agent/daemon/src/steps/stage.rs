@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use evenkeel_core::{
-    id::{Digest, ImageId},
+    id::{Digest, ImageId, ReleaseId},
     model::Service,
     reason::{Code, Reason},
     release::{Candidate, Release, ReleaseImage},
@@ -11,7 +11,7 @@ use evenkeel_core::{
 };
 use evenkeel_layout::tree::Tree;
 
-use super::apply::{in_place, shared_paths};
+use super::apply::{in_place, shared};
 use crate::{
     compose::{ComposeError, apply::Project},
     engine::EngineError,
@@ -94,7 +94,8 @@ fn check_files(host: &Host, input: &StageInput<'_>) -> Result<(), Reason> {
     let change = SliceChange {
         to: &input.candidate.files,
         other: input.from.map_or(&empty, |r| &r.files),
-        shared: &shared_paths(host, &input.candidate.stack)?,
+        release: ReleaseId(0),
+        shared: &shared(host, &input.candidate.stack)?,
         in_place: &in_place(host, &[Some(&input.candidate.model)]),
     };
     host.live.check(&change).map_err(|e| e.reason())

@@ -24,14 +24,14 @@ pub struct NewDeployment<'a> {
     pub changes: &'a [evenkeel_core::plan::ServiceChange],
 }
 
-/// The end of a stack's part in a sync that never became a deployment: held, rejected, quarantined.
+/// The end of a stack's part in a sync that never became a deployment: held, rejected, quarantined, unchanged.
 pub struct DeploymentEnd<'a> {
     /// What it would have been.
     pub new: NewDeployment<'a>,
     /// How it ended.
     pub outcome: Outcome,
-    /// Why.
-    pub reason: &'a Reason,
+    /// Why, if not well.
+    pub reason: Option<&'a Reason>,
     /// What is told.
     pub messages: Vec<Outgoing>,
 }
@@ -92,7 +92,8 @@ impl Store {
         about.map(|a| self.decode("commit", &a)).transpose()
     }
 
-    /// Ends a sync. A sync that found nothing to do replaces the one before it if that found nothing to do either
+    /// Ends a sync, unless one of its deployments is to be taken up again: then it ends with that. A sync that found
+    /// nothing to do replaces the one before it if that found nothing to do either
     /// with the same commit, so that polling does not bury history.
     pub fn end_sync(
         &self,
@@ -104,7 +105,8 @@ impl Store {
         self.write(|tx| {
             let reason = reason.map(encode).transpose()?;
             tx.execute(
-                "UPDATE syncs SET ended_ms = ?2, outcome = ?3, reason = ?4 WHERE id = ?1",
+                "UPDATE syncs SET ended_ms = ?2, outcome = ?3, reason = ?4 WHERE id = ?1
+                 AND NOT EXISTS (SELECT 1 FROM deployments d WHERE d.sync = ?1 AND d.ended_ms IS NULL)",
                 params![id.0, now_ms, outcome.as_str(), reason],
             )?;
             tx.execute(
@@ -123,7 +125,7 @@ impl Store {
             let id = insert_deployment(tx, &end.new, now_ms)?;
             tx.execute(
                 "UPDATE deployments SET ended_ms = ?2, outcome = ?3, reason = ?4 WHERE id = ?1",
-                params![id.0, now_ms, end.outcome.as_str(), encode(end.reason)?],
+                params![id.0, now_ms, end.outcome.as_str(), end.reason.map(encode).transpose()?],
             )?;
             outbox::enqueue(tx, &end.messages, now_ms)
         })

@@ -1,6 +1,7 @@
 //! Deployments and their journals.
 
 use evenkeel_core::{
+    change::ServiceChange,
     id::{CommitId, DeploymentId, SyncId},
     journal::{Event, Progress},
     outcome::Outcome,
@@ -18,12 +19,14 @@ pub struct Unfinished {
     pub sync: SyncId,
     /// The stack.
     pub stack: StackName,
-    /// The commit that is deployed; `None` for a removal that no commit is named for.
+    /// The commit that its sync is about.
     pub commit: Option<CommitId>,
     /// When it began, in milliseconds since 1970.
     pub started_ms: i64,
     /// When its last event was written.
     pub last_ms: i64,
+    /// What changes, service by service.
+    pub changes: Vec<ServiceChange>,
     /// Where it is.
     pub progress: Progress,
 }
@@ -53,16 +56,17 @@ impl Store {
 
     /// The deployments that have no end, oldest first, as their journals tell them.
     pub fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError> {
-        type Row = (i64, i64, String, Option<String>, i64);
+        type Row = (i64, i64, String, Option<String>, i64, Option<String>);
         let rows: Vec<Row> = self.read(|db| {
             db.prepare(
-                "SELECT id, sync, stack, commit_id, started_ms FROM deployments WHERE ended_ms IS NULL ORDER BY id",
+                "SELECT d.id, d.sync, d.stack, coalesce(d.commit_id, s.commit_id), d.started_ms, d.changes
+                 FROM deployments d JOIN syncs s ON s.id = d.sync WHERE d.ended_ms IS NULL ORDER BY d.id",
             )?
-            .query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?)))?
+            .query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?)))?
             .collect()
         })?;
         rows.into_iter()
-            .map(|(id, sync, stack, commit, started_ms)| {
+            .map(|(id, sync, stack, commit, started_ms, changes)| {
                 let damaged = |what: &str| StoreError::Damaged {
                     path: self.path.display().to_string(),
                     what: format!("deployment {id}: {what}"),
@@ -75,6 +79,7 @@ impl Store {
                     commit: commit.and_then(|c| CommitId::new(&c).ok()),
                     started_ms,
                     last_ms: times.last().copied().unwrap_or_default(),
+                    changes: changes.map(|c| self.decode("changes", &c)).transpose()?.unwrap_or_default(),
                     progress: Progress::replay(&events).map_err(|e| damaged(&e.to_string()))?,
                 })
             })
@@ -87,7 +92,7 @@ impl Store {
             tx.execute(
                 "UPDATE syncs SET ended_ms = ?1, outcome = coalesce(
                      (SELECT outcome FROM deployments d WHERE d.sync = syncs.id AND d.outcome IS NOT NULL
-                      ORDER BY CASE d.outcome WHEN 'halted' THEN 0 WHEN 'rolled_back' THEN 1 WHEN 'aborted' THEN 2 ELSE 3 END
+                      ORDER BY instr('halted refused rejected aborted held rolled_back quarantined committed unchanged', d.outcome)
                       LIMIT 1), ?2)
                  WHERE ended_ms IS NULL",
                 params![now_ms, outcome.as_str()],

@@ -145,6 +145,26 @@ impl Store {
             .collect()
     }
 
+    /// The releases of other stacks that run or are on trial.
+    pub fn releases_beside(&self, stack: &StackName) -> Result<Vec<Release>, StoreError> {
+        let rows: Vec<(i64, String)> = self.read(|db| {
+            db.prepare("SELECT id, body FROM releases WHERE stack <> ?1 AND state IN ('current', 'candidate')")?
+                .query_map([stack.as_str()], |r| Ok((r.get(0)?, r.get(1)?)))?
+                .collect()
+        })?;
+        rows.into_iter().map(|(id, body)| self.decode_release(ReleaseId(id), &body)).collect()
+    }
+
+    /// The stacks whose rollback failed, and that no commit has put right since.
+    pub fn halted(&self) -> Result<Vec<StackName>, StoreError> {
+        let names: Vec<String> = self.read(|db| {
+            db.prepare("SELECT DISTINCT stack FROM quarantine WHERE halted ORDER BY stack")?
+                .query_map([], |r| r.get(0))?
+                .collect()
+        })?;
+        Ok(names.iter().filter_map(|name| StackName::new(name).ok()).collect())
+    }
+
     /// The content of a file that a release has.
     pub fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
         self.read(|db| {
@@ -180,9 +200,8 @@ impl Store {
         self.read(|db| db.query_row("SELECT count(*) FROM quarantine", [], |r| r.get(0)))
     }
 
-    /// Lets go of former and failed releases beyond `keep` for each stack, with the contents that only they had.
-    /// Gives the releases that went, so that their images can be let go too.
-    pub fn prune_releases(&self, stack: &StackName, keep: usize) -> Result<Vec<Release>, StoreError> {
+    /// The failed releases of a stack, and the former ones beyond `keep`: nobody goes back to them.
+    pub fn past_releases(&self, stack: &StackName, keep: usize) -> Result<Vec<Release>, StoreError> {
         let keep = i64::try_from(keep).unwrap_or(i64::MAX);
         let rows: Vec<(i64, String)> = self.read(|db| {
             db.prepare(
@@ -192,15 +211,20 @@ impl Store {
             .query_map(params![stack.as_str(), keep], |r| Ok((r.get(0)?, r.get(1)?)))?
             .collect()
         })?;
-        let gone: Vec<Release> =
-            rows.iter().map(|(id, body)| self.decode_release(ReleaseId(*id), body)).collect::<Result<_, _>>()?;
+        rows.iter().map(|(id, body)| self.decode_release(ReleaseId(*id), body)).collect()
+    }
+
+    /// Lets releases go, with the contents that only they had.
+    pub fn forget_releases(&self, releases: &[ReleaseId]) -> Result<(), StoreError> {
+        if releases.is_empty() {
+            return Ok(());
+        }
         self.write(|tx| {
-            for (id, _) in &rows {
-                tx.execute("DELETE FROM releases WHERE id = ?1", [id])?;
+            for id in releases {
+                tx.execute("DELETE FROM releases WHERE id = ?1 AND state IN ('former', 'failed')", [id.0])?;
             }
             tx.execute("DELETE FROM blobs WHERE digest NOT IN (SELECT digest FROM release_blobs)", []).map(drop)
-        })?;
-        Ok(gone)
+        })
     }
 
     fn decode_release(&self, id: ReleaseId, body: &str) -> Result<Release, StoreError> {
@@ -220,7 +244,10 @@ fn move_release(tx: &Transaction<'_>, end: &Conclusion<'_>) -> rusqlite::Result<
             tx.execute("UPDATE releases SET state = 'current' WHERE id = ?1", [id.0])?;
             tx.execute("DELETE FROM quarantine WHERE stack = ?1 AND halted", [end.stack.as_str()]).map(drop)
         }
-        ReleaseMove::Gone => retire(tx).map(drop),
+        ReleaseMove::Gone => {
+            retire(tx)?;
+            tx.execute("DELETE FROM quarantine WHERE stack = ?1 AND halted", [end.stack.as_str()]).map(drop)
+        }
         ReleaseMove::Stay(Some(id)) => {
             tx.execute("UPDATE releases SET state = 'failed' WHERE id = ?1", [id.0]).map(drop)
         }

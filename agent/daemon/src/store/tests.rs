@@ -58,7 +58,7 @@ fn deploy(store: &Store, name: &str, content: &[u8], outcome: Outcome) -> Releas
     let (to, _) = store.stage(id, &release, &contents, 3).unwrap();
     store.append(id, &Event::BackupStarted, 4).unwrap();
     store.append(id, &Event::BackedUp { snapshot: SnapshotDecision::NotConfigured }, 5).unwrap();
-    store.append(id, &Event::ApplyStarted { before: vec![] }, 6).unwrap();
+    store.append(id, &Event::ApplyStarted { before: vec![], ailing: vec![] }, 6).unwrap();
     let committed = outcome == Outcome::Committed;
     let reason = Reason::new(Code::GateUnhealthy, "web became unhealthy");
     if committed {
@@ -145,7 +145,9 @@ fn contents_go_only_with_the_last_release_that_has_them() {
     for content in [b"one".as_slice(), b"two", b"three", b"two"] {
         deploy(&store, "web", content, Outcome::Committed);
     }
-    assert_eq!(store.prune_releases(&stack("web"), 1).unwrap().len(), 2);
+    let past: Vec<ReleaseId> = store.past_releases(&stack("web"), 1).unwrap().iter().map(|r| r.id).collect();
+    assert_eq!(past.len(), 2);
+    store.forget_releases(&past).unwrap();
     assert_eq!(store.blob(&Digest::of(b"one")).unwrap(), None);
     assert_eq!(store.blob(&Digest::of(b"two")).unwrap(), Some(b"two".to_vec()));
     assert_eq!(store.blob(&Digest::of(b"three")).unwrap(), Some(b"three".to_vec()));
@@ -232,4 +234,50 @@ fn a_refusal_is_new_once_and_cleared_by_the_next_accepted_commit() {
     store.accept(&commit("c"), &Digest::of(b"payload"), 2).unwrap();
     assert_eq!(store.source_state().unwrap().refused, None);
     assert_eq!(store.accepted().unwrap(), Some((commit("c"), Digest::of(b"payload"))));
+}
+
+#[test]
+fn a_sync_ends_with_its_last_deployment_and_as_its_gravest() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let sync = store.begin_sync("poll", 1).unwrap();
+    let (web, api, reason) = (stack("web"), stack("api"), Reason::new(Code::HeldByDependency, "it waits"));
+    let new = |stack| NewDeployment { sync, stack, to: None, from: None, changes: &[] };
+    let open = store.intend(&new(&web), &Event::Intended { digest: None, from: None }, 2).unwrap();
+    for (outcome, reason) in [(Outcome::Unchanged, None), (Outcome::Held, Some(&reason))] {
+        let end = DeploymentEnd { new: new(&api), outcome, reason, messages: vec![] };
+        store.record_end(&end, 3).unwrap();
+    }
+    store.end_sync(sync, Outcome::Aborted, None, 4).unwrap();
+    assert_eq!(store.history(1).unwrap()[0].outcome, None, "its deployment is to be taken up again");
+    let end = Conclusion {
+        deployment: open,
+        stack: &web,
+        event: &Event::Failed { reason: reason.clone() },
+        outcome: Outcome::RolledBack,
+        reason: Some(&reason),
+        snapshot: None,
+        release: ReleaseMove::Stay(None),
+        quarantine: None,
+        messages: vec![],
+    };
+    store.conclude(&end, 5).unwrap();
+    store.end_open_syncs(Outcome::Aborted, 6).unwrap();
+    assert_eq!(store.history(1).unwrap()[0].outcome, Some(Outcome::Held));
+}
+
+#[test]
+fn the_files_of_a_candidate_on_trial_count_as_those_of_its_stack() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    deploy(&store, "web", b"current", Outcome::Committed);
+    deploy(&store, "web", b"failed", Outcome::RolledBack);
+    let sync = store.begin_sync("poll", 1).unwrap();
+    let api = stack("api");
+    let new = NewDeployment { sync, stack: &api, to: None, from: None, changes: &[] };
+    let id = store.intend(&new, &Event::Intended { digest: None, from: None }, 2).unwrap();
+    let (trial, contents) = release("api", b"trial");
+    store.stage(id, &trial, &contents, 3).unwrap();
+    let beside = |name: &str| store.releases_beside(&stack(name)).unwrap().len();
+    assert_eq!((beside("other"), beside("web"), beside("api")), (2, 1, 1));
 }

@@ -2,6 +2,7 @@
 
 use evenkeel_core::{
     change::StackChange,
+    id::ReleaseId,
     journal::{Event, SnapshotDecision, State, Todo},
     outcome::Outcome,
     reason::{Code, Reason},
@@ -10,12 +11,13 @@ use evenkeel_core::{
 
 use super::Prepared;
 use crate::{
+    engine::EngineError,
     host::Host,
     run::{Deployment, End, Intent, Phase, Run},
     steps::{
         apply::{self, Target},
         backup, gate,
-        gate::Watched,
+        gate::{Stood, Watched},
         stage::{self, StageInput},
     },
 };
@@ -36,6 +38,9 @@ pub async fn deploy(
         commit: run.commit(),
         changes: &change.services,
     };
+    if run.host.stop.is_cancelled() {
+        return Err(stopped()); // it waited for its turn within the wave
+    }
     let deployment = Deployment::intend(run.host, &intent).map_err(|e| e.reason())?;
     let material =
         candidate.map(|candidate| StageInput { candidate, from, tree: &prepared.tree, root: &prepared.root });
@@ -46,6 +51,10 @@ pub async fn deploy(
 pub async fn drive(run: &Run<'_>, mut deployment: Deployment, material: Option<&StageInput<'_>>) -> Result<(), Reason> {
     let host = run.host;
     while let Some(todo) = deployment.progress().todo() {
+        if host.stop.is_cancelled() && !touched(&deployment) {
+            deployment.record(host, &Event::Interrupted).map_err(|e| e.reason())?;
+            continue;
+        }
         let step = Step { run, host, deployment: &deployment, material };
         let done = match todo {
             Todo::Stage => step.stage().await?,
@@ -68,10 +77,15 @@ pub async fn drive(run: &Run<'_>, mut deployment: Deployment, material: Option<&
                 deployment.stage(host, &staged.release, &staged.contents).map_err(|e| e.reason())?;
                 keep_images(host, &deployment).await?;
             }
-            Done::Stopped => return Ok(()),
+            Done::Stopped => return Err(stopped()),
         }
     }
     conclude(run, &deployment).await
+}
+
+/// Why a sync ends before its work is done when the agent is asked to stop.
+pub fn stopped() -> Reason {
+    Reason::new(Code::Interrupted, "the agent was asked to stop; what it began is taken up at its next start")
 }
 
 /// Whether the server may have been changed already.
@@ -107,8 +121,11 @@ impl Step<'_> {
 
     /// The releases on both sides, as the store has them.
     fn releases(&self) -> Result<(Option<Release>, Option<Release>), Reason> {
-        let load = |id: Option<_>| match id {
-            Some(id) => self.host.store.release(id).map_err(|e| e.reason()),
+        // A release that the journal names and the store lacks is not the same as none: that would mean to take down.
+        let lost =
+            |id| Reason::new(Code::StoreFailed, format!("the store has no release {id}; restore it from a backup"));
+        let load = |id: Option<ReleaseId>| match id {
+            Some(id) => self.host.store.release(id).map_err(|e| e.reason())?.ok_or_else(|| lost(id)).map(Some),
             None => Ok(None),
         };
         let progress = self.deployment.progress();
@@ -150,14 +167,10 @@ impl Step<'_> {
     async fn begin(&self, forward: bool) -> Result<Done, Reason> {
         let (from, to) = self.releases()?;
         let project = from.as_ref().or(to.as_ref()).map(|r| r.project.clone()).unwrap_or_default();
-        let before = apply::container_ids(self.host, &project).await;
-        Ok(Done::of(
-            before.map(
-                |before| {
-                    if forward { Event::ApplyStarted { before } } else { Event::RollbackStarted { before } }
-                },
-            ),
-        ))
+        let standing = apply::standing(self.host, &project).await;
+        Ok(Done::of(standing.map(|(before, ailing)| {
+            if forward { Event::ApplyStarted { before, ailing } } else { Event::RollbackStarted { before } }
+        })))
     }
 
     async fn apply(&self, permit: &evenkeel_core::journal::ApplyPermit, forward: bool) -> Result<Done, Reason> {
@@ -171,12 +184,11 @@ impl Step<'_> {
     async fn gate(&self, forward: bool) -> Result<Done, Reason> {
         let (from, to) = self.releases()?;
         let target = Self::sides(forward, from.as_ref(), to.as_ref());
-        let before = self.deployment.progress().before();
+        let progress = self.deployment.progress();
+        let stood = Stood { before: progress.before(), ailing: progress.ailing(), back: !forward };
         let watch = async {
             Ok::<_, Reason>(match (target.to, target.other) {
-                (Some(release), _) => {
-                    gate::watch(self.host, release, self.host.gate_policy(release.gate), before).await
-                }
+                (Some(release), _) => gate::watch(self.host, release, self.host.gate_policy(release.gate), stood).await,
                 (None, Some(gone)) => gate::absent(self.host, gone, self.host.settings.gate.healthy_deadline).await,
                 (None, None) => Watched::Passed,
             })
@@ -211,13 +223,21 @@ async fn conclude(run: &Run<'_>, deployment: &Deployment) -> Result<(), Reason> 
     let progress = deployment.progress();
     let outcome = progress.state().outcome().unwrap_or(Outcome::Halted);
     run.ended(End { stack: deployment.stack.clone(), outcome, reason: progress.failure().cloned() });
-    let gone = run.host.store.prune_releases(&deployment.stack, run.host.settings.releases_keep);
-    for release in gone.map_err(|e| e.reason())? {
-        for (reference, _) in keep_tags(&release) {
-            if let Err(error) = run.host.engine.untag(&reference).await {
-                tracing::warn!(stack = %release.stack, %error, "cannot let an old image go");
-            }
+    let past = run.host.store.past_releases(&deployment.stack, run.host.settings.releases_keep);
+    let mut gone = Vec::new();
+    for release in past.map_err(|e| e.reason())? {
+        match let_images_go(run.host, &release).await {
+            Ok(()) => gone.push(release.id),
+            // It is tried again after the next deployment: as long as the release is known, so are its tags.
+            Err(error) => tracing::warn!(stack = %release.stack, %error, "cannot let an old image go"),
         }
+    }
+    run.host.store.forget_releases(&gone).map_err(|e| e.reason())
+}
+
+async fn let_images_go(host: &Host, release: &Release) -> Result<(), EngineError> {
+    for (reference, _) in keep_tags(release) {
+        host.engine.untag(&reference).await?;
     }
     Ok(())
 }

@@ -8,10 +8,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use evenkeel_core::{
     change::{StackChange, StackChangeKind},
+    id::Digest,
     outcome::Outcome,
     plan::Plan,
     reason::{Code, Reason},
-    release::Release,
+    release::{Release, removal_digest},
     trust::VerifiedRevision,
 };
 use evenkeel_layout::name::StackName;
@@ -40,20 +41,22 @@ struct Fault {
 }
 
 impl Fault {
-    fn aborted(reason: Reason) -> Self {
-        Self { outcome: Outcome::Aborted, reason }
+    /// Without a store that can be trusted a person must act; everything else is tried again.
+    fn of(reason: Reason) -> Self {
+        let outcome = if reason.code == Code::StoreFailed { Outcome::Halted } else { Outcome::Aborted };
+        Self { outcome, reason }
     }
 }
 
 impl From<Reason> for Fault {
     fn from(reason: Reason) -> Self {
-        Self::aborted(reason)
+        Self::of(reason)
     }
 }
 
 impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Self {
-        Self::aborted(error.reason())
+        Self::of(error.reason())
     }
 }
 
@@ -93,7 +96,7 @@ async fn look(host: &Host, cache: &mut Cache, run: &Run<'_>) -> Result<Seen, Fau
     let containers = run.phase(Phase::Observe, host.engine.containers()).await;
     let containers = containers.map_err(|e| e.reason(Code::EngineUnreachable))?;
     let releases = host.store.current_releases()?;
-    let plan = prepared.plan(host, &releases, &containers);
+    let plan = prepared.plan(host, &releases, &containers)?;
     Ok(Seen { prepared, releases, plan })
 }
 
@@ -109,8 +112,12 @@ async fn line(host: &Host, cache: &mut Cache, run: &Run<'_>) -> Result<(), Fault
     let Seen { prepared, releases, plan } = seen;
     run.reject(&prepared, &releases)?;
     run.hold(&plan.held, &releases)?;
+    run.note_steady(&plan, &prepared, &releases)?;
     let removals = plan.waves.iter().flatten().filter(|c| c.change == StackChangeKind::Remove).count();
     for wave in &plan.waves {
+        if host.stop.is_cancelled() {
+            return Err(deploy::stopped().into());
+        }
         let ready = run.ready(wave, &prepared, &releases, removals)?;
         stream::iter(ready)
             .map(|change| deploy::deploy(run, change, &prepared, releases.get(&change.stack)))
@@ -133,7 +140,7 @@ async fn trust(host: &Host, run: &Run<'_>, fetched: git::Fetched) -> Result<Resu
     let judged = tokio::task::spawn_blocking(move || {
         let verdict = git::verify(&mirror, &settings, &tip, accepted.as_ref(), now_ms() / 1000)?;
         let repo = Repo::open(&mirror)?;
-        let commit = messages::commit(&repo, &tip, verdict.as_ref().ok());
+        let commit = messages::commit(Some(&repo), &tip, verdict.as_ref().ok());
         Ok::<_, git::GitError>((verdict, commit))
     })
     .await
@@ -205,6 +212,24 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Notes the stacks that need nothing.
+    fn note_steady(
+        &self,
+        plan: &Plan,
+        prepared: &Prepared,
+        releases: &BTreeMap<StackName, Release>,
+    ) -> Result<(), Fault> {
+        let busy = |stack: &StackName| {
+            plan.changes().any(|c| c.stack == *stack) || plan.held.iter().any(|(held, _)| held == stack)
+        };
+        for candidate in prepared.candidates.accepted.iter().filter(|c| !busy(&c.stack)) {
+            if let Some(release) = releases.get(&candidate.stack) {
+                self.steady(release)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The changes of a wave that may go ahead; the others are set aside with their reason.
     fn ready<'w>(
         &self,
@@ -215,20 +240,32 @@ impl Run<'_> {
     ) -> Result<Vec<&'w StackChange>, Fault> {
         let mut ready = Vec::new();
         for change in wave {
-            let from = releases.get(&change.stack).map(|r| &r.commit);
-            match self.obstacle(change, prepared, removals)? {
+            let from = releases.get(&change.stack);
+            match self.obstacle(change, prepared, (from, removals))? {
                 None => ready.push(change),
-                Some((outcome, reason)) => self.set_aside(&change.stack, from, outcome, reason)?,
+                Some((outcome, reason)) => self.set_aside(&change.stack, from.map(|r| &r.commit), outcome, reason)?,
             }
         }
         Ok(ready)
+    }
+
+    /// Why these bytes, or this removal, are kept out, if they are.
+    fn kept_out(&self, stack: &StackName, digest: &Digest) -> Result<Option<(Outcome, Reason)>, Fault> {
+        let Some(kept_out) = self.host.store.quarantined(stack, digest)? else { return Ok(None) };
+        let outcome = if kept_out.halted { Outcome::Halted } else { Outcome::Quarantined };
+        let what = format!(
+            "these very bytes failed before (commit {}: {}); they stay out until something changes",
+            kept_out.commit.short(),
+            kept_out.reason.message
+        );
+        Ok(Some((outcome, Reason::new(Code::Quarantined, what))))
     }
 
     fn obstacle(
         &self,
         change: &StackChange,
         prepared: &Prepared,
-        removals: usize,
+        (from, removals): (Option<&Release>, usize),
     ) -> Result<Option<(Outcome, Reason)>, Fault> {
         let (host, stack) = (self.host, &change.stack);
         if host.settings.observe {
@@ -241,16 +278,22 @@ impl Run<'_> {
             let what = format!(
                 "{removals} stacks are gone from the repository and at most {most} may be removed at once; nothing is removed. If this is meant, raise prune.max for a while"
             );
-            return Ok(too_many.then(|| (Outcome::Held, Reason::new(Code::PruneGuard, what))));
+            if too_many {
+                return Ok(Some((Outcome::Held, Reason::new(Code::PruneGuard, what))));
+            }
+            let removal = from.filter(|_| !self.insists).map(|release| removal_digest(&release.digest));
+            return removal.map_or(Ok(None), |digest| self.kept_out(stack, &digest));
         };
-        if let Some(kept_out) = host.store.quarantined(stack, &candidate.digest())? {
-            let outcome = if kept_out.halted { Outcome::Halted } else { Outcome::Quarantined };
+        if let Some(kept_out) = self.kept_out(stack, &candidate.digest())? {
+            return Ok(Some(kept_out));
+        }
+        let mut current = host.store.current_releases()?.into_values();
+        if let Some(old) = current.find(|r| r.stack != *stack && r.project == candidate.project) {
             let what = format!(
-                "these very bytes failed before (commit {}: {}); they stay out until something changes",
-                kept_out.commit.short(),
-                kept_out.reason.message
+                "{stack} waits: the Compose project {} still belongs to the stack {}, which has to be removed first",
+                old.project, old.stack
             );
-            return Ok(Some((outcome, Reason::new(Code::Quarantined, what))));
+            return Ok(Some((Outcome::Held, Reason::new(Code::HeldByDependency, what))));
         }
         if let Some(blocking) = candidate.depends_on.iter().find(|d| self.blocks(d)) {
             let what = format!("{stack} waits: it depends on {blocking}, which does not run what this commit wants");

@@ -28,6 +28,7 @@ use crate::{
         Host,
         candidates::{CandidateInput, Candidates, Place, candidates},
     },
+    store::StoreError,
     tree::stage::{self, Limits},
 };
 
@@ -42,6 +43,12 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// Whether a stack was rejected for a reason that may pass: Compose itself could not be run.
+    fn is_passing(&self) -> bool {
+        let mut problems = self.candidates.rejected.iter().flat_map(|(_, problems)| problems);
+        problems.any(|p| matches!(p.code.as_str(), "compose.missing" | "compose.failed" | "env.overlay"))
+    }
+
     /// The candidate of a stack.
     pub fn candidate(&self, stack: &StackName) -> Option<&Candidate> {
         self.candidates.accepted.iter().find(|c| c.stack == *stack)
@@ -81,7 +88,9 @@ impl Cache {
         self.0 = None;
         let prepared = std::sync::Arc::new(prepare(host, revision).await?);
         let after = environment(host, Some(&prepared.candidates));
-        self.0 = Some((Key { environment: after, ..key }, prepared.clone()));
+        if !prepared.is_passing() {
+            self.0 = Some((Key { environment: after, ..key }, prepared.clone()));
+        }
         Ok(prepared)
     }
 
@@ -180,7 +189,12 @@ pub fn rejection(problems: &[Problem]) -> Reason {
 
 impl Prepared {
     /// What this sync has to do.
-    pub fn plan(&self, host: &Host, releases: &BTreeMap<StackName, Release>, containers: &[Container]) -> Plan {
+    pub fn plan(
+        &self,
+        host: &Host,
+        releases: &BTreeMap<StackName, Release>,
+        containers: &[Container],
+    ) -> Result<Plan, StoreError> {
         let mut observed = plan::Containers::new();
         for container in containers {
             observed.entry(container.project.clone()).or_default().insert(container.service.clone());
@@ -192,8 +206,9 @@ impl Prepared {
             problems: &[],
             root: &host.live.root().display().to_string(),
             complete: true,
+            halted: &host.store.halted()?,
         };
-        plan::build(desired, releases, Some(&observed))
+        Ok(plan::build(desired, releases, Some(&observed)))
     }
 }
 

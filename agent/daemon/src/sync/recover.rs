@@ -24,11 +24,14 @@ pub async fn recover(host: &Host) -> Result<usize, Reason> {
         host.engine.version().await.map_err(|e| e.reason(Code::EngineUnreachable))?;
     }
     for found in unfinished {
+        if host.stop.is_cancelled() {
+            return Err(deploy::stopped());
+        }
         tracing::warn!(stack = %found.stack, state = ?found.progress.state(), "taking up an unfinished deployment");
         take_up(host, found).await?;
-        if host.stop.is_cancelled() {
-            return Ok(count);
-        }
+    }
+    if host.stop.is_cancelled() {
+        return Err(deploy::stopped());
     }
     host.store.end_open_syncs(Outcome::Aborted, now_ms()).map_err(|e| e.reason())?;
     Ok(count)
@@ -44,7 +47,7 @@ async fn take_up(host: &Host, found: Unfinished) -> Result<(), Reason> {
         ));
     }
     let repo = Repo::open(&host.mirror()).ok();
-    let commit = found.commit.as_ref().zip(repo.as_ref()).map(|(id, repo)| messages::commit(repo, id, None));
+    let commit = found.commit.as_ref().map(|id| messages::commit(repo.as_ref(), id, None));
     let run = Run::resume(host, found.sync);
     let mut deployment = Deployment::found(found, commit, from.as_ref());
     deployment.record(host, &Event::Interrupted).map_err(|e| e.reason())?;

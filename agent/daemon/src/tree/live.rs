@@ -5,7 +5,7 @@
 //! every other is written beside and renamed.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     fs::{self, File},
     io::{self, Read, Write},
@@ -16,7 +16,7 @@ use std::{
 };
 
 use evenkeel_core::{
-    id::Digest,
+    id::{Digest, ReleaseId},
     journal::ApplyPermit,
     reason::{Code, Reason},
     release::{FileRecord, Files},
@@ -79,6 +79,9 @@ enum Standing {
     Other,
 }
 
+/// What the releases of other stacks have at a path: which release, and the content.
+pub type Shared = BTreeMap<String, Vec<(ReleaseId, Digest)>>;
+
 /// A change of a slice: the files that shall be there, and those that were.
 #[derive(Clone, Copy)]
 pub struct SliceChange<'a> {
@@ -86,10 +89,25 @@ pub struct SliceChange<'a> {
     pub to: &'a Files,
     /// The slice of the other release in this deployment: what the agent may have written itself.
     pub other: &'a Files,
-    /// Paths that other stacks own: left alone when they leave this slice.
-    pub shared: &'a BTreeSet<String>,
+    /// The release that the slice belongs to; of a candidate that is not stored yet, 0.
+    pub release: ReleaseId,
+    /// Paths that other stacks have too: they stay when they leave this slice, and the newest release writes them.
+    pub shared: &'a Shared,
     /// Paths that a container mounts by themselves.
     pub in_place: &'a BTreeSet<String>,
+}
+
+impl SliceChange<'_> {
+    /// Whether another stack's release has this content at this path.
+    fn is_anothers(&self, path: &str, found: &Digest) -> bool {
+        self.shared.get(path).is_some_and(|owners| owners.iter().any(|(_, digest)| digest == found))
+    }
+
+    /// The same, of a release that is newer than the one that is written.
+    fn is_newer_ones(&self, path: &str, found: &Digest) -> bool {
+        let newer = |(release, digest): &(ReleaseId, Digest)| release.0 > self.release.0 && digest == found;
+        self.shared.get(path).is_some_and(|owners| owners.iter().any(newer))
+    }
 }
 
 /// The live tree.
@@ -122,7 +140,7 @@ impl LiveTree {
                             // What a person changed stays if this deployment does not change it.
                             former.digest == found.digest || former.digest == wanted.digest
                         })
-                        || change.shared.contains(path)
+                        || change.is_anothers(path, &found.digest)
                 }
                 Standing::Other => false,
             };
@@ -146,6 +164,8 @@ impl LiveTree {
         for (path, wanted) in change.to {
             match self.standing(path)? {
                 Standing::File(found) if found == *wanted => {}
+                Standing::File(found) if found.digest != wanted.digest && change.is_newer_ones(path, &found.digest) => {
+                }
                 Standing::File(found)
                     if found.digest != wanted.digest
                         && change.other.get(path).is_some_and(|former| former.digest == wanted.digest) =>
@@ -159,7 +179,7 @@ impl LiveTree {
         self.write_all(&stale, change.in_place, content)?;
         let mut written: Vec<&str> = stale.into_iter().map(|(path, _)| path.as_str()).collect();
         for (path, former) in change.other {
-            if !change.to.contains_key(path) && !change.shared.contains(path) {
+            if !change.to.contains_key(path) && !change.shared.contains_key(path) {
                 self.remove_own(path, former)?;
                 written.push(path);
             }

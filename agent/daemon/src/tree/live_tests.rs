@@ -16,7 +16,7 @@ fn permit() -> ApplyPermit {
         Event::Staged { to: Some(ReleaseId(1)) },
         Event::BackupStarted,
         Event::BackedUp { snapshot: SnapshotDecision::NotConfigured },
-        Event::ApplyStarted { before: vec![] },
+        Event::ApplyStarted { before: vec![], ailing: vec![] },
     ];
     match Progress::replay(&events).unwrap().todo() {
         Some(Todo::Apply(permit)) => permit,
@@ -30,14 +30,14 @@ struct World {
     live: LiveTree,
     contents: BTreeMap<Digest, Vec<u8>>,
     in_place: BTreeSet<String>,
-    shared: BTreeSet<String>,
+    shared: Shared,
 }
 
 impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let live = LiveTree::new(&dir.path().join("live"));
-        Self { dir, live, contents: BTreeMap::new(), in_place: BTreeSet::new(), shared: BTreeSet::new() }
+        Self { dir, live, contents: BTreeMap::new(), in_place: BTreeSet::new(), shared: Shared::new() }
     }
 
     fn files(&mut self, files: &[(&str, &str)]) -> Files {
@@ -53,7 +53,7 @@ impl World {
     }
 
     fn change<'a>(&'a self, to: &'a Files, other: &'a Files) -> SliceChange<'a> {
-        SliceChange { to, other, shared: &self.shared, in_place: &self.in_place }
+        SliceChange { to, other, release: ReleaseId(5), shared: &self.shared, in_place: &self.in_place }
     }
 
     fn write(&self, to: &Files, other: &Files) -> Result<Vec<String>, LiveError> {
@@ -174,9 +174,34 @@ fn a_folder_stays_when_its_last_file_goes() {
 }
 
 #[test]
+fn a_person_who_changed_a_shared_file_is_noticed_too() {
+    let mut world = World::new();
+    let (old, new) = (world.files(&[("common.conf", "one")]), world.files(&[("common.conf", "two")]));
+    world.shared.insert("common.conf".to_owned(), vec![(ReleaseId(1), Digest::of(b"one"))]);
+    world.put("common.conf", "mine");
+    assert!(matches!(world.write(&new, &old), Err(LiveError::Conflict(_))));
+    world.put("common.conf", "one");
+    world.write(&new, &Files::new()).unwrap();
+    assert_eq!(world.read("common.conf").as_deref(), Some("two"));
+}
+
+#[test]
+fn a_rollback_leaves_a_shared_file_as_the_newer_release_of_another_stack_has_it() {
+    let mut world = World::new();
+    let (old, new) = (world.files(&[("common.conf", "one")]), world.files(&[("common.conf", "two")]));
+    world.put("common.conf", "two");
+    world.shared.insert("common.conf".to_owned(), vec![(ReleaseId(6), Digest::of(b"two"))]);
+    world.write(&old, &new).unwrap();
+    assert_eq!(world.read("common.conf").as_deref(), Some("two"));
+    world.shared.insert("common.conf".to_owned(), vec![(ReleaseId(4), Digest::of(b"two"))]);
+    world.write(&old, &new).unwrap();
+    assert_eq!(world.read("common.conf").as_deref(), Some("one"));
+}
+
+#[test]
 fn a_file_that_another_stack_owns_stays_when_it_leaves_this_one() {
     let mut world = World::new();
-    world.shared.insert("common.conf".to_owned());
+    world.shared.insert("common.conf".to_owned(), vec![]);
     let first = world.files(&[("common.conf", "1")]);
     world.write(&first, &Files::new()).unwrap();
     world.write(&Files::new(), &first).unwrap();
