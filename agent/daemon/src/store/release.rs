@@ -200,6 +200,20 @@ impl Store {
         self.read(|db| db.query_row("SELECT count(*) FROM quarantine", [], |r| r.get(0)))
     }
 
+    /// The stacks that have releases to which nobody goes back: failed ones, or more than `keep` former ones.
+    pub fn stacks_with_past(&self, keep: usize) -> Result<Vec<StackName>, StoreError> {
+        let keep = i64::try_from(keep).unwrap_or(i64::MAX);
+        let names: Vec<String> = self.read(|db| {
+            db.prepare(
+                "SELECT stack FROM releases GROUP BY stack HAVING count(*) FILTER (WHERE state = 'failed') > 0
+                 OR count(*) FILTER (WHERE state = 'former') > ?1",
+            )?
+            .query_map([keep], |r| r.get(0))?
+            .collect()
+        })?;
+        Ok(names.iter().filter_map(|name| StackName::new(name).ok()).collect())
+    }
+
     /// The failed releases of a stack, and the former ones beyond `keep`: nobody goes back to them.
     pub fn past_releases(&self, stack: &StackName, keep: usize) -> Result<Vec<Release>, StoreError> {
         let keep = i64::try_from(keep).unwrap_or(i64::MAX);

@@ -8,6 +8,7 @@ use evenkeel_core::{
     reason::{Code, Reason},
     release::{Candidate, Release},
 };
+use evenkeel_layout::name::StackName;
 
 use super::Prepared;
 use crate::{
@@ -223,16 +224,21 @@ async fn conclude(run: &Run<'_>, deployment: &Deployment) -> Result<(), Reason> 
     let progress = deployment.progress();
     let outcome = progress.state().outcome().unwrap_or(Outcome::Halted);
     run.ended(End { stack: deployment.stack.clone(), outcome, reason: progress.failure().cloned() });
-    let past = run.host.store.past_releases(&deployment.stack, run.host.settings.releases_keep);
+    let_past_go(run.host, &deployment.stack).await
+}
+
+/// Lets the releases go that nobody goes back to, with their images.
+pub async fn let_past_go(host: &Host, stack: &StackName) -> Result<(), Reason> {
+    let past = host.store.past_releases(stack, host.settings.releases_keep);
     let mut gone = Vec::new();
     for release in past.map_err(|e| e.reason())? {
-        match let_images_go(run.host, &release).await {
+        match let_images_go(host, &release).await {
             Ok(()) => gone.push(release.id),
-            // It is tried again after the next deployment: as long as the release is known, so are its tags.
+            // It is tried again with the next sync: as long as the release is known, so are its tags.
             Err(error) => tracing::warn!(stack = %release.stack, %error, "cannot let an old image go"),
         }
     }
-    run.host.store.forget_releases(&gone).map_err(|e| e.reason())
+    host.store.forget_releases(&gone).map_err(|e| e.reason())
 }
 
 async fn let_images_go(host: &Host, release: &Release) -> Result<(), EngineError> {

@@ -33,6 +33,10 @@ pub async fn recover(host: &Host) -> Result<usize, Reason> {
     if host.stop.is_cancelled() {
         return Err(deploy::stopped());
     }
+    // A kill right after an end leaves what comes after it undone.
+    for stack in host.store.stacks_with_past(host.settings.releases_keep).map_err(|e| e.reason())? {
+        deploy::let_past_go(host, &stack).await?;
+    }
     host.store.end_open_syncs(Outcome::Aborted, now_ms()).map_err(|e| e.reason())?;
     Ok(count)
 }
