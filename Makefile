@@ -3,13 +3,16 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help build demo test lint fmt bench engine-up engine-status engine-down clean
+.PHONY: help build deb demo test lint fmt bench engine-up engine-status engine-down clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 build: ## build the program for release: target/release/evenkeel
 	cargo build --release --package evenkeel
+
+deb: ## build and pack the Debian package: target/debian/evenkeel_*.deb; TARGET=triple
+	@TARGET='$(TARGET)' docker/deb.sh
 
 demo: ## watch one push after another, end to end on real parts; KEEP=1 leaves it running
 	@KEEP='$(KEEP)' RELEASE='$(RELEASE)' tests/demo.sh

@@ -58,6 +58,7 @@ fn failure(error: &ServiceError) -> Failure {
         ServiceError::Socket(_) | ServiceError::Listen { .. } => {
             ("listen.failed", "change the address, or stop who has it")
         }
+        ServiceError::Misplaced(_) => ("agent.misplaced", "nothing was changed; mount them and start the agent again"),
         ServiceError::System(_) => ("internal", "look at the system's limits"),
     };
     Failure::new(error.exit(), code, error.to_string(), help)

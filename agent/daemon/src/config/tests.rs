@@ -11,6 +11,7 @@ use super::{
 };
 
 const REFERENCE: &str = include_str!("../../../../docs/reference/agent.yml.md");
+const PACKAGED: &str = include_str!("../../../../docker/debian/agent.yml");
 const SCHEMA: &str = include_str!("../../../../docs/reference/agent.schema.json");
 
 /// A folder that stands for `/etc/evenkeel`, with every file that the examples name.
@@ -57,8 +58,23 @@ fn example() -> &'static str {
     rest.split_once("```").unwrap().0
 }
 
+/// The file that the package installs, with every setting that it suggests taken over: `#key` and `#  key`, not `# Words`
+/// and `#     command`.
+fn packaged() -> String {
+    let is_prose = |line: &str| line.starts_with("# ") && (!line.starts_with("#  ") || line.starts_with("#     "));
+    let settings = PACKAGED.lines().filter(|line| !is_prose(line)).filter_map(|line| line.strip_prefix('#'));
+    settings.collect::<Vec<_>>().join("\n")
+}
+
 const MINIMAL: &str =
     "source: { url: 'file:///srv/git/infra.git' }\ntrust: { allowed_signers: /etc/evenkeel/allowed_signers }\n";
+
+#[test]
+fn what_the_packaged_file_suggests_is_valid_and_what_it_sets_is_nothing() {
+    let settings = Etc::new().parse(&packaged()).unwrap();
+    assert!(settings.observe && settings.backup.is_some() && settings.reports.len() == 1);
+    assert!(PACKAGED.lines().all(|line| line.is_empty() || line.starts_with('#')));
+}
 
 #[test]
 fn the_documented_example_is_valid() {

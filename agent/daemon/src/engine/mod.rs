@@ -4,6 +4,7 @@
 
 mod images;
 mod leftovers;
+pub mod own;
 mod samples;
 
 use std::{collections::HashMap, time::Duration};

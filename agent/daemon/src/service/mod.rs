@@ -1,6 +1,7 @@
 //! The agent as a process: configuration, store, listeners and the one loop that syncs.
 
 pub mod answers;
+mod container;
 mod listeners;
 mod logging;
 mod systemd;
@@ -77,6 +78,9 @@ pub enum ServiceError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The agent is in a container that has not the folders that it needs.
+    #[error("{0}")]
+    Misplaced(String),
     /// Something else of the system.
     #[error("{0}")]
     System(String),
@@ -86,7 +90,11 @@ impl ServiceError {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) | Self::Socket(_) | Self::Listen { .. } | Self::Store(StoreError::Busy(_)) => Exit::Usage,
+            Self::Misplaced(_)
+            | Self::Config(_)
+            | Self::Socket(_)
+            | Self::Listen { .. }
+            | Self::Store(StoreError::Busy(_)) => Exit::Usage,
             Self::Store(_) => Exit::Halted,
             Self::Compose(_) => Exit::Transient,
             Self::System(_) => Exit::Failed,
@@ -133,6 +141,19 @@ impl Service {
         host.activity = self.activity.clone();
         host.metrics = Arc::clone(&self.metrics);
         Ok(host)
+    }
+
+    /// Refuses to work from a container that has not the folders that it needs. An engine that is away cannot tell: then
+    /// this is `false`, and is asked again.
+    async fn is_placed(&self) -> Result<bool, ServiceError> {
+        match container::check(&self.settings()).await {
+            Ok(()) => Ok(true),
+            Err(container::Misplaced::Unknown(error)) => {
+                tracing::warn!("cannot check yet whether this container has the folders that it needs: {error}");
+                Ok(false)
+            }
+            Err(wrong) => Err(ServiceError::Misplaced(wrong.to_string())),
+        }
     }
 
     /// Shows what is going on while a person looks on.
@@ -189,6 +210,7 @@ async fn recover_then_sync(host: &Host, cache: &mut Cache, trigger: Trigger, ins
 /// One sync, and the end. SIGTERM ends it as it ends the agent.
 pub async fn once(config_path: &Path) -> Result<(SyncEnd, Arc<Store>), ServiceError> {
     let service = Service::start(config_path)?;
+    service.is_placed().await?;
     let host = service.host()?;
     tokio::spawn(stop_on_signal(service.stop.clone()));
     service.show_on_terminal();
@@ -202,6 +224,7 @@ pub async fn once(config_path: &Path) -> Result<(SyncEnd, Arc<Store>), ServiceEr
 /// The agent, until it is asked to stop.
 pub async fn run(config_path: PathBuf) -> Result<(), ServiceError> {
     let service = Arc::new(Service::start(&config_path)?);
+    let is_placed = service.is_placed().await?;
     let tasks = TaskTracker::new();
     let (waker, slot) = trigger::slot::<SyncEnd>();
     let listener = socket::bind(&service.settings().paths.socket)?;
@@ -225,7 +248,8 @@ pub async fn run(config_path: PathBuf) -> Result<(), ServiceError> {
     systemd::ready(&service.activity, &service.stop, &tasks);
     service.show_on_terminal();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), server = %service.settings().server, "the agent is ready");
-    work(&service, waker, slot).await;
+    let ended = work(&service, waker, slot, is_placed).await;
+    service.stop.cancel();
     tasks.close();
     if tokio::time::timeout(LAST_WORDS, tasks.wait()).await.is_err() {
         tracing::warn!("some connections did not end in time");
@@ -236,11 +260,16 @@ pub async fn run(config_path: PathBuf) -> Result<(), ServiceError> {
     }
     terminal::show("");
     tracing::info!("the agent has stopped");
-    Ok(())
+    ended
 }
 
 /// The loop: one sync at a time, until the stop.
-async fn work(service: &Service, waker: Waker<SyncEnd>, mut slot: Slot<SyncEnd>) {
+async fn work(
+    service: &Service,
+    waker: Waker<SyncEnd>,
+    mut slot: Slot<SyncEnd>,
+    mut is_placed: bool,
+) -> Result<(), ServiceError> {
     let schedule = |failures| Schedule { interval: service.settings().source.interval, failures };
     let (schedules, follow_schedule) = watch::channel(schedule(0));
     let poll = tokio::spawn(trigger::poll(waker.clone(), follow_schedule, trigger::random_fraction));
@@ -251,6 +280,9 @@ async fn work(service: &Service, waker: Waker<SyncEnd>, mut slot: Slot<SyncEnd>)
     let mut last: Option<SyncEnd> = None;
     while let Some(triggers) = next(service, &mut slot).await {
         let Some(strongest) = triggers.first().copied() else { continue };
+        if !is_placed {
+            is_placed = service.is_placed().await?;
+        }
         // A person, a changed file and a start ask again for what waits; time alone does not.
         let insists = triggers.iter().any(|t| matches!(t, Trigger::Manual | Trigger::Watch | Trigger::Start));
         let end = match service.host() {
@@ -273,6 +305,7 @@ async fn work(service: &Service, waker: Waker<SyncEnd>, mut slot: Slot<SyncEnd>)
         last = Some(end.clone());
     }
     poll.abort();
+    Ok(())
 }
 
 /// Waits for something to do; `None` at the stop. Says meanwhile that it waits.
