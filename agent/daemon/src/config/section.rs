@@ -111,6 +111,8 @@ impl<'d, 'r> Found<'d, 'r> {
     pub(super) fn section(self) -> Read<Section<'d, 'r>> {
         match self.node {
             Node::Map(entries) => Ok(Section::new(self.reader, self.place, entries)),
+            // A file of comments, as the package installs it: what must be there is then told key by key.
+            Node::Null => Ok(Section::new(self.reader, self.place, &[])),
             _ => self.mistyped("a block of keys"),
         }
     }

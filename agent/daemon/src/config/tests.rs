@@ -74,6 +74,8 @@ fn what_the_packaged_file_suggests_is_valid_and_what_it_sets_is_nothing() {
     let settings = Etc::new().parse(&packaged()).unwrap();
     assert!(settings.observe && settings.backup.is_some() && settings.reports.len() == 1);
     assert!(PACKAGED.lines().all(|line| line.is_empty() || line.starts_with('#')));
+    let untouched = Etc::new().errors(PACKAGED);
+    assert!(untouched.contains("source.url: is missing"), "{untouched}");
 }
 
 #[test]
@@ -262,7 +264,6 @@ fn a_page_that_others_can_reach_needs_a_token() {
 fn a_broken_or_foreign_file_is_one_clear_problem() {
     let etc = Etc::new();
     for (text, wanted) in [
-        ("", "must be a block of keys"),
         ("- a\n- b\n", "must be a block of keys"),
         ("a: [\n", "is not valid YAML"),
         ("a: 1\n---\nb: 2\n", "is not valid YAML"),
