@@ -1,0 +1,89 @@
+//! Trust, asked: may the fetched tip run? What is accepted or refused is in the store when this returns.
+
+use evenkeel_core::{
+    outcome::Outcome,
+    reason::{Code, Reason},
+    trust::{Accepted, VerifiedRevision},
+};
+
+use super::Fault;
+use crate::{
+    config::settings::Event,
+    git::{self, Repo},
+    host::{
+        Host,
+        messages::{self, Happening},
+        now_ms,
+    },
+    run::Run,
+    store::RefusedTip,
+};
+
+/// Judges the tip. What is accepted is durable at once, whatever the deployments then do.
+pub(super) async fn judge(
+    host: &Host,
+    run: &Run<'_>,
+    fetched: git::Fetched,
+) -> Result<Result<VerifiedRevision, Fault>, Reason> {
+    let (mirror, settings) = (host.mirror(), host.settings.trust.clone());
+    let accepted = host.store.accepted().map_err(|e| e.reason())?;
+    let accepted = accepted.map(|(commit, payload)| Accepted { commit, payload });
+    let known = accepted.clone();
+    let tip = fetched.tip.clone();
+    let judged = tokio::task::spawn_blocking(move || {
+        let verdict = git::verify(&mirror, &settings, &tip, accepted.as_ref(), now_ms() / 1000)?;
+        let repo = Repo::open(&mirror)?;
+        let commit = messages::commit(Some(&repo), &tip, verdict.as_ref().ok());
+        Ok::<_, git::GitError>((verdict, commit))
+    })
+    .await
+    .map_err(|_| Reason::new(Code::Internal, "judging the commits panicked; please report this"))?;
+    let (verdict, commit) = judged.map_err(|e| e.reason())?;
+    run.set_commit(commit).map_err(|e| e.reason())?;
+    match verdict {
+        Ok(revision) => {
+            let was_refused = host.store.source_state().map_err(|e| e.reason())?.refused.is_some();
+            if was_refused || known.as_ref() != Some(&revision.accepted()) {
+                host.store.accept(revision.tip(), revision.payload_digest(), now_ms()).map_err(|e| e.reason())?;
+            }
+            if was_refused {
+                run.tell_whole(Event::Recovered, Outcome::Committed, None)?;
+            }
+            Ok(Ok(revision))
+        }
+        Err(refusal) => {
+            let reason = refusal.to_reason();
+            let refused = RefusedTip {
+                tip: fetched.tip.to_string(),
+                commit: refusal.commit.to_string(),
+                code: refusal.code.as_str().to_owned(),
+                message: reason.message.clone(),
+            };
+            if host.store.refuse(&refused).map_err(|e| e.reason())? {
+                run.tell_whole(Event::Refused, Outcome::Refused, Some(&reason))?;
+            }
+            Ok(Err(Fault { outcome: Outcome::Refused, reason }))
+        }
+    }
+}
+
+impl Run<'_> {
+    /// Tells of something that concerns the whole commit.
+    fn tell_whole(&self, event: Event, outcome: Outcome, reason: Option<&Reason>) -> Result<(), Reason> {
+        let messages = self.host.tell(&Happening {
+            stack: None,
+            event,
+            commit: self.commit(),
+            from: None,
+            to: None,
+            outcome,
+            reason,
+            services: &[],
+            duration_ms: None,
+            snapshot: None,
+        });
+        self.host.store.enqueue(&messages, now_ms()).map_err(|e| e.reason())?;
+        self.host.outbox.notify_one();
+        Ok(())
+    }
+}
