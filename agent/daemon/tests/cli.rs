@@ -88,14 +88,6 @@ impl Done {
     }
 }
 
-fn has_compose() -> bool {
-    let here = Command::new("docker").args(["compose", "version"]).output().is_ok_and(|done| done.status.success());
-    if !here {
-        eprintln!("skipped: no docker compose");
-    }
-    here
-}
-
 const DB: (&str, &str) = (
     "stacks/db/compose.yml",
     "services:\n  db:\n    image: pg:${PG_VERSION:-16}\n    environment:\n      PASSWORD: ${DB_PASSWORD:?}\n",
@@ -161,9 +153,6 @@ fn one_json_document_comes_with_every_failure() {
 
 #[test]
 fn check_finds_what_is_wrong_and_where() {
-    if !has_compose() {
-        return;
-    }
     let bad = ("stacks/bad/compose.yml", "services:\n  a:\n    image: [1]\n");
     let out = (
         "stacks/out/compose.yml",
@@ -219,9 +208,6 @@ fn without_compose_check_reports_the_rest_and_render_and_plan_are_worth_trying_a
 
 #[test]
 fn render_names_the_variables_that_are_set_nowhere() {
-    if !has_compose() {
-        return;
-    }
     let world = World::new(&[DB, WEB]);
     let done = world.run(&["render", "web", "--format", "json"]);
     assert_eq!((done.code(), done.json()["error"]["code"].clone()), (1, json!("env.unset")));
@@ -239,9 +225,6 @@ fn render_names_the_variables_that_are_set_nowhere() {
 
 #[test]
 fn render_has_paths_as_if_the_revision_were_checked_out() {
-    if !has_compose() {
-        return;
-    }
     let world = World::new(&[DB, WEB, (".env", "TAG=1\n")]);
     let commit = world.commit();
     fs::remove_dir_all(world.repo().join("stacks")).unwrap();
@@ -257,9 +240,6 @@ fn render_has_paths_as_if_the_revision_were_checked_out() {
 
 #[test]
 fn plan_shows_what_changes_and_why() {
-    if !has_compose() {
-        return;
-    }
     let world = World::new(&[
         DB,
         WEB,
@@ -312,9 +292,6 @@ fn plan_shows_what_changes_and_why() {
 
 #[test]
 fn plan_keeps_a_stack_that_cannot_be_deployed_and_holds_what_needs_it() {
-    if !has_compose() {
-        return;
-    }
     let world = World::new(&[DB, WEB, (".env", "TAG=1\n")]);
     let from = world.commit();
     world.write(&[(DB.0, "services:\n  db:\n    image: [1]\n"), (".env", "TAG=2\n")]);
@@ -334,9 +311,6 @@ fn plan_keeps_a_stack_that_cannot_be_deployed_and_holds_what_needs_it() {
 
 #[test]
 fn plan_knows_a_server_that_one_of_the_revisions_does_not_name() {
-    if !has_compose() {
-        return;
-    }
     let world = World::new(&[("stacks/db/compose.yml", "services: {db: {image: pg}}\n")]);
     let from = world.commit();
     world.write(&[("servers/home/config.json", r#"{"stacks": ["db"]}"#)]);

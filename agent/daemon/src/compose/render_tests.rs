@@ -25,16 +25,12 @@ impl Repo {
     }
 }
 
-/// `None` where there is no Compose: these tests need the program, but no engine.
-async fn compose() -> Option<Compose> {
-    let compose = Compose::find(Runner::plain(), None, None).ok()?;
-    match compose.version().await {
-        Ok(_) => Some(compose),
-        Err(e) => {
-            eprintln!("skipped: {e}");
-            None
-        }
-    }
+/// These tests need the program, but no engine. Without it they fail: a comparison that is not made proves nothing.
+async fn compose() -> Compose {
+    let compose = Compose::find(Runner::plain(), None, None).unwrap();
+    let version = compose.version().await;
+    assert!(version.is_ok(), "run `make test`, which brings `docker compose`: {version:?}");
+    compose
 }
 
 fn request<'a>(repo: &'a Repo, layers: &'a [String], env_files: &'a [PathBuf]) -> RenderRequest<'a> {
@@ -89,7 +85,7 @@ fn the_command_line_names_every_layer_and_environment_file() {
 
 #[tokio::test]
 async fn is_what_docker_compose_config_says() {
-    let Some(compose) = compose().await else { return };
+    let compose = compose().await;
     let files = [
         (
             "stacks/web/compose.yml",
@@ -136,7 +132,7 @@ async fn is_what_docker_compose_config_says() {
 
 #[tokio::test]
 async fn paths_are_those_of_the_target() {
-    let Some(compose) = compose().await else { return };
+    let compose = compose().await;
     let repo = Repo::new(&[(
         "stacks/web/compose.yml",
         "services: {web: {image: x, volumes: ['./conf:/c', '${PWD}/d:/d', '/etc/hosts:/h']}}",
@@ -150,7 +146,7 @@ async fn paths_are_those_of_the_target() {
 
 #[tokio::test]
 async fn an_env_file_that_nobody_named_is_not_read() {
-    let Some(compose) = compose().await else { return };
+    let compose = compose().await;
     let repo = Repo::new(&[
         ("stacks/web/compose.yml", "services:\n  web:\n    image: x:${TAG}\n"),
         ("stacks/web/.env", "TAG=stray\n"),
@@ -167,7 +163,7 @@ async fn an_env_file_that_nobody_named_is_not_read() {
 
 #[tokio::test]
 async fn a_required_variable_refuses_the_stack_unless_it_is_a_prediction() {
-    let Some(compose) = compose().await else { return };
+    let compose = compose().await;
     let repo = Repo::new(&[
         (
             "stacks/web/compose.yml",
@@ -188,7 +184,7 @@ async fn a_required_variable_refuses_the_stack_unless_it_is_a_prediction() {
 
 #[tokio::test]
 async fn a_value_of_an_environment_file_is_in_no_message() {
-    let Some(compose) = compose().await else { return };
+    let compose = compose().await;
     let repo = Repo::new(&[
         ("stacks/web/compose.yml", "services:\n  web:\n    image: x\n    ports: ['${PASSWORD}']\n"),
         ("good.env", "PASSWORD=hunter2-hunter2\n"),
@@ -211,7 +207,7 @@ async fn a_value_of_an_environment_file_is_in_no_message() {
 
 #[tokio::test]
 async fn a_project_without_a_name_takes_that_of_the_folder_where_it_will_be() {
-    let Some(compose) = compose().await else { return };
+    let compose = compose().await;
     let repo = Repo::new(&[("compose.yml", "services: {web: {image: x}}")]);
     let layers = ["compose.yml".to_owned()];
     let request = RenderRequest {
@@ -227,7 +223,7 @@ async fn a_project_without_a_name_takes_that_of_the_folder_where_it_will_be() {
 
 #[tokio::test]
 async fn values_are_those_that_interpolation_would_use() {
-    let Some(compose) = compose().await else { return };
+    let compose = compose().await;
     let repo =
         Repo::new(&[("1.env", "A=one\nB='p$$w$x'\n"), ("2.env", "A=\"t w o\"\nE=\n"), ("stacks/web/compose.yml", "")]);
     let env = repo.env(&["1.env", "2.env"]);
@@ -238,7 +234,7 @@ async fn values_are_those_that_interpolation_would_use() {
 
 #[tokio::test]
 async fn remote_files_are_not_fetched() {
-    let Some(compose) = compose().await else { return };
+    let compose = compose().await;
     let repo =
         Repo::new(&[("stacks/web/compose.yml", "include: ['https://127.0.0.1:1/x.git']\nservices: {a: {image: x}}")]);
     let layers = layers(&["compose.yml"]);
@@ -248,7 +244,7 @@ async fn remote_files_are_not_fetched() {
 
 #[tokio::test]
 async fn what_fails_for_want_of_a_variable_is_said_so() {
-    let Some(compose) = compose().await else { return };
+    let compose = compose().await;
     let text = "services:\n  web:\n    image: x\n    volumes: ['${DATA}:/data', '${MORE}/sub:/more:ro']\n    ports: ['${WEB_PORT}:80', '${OTHER}:81']\n";
     let repo = Repo::new(&[("stacks/web/compose.yml", text)]);
     let layers = layers(&["compose.yml"]);
@@ -266,7 +262,7 @@ async fn what_fails_for_want_of_a_variable_is_said_so() {
 
 #[tokio::test]
 async fn a_fault_is_no_warning_only_because_a_variable_is_unset_too() {
-    let Some(compose) = compose().await else { return };
+    let compose = compose().await;
     let repo =
         Repo::new(&[("stacks/web/compose.yml", "services:\n  web:\n    image: x:${TAG}\n    depends_on: [nobody]\n")]);
     let layers = layers(&["compose.yml"]);

@@ -11,20 +11,18 @@ struct World {
 }
 
 impl World {
-    /// `None` where there is no Compose. `repo/` is the tree, `env/` the server's own files, `live/` the live tree.
-    async fn new(files: &[(&str, &str)]) -> Option<Self> {
-        let compose = Compose::find(Runner::plain(), None, None).ok()?;
-        if let Err(e) = compose.version().await {
-            eprintln!("skipped: {e}");
-            return None;
-        }
+    /// Fails without Compose, which `make test` brings. `repo/` is the tree, `env/` the server's own files, `live/` the live tree.
+    async fn new(files: &[(&str, &str)]) -> Self {
+        let compose = Compose::find(Runner::plain(), None, None).unwrap();
+        let version = compose.version().await;
+        assert!(version.is_ok(), "run `make test`, which brings `docker compose`: {version:?}");
         let folder = tempfile::tempdir().unwrap();
         for (path, content) in files {
             let file = folder.path().join(path);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, content).unwrap();
         }
-        Some(Self { folder, compose })
+        Self { folder, compose }
     }
 
     async fn candidates(&self, place: Place) -> Candidates {
@@ -67,7 +65,7 @@ async fn a_fault_of_one_stack_rejects_that_stack_only() {
         ("repo/stacks/secret/compose.yml", "services: {a: {image: x, env_file: s.env}}\n"),
         ("repo/stacks/secret/s.env", "A=ENC[AES256_GCM,data:x]\n"),
     ];
-    let Some(world) = World::new(&files).await else { return };
+    let world = World::new(&files).await;
     let found = world.candidates(Place::Server).await;
     let accepted: Vec<_> = found.accepted.iter().map(|c| c.stack.as_str()).collect();
     assert_eq!(accepted, ["good"]);
@@ -94,7 +92,7 @@ async fn later_environment_files_win_and_the_servers_own_come_last() {
         ("live/stacks/web/live.env", "X=untracked\n"),
         ("live/stacks/web/.env", "S=never\n"),
     ];
-    let Some(world) = World::new(&files).await else { return };
+    let world = World::new(&files).await;
     let found = world.candidates(Place::Server).await;
     assert_eq!(found.problems, []);
     let service = found.accepted[0].model.service("a").unwrap();
@@ -108,7 +106,7 @@ async fn an_unset_variable_rejects_on_the_server_and_warns_elsewhere() {
         "repo/stacks/web/compose.yml",
         "services:\n  a:\n    image: x:${TAG}\n    user: ${WHO:?}\n    secrets: [s]\nsecrets:\n  s: {environment: TOKEN}\n",
     )];
-    let Some(world) = World::new(&files).await else { return };
+    let world = World::new(&files).await;
     let found = world.candidates(Place::Server).await;
     assert!(found.accepted.is_empty());
     assert!(
@@ -132,7 +130,7 @@ async fn stacks_with_one_project_are_both_refused() {
         ("repo/stacks/b/compose.yml", "name: ${P}\nservices: {a: {image: x}}\n"),
         ("env/b.env", "P=a\n"),
     ];
-    let Some(world) = World::new(&files).await else { return };
+    let world = World::new(&files).await;
     let found = world.candidates(Place::Server).await;
     assert_eq!(found.rejected.len(), 2, "{:?}", found.problems);
 }
