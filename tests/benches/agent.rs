@@ -85,17 +85,27 @@ fn free_ports(count: usize) -> Vec<u16> {
     (0..count).map(|_| port::free()).collect()
 }
 
+/// A stack without a network of its own: an engine has room for about thirty networks.
+fn alone() -> String {
+    fixture::sleeper(1) + "    network_mode: none\n"
+}
+
+/// The same with a healthcheck.
+fn alone_and_checked() -> String {
+    alone() + "    healthcheck: { test: [CMD, 'true'], interval: 500ms, timeout: 2s, retries: 3 }\n"
+}
+
 fn push_stacks(world: &World, count: usize) -> String {
     let mut change = world.change("Stacks");
     for n in 0..count {
-        change = change.file(&world.path(&format!("s{n}"), "compose.yml"), fixture::sleeper(1));
+        change = change.file(&world.path(&format!("s{n}"), "compose.yml"), alone());
     }
     change.push()
 }
 
 fn nothing_to_do(count: usize) {
     let mut world = world();
-    let hand = by_hand(&world, count, |_| fixture::sleeper(1));
+    let hand = by_hand(&world, count, |_| alone());
     push_stacks(&world, count);
     world.once().exits(0);
     for folder in &hand {
@@ -136,17 +146,11 @@ fn nothing_to_do(count: usize) {
 
 fn first_deployment(count: usize) {
     let mut world = world();
-    let (ours, theirs) = (free_ports(count), free_ports(count));
     world.config.set("engine", &engine(4));
-    let hand = by_hand(&world, count, |n| fixture::web(1, theirs[n]));
-    for folder in &hand {
-        fs::write(folder.join("index.html"), "x").expect("writable");
-    }
+    let hand = by_hand(&world, count, |_| alone_and_checked());
     let mut change = world.change("Stacks");
-    for (n, port) in ours.iter().enumerate() {
-        change = change
-            .file(&world.path(&format!("s{n}"), "compose.yml"), fixture::web(1, *port))
-            .file(&world.path(&format!("s{n}"), "index.html"), "x");
+    for n in 0..count {
+        change = change.file(&world.path(&format!("s{n}"), "compose.yml"), alone_and_checked());
     }
     change.push();
     let began = Instant::now();
