@@ -99,6 +99,16 @@ pub enum SnapshotDecision {
     Failed(String),
 }
 
+impl SnapshotDecision {
+    /// The snapshot's id, if one was taken.
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Taken(id) => Some(id),
+            Self::NothingToSave | Self::NotConfigured | Self::Failed(_) => None,
+        }
+    }
+}
+
 /// What happened. Written before the effect it announces, or right after the effect it records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]

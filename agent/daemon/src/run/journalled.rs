@@ -183,10 +183,7 @@ impl Deployment {
 
     fn conclude(&self, host: &Host, event: &Event, next: &Progress, outcome: Outcome) -> Result<(), StoreError> {
         let reason = next.failure();
-        let snapshot = match next.snapshot() {
-            Some(SnapshotDecision::Taken(id)) => Some(id.as_str()),
-            _ => None,
-        };
+        let snapshot = next.snapshot().and_then(SnapshotDecision::id);
         let release = match (next.state(), next.to()) {
             (State::Committed, Some(to)) => ReleaseMove::Forward(to),
             (State::Committed, None) => ReleaseMove::Gone,
@@ -249,10 +246,7 @@ impl Deployment {
             Outcome::Committed => self.commit.as_ref().map(|c| &c.id),
             _ => self.from_commit.as_ref(),
         };
-        let snapshot = match next.snapshot() {
-            Some(SnapshotDecision::Taken(id)) => Some(id.as_str()),
-            _ => None,
-        };
+        let snapshot = next.snapshot().and_then(SnapshotDecision::id);
         host.tell(&Happening {
             stack: Some(&self.stack),
             event: event_of(outcome),

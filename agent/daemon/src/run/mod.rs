@@ -164,21 +164,11 @@ impl<'h> Run<'h> {
     /// Begins a sync in the store.
     pub fn begin(host: &'h Host, trigger: &str, insists: bool) -> Result<Self, StoreError> {
         let id = host.store.begin_sync(trigger, now_ms())?;
-        let doing = host.activity.sync();
-        Ok(Self {
-            host,
-            id,
-            insists,
-            commit: OnceLock::new(),
-            ends: Mutex::default(),
-            as_before: Mutex::default(),
-            _doing: doing,
-        })
+        Ok(Self { insists, ..Self::resume(host, id) })
     }
 
     /// Takes a sync up again whose deployments were found unfinished.
     pub fn resume(host: &'h Host, id: SyncId) -> Self {
-        let doing = host.activity.sync();
         Self {
             host,
             id,
@@ -186,7 +176,7 @@ impl<'h> Run<'h> {
             commit: OnceLock::new(),
             ends: Mutex::default(),
             as_before: Mutex::default(),
-            _doing: doing,
+            _doing: host.activity.sync(),
         }
     }
 
