@@ -3,19 +3,20 @@
 //! The rules are those of `ssh-keygen -Y find-principals` followed by `-Y verify`, as Git calls them:
 //! what is accepted here, Git accepts with the same file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 /// The namespace of Git's signatures.
 pub const NAMESPACE: &str = "git";
 
-/// Who signed: a label of the allowed-signers file, and the key.
+/// Who signed: a label of the allowed-signers file or of a certificate, and the key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Signer {
-    /// The principal of the line that admitted the key.
+    /// The principal of the line that admitted the key; of an OpenPGP certificate, its primary user id.
     pub principal: String,
-    /// `SHA256:` and the digest of the public key, as `ssh-keygen -l` prints it.
+    /// As Git prints it: for SSH `SHA256:` and the digest of the public key; for OpenPGP the 40 upper-case hexadecimal
+    /// digits of the primary key.
     pub fingerprint: String,
 }
 
@@ -60,30 +61,49 @@ pub(super) enum Standing {
     OutOfTime(Signer, &'static str),
 }
 
-/// The allowed keys in the order of their file.
+/// The allowed keys in the order of their file, and the OpenPGP certificates beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Signers(Vec<AllowedKey>);
+pub struct Signers {
+    keys: Vec<AllowedKey>,
+    certificates: BTreeMap<String, String>,
+}
 
 impl Signers {
     /// Takes the lines of a file, in order.
     pub fn new(keys: Vec<AllowedKey>) -> Self {
-        Self(keys)
+        Self { keys, certificates: BTreeMap::new() }
+    }
+
+    /// Adds OpenPGP certificates: the primary user id by the primary fingerprint. When they count, the signature says.
+    #[must_use]
+    pub fn with_certificates(mut self, certificates: BTreeMap<String, String>) -> Self {
+        self.certificates = certificates;
+        self
     }
 
     /// Whether there is no key at all.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.keys.is_empty() && self.certificates.is_empty()
     }
 
     /// The first listed principal of a key, for display only: it says nothing about whether the key counts.
     pub fn label(&self, fingerprint: &str) -> Option<Signer> {
-        self.0.iter().find(|k| k.fingerprint == fingerprint).map(AllowedKey::labelled)
+        self.certified(fingerprint)
+            .or_else(|| self.keys.iter().find(|k| k.fingerprint == fingerprint).map(AllowedKey::labelled))
+    }
+
+    fn certified(&self, fingerprint: &str) -> Option<Signer> {
+        let (fingerprint, principal) = self.certificates.get_key_value(fingerprint)?;
+        Some(Signer { principal: principal.clone(), fingerprint: fingerprint.clone() })
     }
 
     /// How a key stands at a moment. Git asks for the principals of the first line that has the key and is valid, and
     /// then for any line that admits one of these principals; so do we.
     pub(super) fn standing(&self, fingerprint: &str, when: When) -> Standing {
-        let lines = || self.0.iter().filter(|k| k.fingerprint == fingerprint);
+        if let Some(signer) = self.certified(fingerprint) {
+            return Standing::Allowed(signer);
+        }
+        let lines = || self.keys.iter().filter(|k| k.fingerprint == fingerprint);
         let mut out_of_time = None;
         for first in lines() {
             if let Some(why) = first.out_of_time(when) {

@@ -68,11 +68,36 @@ pub enum Signature {
         /// What does not fit.
         reason: String,
     },
+    /// The key that made it, or the key on which that one stands, was revoked by its owner. It never counts.
+    Revoked {
+        /// The key.
+        fingerprint: String,
+        /// What its certificate says.
+        reason: String,
+    },
+    /// The signature fits the commit, but its certificate says that the key does not count now. It is valid below the
+    /// tip.
+    Lapsed {
+        /// The key that made it.
+        fingerprint: String,
+        /// Since when, and why.
+        reason: String,
+    },
     /// The signature fits the commit.
     Valid {
         /// The key that made it.
         fingerprint: String,
     },
+}
+
+impl Signature {
+    /// The key whose signature fits the commit, whether it counts now or not.
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::Valid { fingerprint } | Self::Lapsed { fingerprint, .. } => Some(fingerprint),
+            _ => None,
+        }
+    }
 }
 
 /// One commit as the adapter found it.
@@ -170,6 +195,17 @@ impl Policy {
             }
             Signature::Invalid { fingerprint, reason } => {
                 judgement(Verdict::Bad, Some(Code::BadSig), Some(fingerprint), reason)
+            }
+            Signature::Revoked { fingerprint, reason } => {
+                judgement(Verdict::Revoked, Some(Code::Revoked), Some(fingerprint), reason)
+            }
+            Signature::Lapsed { fingerprint, reason } => {
+                let judged = self.judge_key(fingerprint, when);
+                if when == When::Member || judged.code.is_some() {
+                    return judged;
+                }
+                let (verdict, code, reason) = (Verdict::Expired, Some(Code::Expired), reason.clone());
+                Judgement { verdict, code, reason, ..judged }
             }
             Signature::Valid { fingerprint } => self.judge_key(fingerprint, when),
         }

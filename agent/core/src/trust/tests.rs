@@ -1,5 +1,7 @@
 //! The rules, one by one, on made-up histories. Commits are named by one digit.
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 const ALLOWED: &str = "SHA256:allowed";
@@ -16,6 +18,10 @@ fn payload(name: char) -> Digest {
 
 fn valid(fingerprint: &str) -> Signature {
     Signature::Valid { fingerprint: fingerprint.to_owned() }
+}
+
+fn lapsed(fingerprint: &str) -> Signature {
+    Signature::Lapsed { fingerprint: fingerprint.to_owned(), reason: "its certificate has expired".to_owned() }
 }
 
 fn commit(name: char, parents: &str) -> Commit {
@@ -115,6 +121,8 @@ fn the_oldest_bad_commit_is_named_not_the_tip() {
         (Signature::Malformed("odd".to_owned()), Code::Format),
         (Signature::Invalid { fingerprint: ALLOWED.to_owned(), reason: "odd".to_owned() }, Code::BadSig),
         (Signature::Unsupported { fingerprint: None, reason: "odd".to_owned() }, Code::UnknownKey),
+        (Signature::Revoked { fingerprint: ALLOWED.to_owned(), reason: "odd".to_owned() }, Code::Revoked),
+        (lapsed(OTHER), Code::UnknownKey),
         (valid(OTHER), Code::UnknownKey),
     ] {
         let mut facts = facts(&[('2', "1"), ('3', "2"), ('4', "3")], "1");
@@ -122,6 +130,22 @@ fn the_oldest_bad_commit_is_named_not_the_tip() {
         facts.commits[2].signature = signature;
         assert_eq!(refused(&policy(), Some('1'), &facts), (code, id('2')));
     }
+}
+
+#[test]
+fn a_certificate_that_lapsed_counts_below_the_tip_and_not_at_it() {
+    let certificates = BTreeMap::from([(OTHER.to_owned(), "Me, Myself <me@example.org>".to_owned())]);
+    let policy = Policy { signers: policy().signers.with_certificates(certificates), ..policy() };
+    let mut facts = facts(&[('2', "1"), ('3', "2")], "1");
+    facts.commits[0].signature = lapsed(OTHER);
+    let revision = verify(&policy, Some(&accepted('1')), &facts, NOW).unwrap();
+    assert_eq!(revision.verified(), 2);
+    facts.commits[1].signature = lapsed(OTHER);
+    assert_eq!(refused(&policy, Some('1'), &facts), (Code::Expired, id('3')));
+    let judged = policy.judge(&valid(OTHER), When::Now(NOW));
+    assert_eq!(judged.signer.unwrap().principal, "Me, Myself <me@example.org>");
+    let revoked = Policy { revoked: Revoked::Keys([OTHER.to_owned()].into()), ..policy };
+    assert_eq!(revoked.judge(&lapsed(OTHER), When::Now(NOW)).code, Some(Code::Revoked));
 }
 
 #[test]

@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Accepted, Code, Commit, Facts, Introduction, Judgement, Known, Policy, Refusal, Revoked, Signature,
-    VerifiedRevision, When,
+    Accepted, Code, Commit, Facts, Introduction, Judgement, Known, Policy, Refusal, Revoked, VerifiedRevision, When,
 };
 use crate::id::{CommitId, Digest};
 
@@ -60,7 +59,7 @@ impl Walk<'_> {
         if self.facts.older || !self.facts.known.iter().any(|k| k.id == introduction.commit) {
             return Err(missing());
         }
-        let Signature::Valid { fingerprint } = &first.signature else {
+        let Some(fingerprint) = first.signature.key() else {
             return Err(self.refuse(first, self.policy.judge(&first.signature, When::Member)));
         };
         if let Revoked::Keys(keys) = &self.policy.revoked
@@ -68,10 +67,10 @@ impl Walk<'_> {
         {
             return Err(self.refuse(first, self.policy.judge(&first.signature, When::Member)));
         }
-        if *fingerprint != introduction.signer {
+        if fingerprint != introduction.signer {
             let reason =
                 format!("the introduction is not signed by the key {} that is configured", introduction.signer);
-            let fingerprint = Some(fingerprint.clone());
+            let fingerprint = Some(fingerprint.to_owned());
             return Err(self.refusal(Code::UnknownKey, (&first.id, &first.subject), fingerprint, reason));
         }
         Ok(first)

@@ -14,7 +14,7 @@ use evenkeel_core::{
 use serde::Serialize;
 
 use super::output::{Failure, Output, SCHEMA};
-use crate::git::{self, GitError, Repo, graph};
+use crate::git::{self, GitError, Repo, graph, openpgp::Keyring};
 
 /// Where the agent's own keys are, if `--allowed-signers` is not given.
 const AGENT_SIGNERS: &str = "/etc/evenkeel/allowed_signers";
@@ -128,11 +128,11 @@ fn commits(repo: &Repo, spec: &str) -> Result<Asked, Failure> {
     };
     if let Some((from, to)) = spec.split_once("..") {
         let (from, to) = (resolve(from)?, resolve(to)?);
-        let (commits, forward) = graph::range(repo, &from, &to).map_err(|e| failed(&e))?;
+        let (commits, forward) = graph::range(repo, &Keyring::default(), &from, &to).map_err(|e| failed(&e))?;
         return Ok((commits, to, Some(forward)));
     }
     let id = resolve(spec)?;
-    Ok((vec![graph::one(repo, &id).map_err(|e| failed(&e))?], id, None))
+    Ok((vec![graph::one(repo, &Keyring::default(), &id).map_err(|e| failed(&e))?], id, None))
 }
 
 fn judge(policy: &Policy, commit: Commit, when: When, incomplete: Option<&str>) -> Line {

@@ -11,8 +11,9 @@ use gix::objs;
 use super::{
     GitError,
     commit::{self, MAX_COMMIT_BYTES},
+    openpgp::Keyring,
     repo::{self, Repo, object_id},
-    sshsig,
+    signature,
 };
 
 /// Most commits that are judged at once.
@@ -36,11 +37,12 @@ type Parents = BTreeMap<CommitId, Vec<CommitId>>;
 /// Gathers what the rules on trust ask about. `introduction` is the configured one, whatever the start is.
 pub fn facts(
     repo: &Repo,
+    keyring: &Keyring,
     start: Start<'_>,
     introduction: Option<&CommitId>,
     tip: &CommitId,
 ) -> Result<Facts, GitError> {
-    let reader = Reader::new(repo);
+    let reader = Reader::new(repo, keyring);
     let begin = match start {
         Start::Root => None,
         Start::Accepted(accepted) => Some(&accepted.commit),
@@ -81,8 +83,8 @@ pub fn facts(
 }
 
 /// The commits of `from..to` as Git has them, parents first, and whether `from` is an ancestor of `to`.
-pub fn range(repo: &Repo, from: &CommitId, to: &CommitId) -> Result<(Vec<Commit>, bool), GitError> {
-    let reader = Reader::new(repo);
+pub fn range(repo: &Repo, keyring: &Keyring, from: &CommitId, to: &CommitId) -> Result<(Vec<Commit>, bool), GitError> {
+    let reader = Reader::new(repo, keyring);
     let hidden = reader.ancestors(from, &|_| false)?.parents;
     let mut all = reader.ancestors(to, &|found| hidden.contains_key(&found.id))?;
     let forward = all.stopped.contains(from);
@@ -92,8 +94,8 @@ pub fn range(repo: &Repo, from: &CommitId, to: &CommitId) -> Result<(Vec<Commit>
 }
 
 /// One commit as the rules on trust see it.
-pub fn one(repo: &Repo, id: &CommitId) -> Result<Commit, GitError> {
-    Reader::new(repo).commit(id)
+pub fn one(repo: &Repo, keyring: &Keyring, id: &CommitId) -> Result<Commit, GitError> {
+    Reader::new(repo, keyring).commit(id)
 }
 
 /// What is needed of a commit while walking.
@@ -111,14 +113,15 @@ struct Walked {
     at_root: bool,
 }
 
-struct Reader {
+struct Reader<'k> {
     inner: gix::Repository,
+    keyring: &'k Keyring,
     hex_len: usize,
 }
 
-impl Reader {
-    fn new(repo: &Repo) -> Self {
-        Self { inner: repo.objects.0.to_thread_local(), hex_len: repo.hex_len() }
+impl<'k> Reader<'k> {
+    fn new(repo: &Repo, keyring: &'k Keyring) -> Self {
+        Self { inner: repo.objects.0.to_thread_local(), keyring, hex_len: repo.hex_len() }
     }
 
     fn raw(&self, id: &CommitId) -> Result<Vec<u8>, GitError> {
@@ -147,7 +150,7 @@ impl Reader {
                 signature: parsed
                     .signature
                     .as_ref()
-                    .map_or(Signature::Unsigned, |armour| sshsig::check(armour, &parsed.payload)),
+                    .map_or(Signature::Unsigned, |armour| signature::check(self.keyring, armour, &parsed.payload)),
                 parents: parsed.parents,
             },
             Err(e) => Commit {

@@ -75,18 +75,6 @@ fn checked(armour: &[u8], payload: &[u8]) -> Result<String, Fault> {
 
 /// The bytes in the armour. Whitespace in the base64 text is of no account, as for ssh-keygen.
 fn unarmour(armour: &[u8]) -> Result<Vec<u8>, Fault> {
-    let unsupported = |reason: &str| Err(Fault::Unsupported { fingerprint: None, reason: reason.to_owned() });
-    if armour.starts_with(b"-----BEGIN PGP ") {
-        return unsupported(
-            "it is signed with OpenPGP, which is not accepted yet; sign with an SSH key: \
-             git config gpg.format ssh && git config user.signingkey ~/.ssh/id_ed25519.pub",
-        );
-    }
-    if armour.starts_with(b"-----BEGIN SIGNED MESSAGE-----") {
-        return unsupported(
-            "it is signed with X.509, which is not accepted; sign with an SSH key: git config gpg.format ssh",
-        );
-    }
     let rest = armour.strip_prefix(BEGIN).ok_or(Fault::Malformed("it does not begin as an SSH signature"))?;
     let end = rest.windows(END.len()).position(|w| w == END).ok_or(Fault::Malformed("its last line is missing"))?;
     if !rest[end + END.len()..].trim_ascii().is_empty() {
@@ -180,14 +168,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn an_openpgp_signature_is_refused_with_the_way_out() {
-        let Signature::Unsupported { reason, .. } = check(b"-----BEGIN PGP SIGNATURE-----\n", b"") else {
-            panic!("not unsupported");
-        };
-        assert!(reason.contains("gpg.format ssh"), "{reason}");
-    }
 
     proptest! {
         #[test]

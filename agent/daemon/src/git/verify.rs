@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 use super::{
     GitError, Repo, allowed_signers,
     graph::{self, Start},
+    openpgp::Keyring,
     revoked,
 };
 use crate::config::settings;
@@ -39,7 +40,7 @@ pub fn verify(
         (None, Some(id)) => Start::Introduction(id),
         (None, None) => Start::Root,
     };
-    let facts = graph::facts(&repo, start, introduction, tip)?;
+    let facts = graph::facts(&repo, &Keyring::default(), start, introduction, tip)?;
     Ok(trust::verify(&policy, accepted, &facts, now_unix))
 }
 

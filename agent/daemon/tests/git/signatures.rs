@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::world::{World, with_header};
-use evenkeel::git::{Repo, allowed_signers, commit, graph, read_revoked, sshsig};
+use evenkeel::git::{Repo, allowed_signers, commit, graph, openpgp::Keyring, read_revoked, sshsig};
 use evenkeel_core::{
     id::CommitId,
     trust::{Code, Policy, Revoked, Signature, Signers, Verdict, When},
@@ -29,7 +29,7 @@ fn ours(world: &World, id: &CommitId, file: &Path, revoked: Option<&Path>) -> (V
         revoked: revoked.map_or(Revoked::Keys(BTreeSet::new()), read_revoked),
         introduction: None,
     };
-    let commit = graph::one(&Repo::open(&world.repo()).unwrap(), id).unwrap();
+    let commit = graph::one(&Repo::open(&world.repo()).unwrap(), &Keyring::default(), id).unwrap();
     let judged = policy.judge(&commit.signature, When::Now(now()));
     (judged.verdict, judged.code)
 }
