@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::authority::ADMIN;
+
 /// The namespace of Git's signatures.
 pub const NAMESPACE: &str = "git";
 
@@ -21,7 +23,7 @@ pub struct Signer {
 }
 
 /// One line of an allowed-signers file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AllowedKey {
     /// Principals: patterns parted by commas.
     pub principals: String,
@@ -62,7 +64,7 @@ pub(super) enum Standing {
 }
 
 /// The allowed keys in the order of their file, and the OpenPGP certificates beside it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Signers {
     keys: Vec<AllowedKey>,
     certificates: BTreeMap<String, String>,
@@ -84,6 +86,16 @@ impl Signers {
     /// Whether there is no key at all.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.certificates.is_empty()
+    }
+
+    /// Whether a key may act as [`ADMIN`] at a moment: a line that counts names this principal in full, not by a pattern.
+    pub(super) fn is_admin(&self, fingerprint: &str, when: When) -> bool {
+        self.keys.iter().any(|k| k.fingerprint == fingerprint && k.is_admin(when))
+    }
+
+    /// Whether any key may act as [`ADMIN`].
+    pub(super) fn has_admin(&self) -> bool {
+        self.keys.iter().any(|k| k.is_admin(When::Member))
     }
 
     /// The first listed principal of a key, for display only: it says nothing about whether the key counts.
@@ -145,6 +157,10 @@ impl AllowedKey {
         } else {
             None
         }
+    }
+
+    fn is_admin(&self, when: When) -> bool {
+        self.labels().any(|label| label == ADMIN) && self.admits(ADMIN, when)
     }
 
     fn admits(&self, principal: &str, when: When) -> bool {

@@ -1,21 +1,31 @@
 //! Trust: which revision may run. Only commits that allowed people signed, in a history that only moves forward.
 //!
-//! The adapter walks the graph and checks signatures; here is decided what its findings mean. Each rule has a code.
+//! The adapter walks the graph, checks signatures and says what it found ([`Facts`]); here is decided what that means
+//! under the server's [`Policy`]. Each rule has a [`Code`].
+//!
+//! Read in this order: [`keys`] (does a key count?), [`authority`] (whose list?), [`judge`] (one signature),
+//! [`trailers`] (what a message may ask), [`history`] (the rules on the whole), [`refusal`] (what is said).
 
+mod authority;
+mod history;
+mod judge;
 mod keys;
 mod refusal;
-mod walk;
+mod trailers;
 
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
 
+pub use authority::{ADMIN, AUTHORISATION_PATH, Authorisation, Authorised, Authority, Files, MAX_AUTHORISATION_BYTES};
+pub use history::{Examined, Judged};
+pub use judge::{Judgement, Verdict, judge};
 pub use keys::{AllowedKey, NAMESPACE, Revoked, Signer, Signers, When, matches_list};
 pub use refusal::{Code, Refusal};
+pub use trailers::{DEPLOY_TO, Trailers, VOUCH};
 
 use crate::id::{CommitId, Digest};
-use keys::Standing;
 
 /// The last revision that was accepted. The digest is that of its signed payload: a signature can be written in many
 /// ways, the payload in one.
@@ -40,15 +50,19 @@ pub struct Introduction {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Keys that count.
-    pub signers: Signers,
+    pub authority: Authority,
     /// Keys that never count.
     pub revoked: Revoked,
-    /// Where trusted history begins.
+    /// Where trusted history begins. Always there if the repository lists the keys.
     pub introduction: Option<Introduction>,
+    /// Keys of the forge, which count for clean merges of two commits only.
+    pub forge: Signers,
+    /// The branch that a tip must name in its trailer `Deploy-To`, `refs/heads/…`; `None` if it need not.
+    pub deploy_to: Option<String>,
 }
 
 /// What cryptography says of one commit's signature. It knows keys, not people.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Signature {
     /// There is none.
     Unsigned,
@@ -100,8 +114,19 @@ impl Signature {
     }
 }
 
+/// Whether the tree of a commit with two parents is what merging them gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Merge {
+    /// It was not computed: the commit has not two parents, or is not signed by a key of the forge.
+    Unasked,
+    /// It is.
+    Clean,
+    /// It is not, for this reason.
+    Other(String),
+}
+
 /// One commit as the adapter found it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commit {
     /// Its id.
     pub id: CommitId,
@@ -113,10 +138,16 @@ pub struct Commit {
     pub subject: String,
     /// What cryptography says.
     pub signature: Signature,
+    /// What its message asks.
+    pub trailers: Trailers,
+    /// The list of signers in its tree.
+    pub authorisation: Authorisation,
+    /// Whether it is a clean merge.
+    pub merge: Merge,
 }
 
 /// A commit where the walk from the tip ended: it is the start, or the start's history holds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {
     /// Its id.
     pub id: CommitId,
@@ -125,10 +156,12 @@ pub struct Known {
     /// Whether new commits may stand on it: it is the start, or the introduction, or descends from the introduction.
     /// True if no introduction is configured.
     pub introduced: bool,
+    /// The list of signers in its tree.
+    pub authorisation: Authorisation,
 }
 
 /// What the adapter found between the start (the accepted commit, else the introduction, else nothing) and the tip.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// The commit that was fetched.
     pub tip: CommitId,
@@ -140,102 +173,8 @@ pub struct Facts {
     pub older: bool,
     /// The introduction, if it is the start and the repository has it.
     pub introduction: Option<Commit>,
-}
-
-/// How one commit was judged. The text form is part of the contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// Signed by a key that counts.
-    Good,
-    /// The signature does not fit.
-    Bad,
-    /// No signature.
-    Unsigned,
-    /// Signed by a key that is not allowed, or of a kind that is not accepted.
-    UnknownKey,
-    /// The key does not count at this time.
-    Expired,
-    /// The key is revoked, or it cannot be told.
-    Revoked,
-    /// The commit cannot be read by the strict rules.
-    Malformed,
-}
-
-/// The judgement on one commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Judgement {
-    /// In one word.
-    pub verdict: Verdict,
-    /// The rule that refuses it.
-    pub code: Option<Code>,
-    /// Who signed, if the key is listed.
-    pub signer: Option<Signer>,
-    /// The key that signed or claims to, listed or not.
-    pub fingerprint: Option<String>,
-    /// For a person.
-    pub reason: String,
-}
-
-impl Policy {
-    /// Judges one commit by its signature alone, not by its place in history.
-    pub fn judge(&self, signature: &Signature, when: When) -> Judgement {
-        let judgement = |verdict, code, fingerprint: Option<&String>, reason: &str| Judgement {
-            verdict,
-            code,
-            signer: None,
-            fingerprint: fingerprint.cloned(),
-            reason: reason.to_owned(),
-        };
-        match signature {
-            Signature::Unsigned => judgement(Verdict::Unsigned, Some(Code::Unsigned), None, "it carries no signature"),
-            Signature::Malformed(why) => judgement(Verdict::Malformed, Some(Code::Format), None, why),
-            Signature::Unsupported { fingerprint, reason } => {
-                judgement(Verdict::UnknownKey, Some(Code::UnknownKey), fingerprint.as_ref(), reason)
-            }
-            Signature::Invalid { fingerprint, reason } => {
-                judgement(Verdict::Bad, Some(Code::BadSig), Some(fingerprint), reason)
-            }
-            Signature::Revoked { fingerprint, reason } => {
-                judgement(Verdict::Revoked, Some(Code::Revoked), Some(fingerprint), reason)
-            }
-            Signature::Lapsed { fingerprint, reason } => {
-                let judged = self.judge_key(fingerprint, when);
-                if when == When::Member || judged.code.is_some() {
-                    return judged;
-                }
-                let (verdict, code, reason) = (Verdict::Expired, Some(Code::Expired), reason.clone());
-                Judgement { verdict, code, reason, ..judged }
-            }
-            Signature::Valid { fingerprint } => self.judge_key(fingerprint, when),
-        }
-    }
-
-    fn judge_key(&self, fingerprint: &str, when: When) -> Judgement {
-        let judgement = |verdict, code, signer, reason: &str| Judgement {
-            verdict,
-            code,
-            signer,
-            fingerprint: Some(fingerprint.to_owned()),
-            reason: reason.to_owned(),
-        };
-        let listed = self.signers.label(fingerprint);
-        match &self.revoked {
-            Revoked::Unreadable(why) => return judgement(Verdict::Revoked, Some(Code::Revocation), listed, why),
-            Revoked::Keys(keys) if keys.contains(fingerprint) => {
-                return judgement(Verdict::Revoked, Some(Code::Revoked), listed, "its key is revoked");
-            }
-            Revoked::Keys(_) => {}
-        }
-        match self.signers.standing(fingerprint, when) {
-            Standing::Allowed(signer) => {
-                let reason = format!("signed by {}", signer.principal);
-                judgement(Verdict::Good, None, Some(signer), &reason)
-            }
-            Standing::OutOfTime(signer, why) => judgement(Verdict::Expired, Some(Code::Expired), Some(signer), why),
-            Standing::Unknown(why) => judgement(Verdict::UnknownKey, Some(Code::UnknownKey), None, why),
-        }
-    }
+    /// Every list of signers that commits above name.
+    pub files: Files,
 }
 
 /// A revision that may run. Only [`verify`] makes one: what takes it cannot be given an unverified commit.
@@ -281,5 +220,27 @@ pub fn verify(
     facts: &Facts,
     now_unix: i64,
 ) -> Result<VerifiedRevision, Box<Refusal>> {
-    walk::Walk { policy, accepted, facts, now: When::Now(now_unix) }.run()
+    examine(policy, accepted, facts, now_unix).decision
+}
+
+/// As [`verify`], with the judgement on every commit. They are all made before anything is decided or shown.
+pub fn examine<'f>(
+    policy: &'f Policy,
+    accepted: Option<&'f Accepted>,
+    facts: &'f Facts,
+    now_unix: i64,
+) -> Examined<'f> {
+    history::History::new(policy, accepted, facts, When::Now(now_unix)).examine()
+}
+
+/// Decides whether an agent without a state may begin with `tip`. `traces` is what it found of an earlier agent on this
+/// server, in words: then its state was lost, and what it had accepted is not known any more.
+pub fn may_begin(policy: &Policy, tip: &CommitId, traces: &[String]) -> Result<(), Box<Refusal>> {
+    let Some(first) = traces.first() else { return Ok(()) };
+    let more = if traces.len() > 1 { format!(" and {} more", traces.len() - 1) } else { String::new() };
+    let reason = format!(
+        "the agent's state is gone or new, but something is deployed on this server already ({first}{more}): \
+         what was accepted last is not known, and this commit might be older"
+    );
+    Err(Refusal::of_tip(policy, None, (tip, ""), (Code::State, reason)))
 }

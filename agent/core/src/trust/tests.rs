@@ -31,11 +31,14 @@ fn commit(name: char, parents: &str) -> Commit {
         payload: Some(payload(name)),
         subject: format!("commit {name}"),
         signature: valid(ALLOWED),
+        trailers: Trailers::default(),
+        authorisation: Authorisation::Unread,
+        merge: Merge::Unasked,
     }
 }
 
 fn known(name: char) -> Known {
-    Known { id: id(name), payload: Some(payload(name)), introduced: true }
+    Known { id: id(name), payload: Some(payload(name)), introduced: true, authorisation: Authorisation::Unread }
 }
 
 fn key(valid_before: Option<i64>) -> AllowedKey {
@@ -49,7 +52,17 @@ fn key(valid_before: Option<i64>) -> AllowedKey {
 }
 
 fn policy() -> Policy {
-    Policy { signers: Signers::new(vec![key(None)]), revoked: Revoked::Keys([].into()), introduction: None }
+    Policy {
+        authority: Authority::Server(Signers::new(vec![key(None)])),
+        revoked: Revoked::Keys([].into()),
+        introduction: None,
+        forge: Signers::default(),
+        deploy_to: None,
+    }
+}
+
+fn listing(keys: Vec<AllowedKey>) -> Policy {
+    Policy { authority: Authority::Server(Signers::new(keys)), ..policy() }
 }
 
 fn introduced(name: char) -> Policy {
@@ -66,6 +79,7 @@ fn facts(commits: &[(char, &str)], ends: &str) -> Facts {
         known: ends.chars().map(known).collect(),
         older: false,
         introduction: None,
+        files: Files::new(),
     }
 }
 
@@ -135,7 +149,8 @@ fn the_oldest_bad_commit_is_named_not_the_tip() {
 #[test]
 fn a_certificate_that_lapsed_counts_below_the_tip_and_not_at_it() {
     let certificates = BTreeMap::from([(OTHER.to_owned(), "Me, Myself <me@example.org>".to_owned())]);
-    let policy = Policy { signers: policy().signers.with_certificates(certificates), ..policy() };
+    let list = Signers::new(vec![key(None)]).with_certificates(certificates);
+    let policy = Policy { authority: Authority::Server(list), ..policy() };
     let mut facts = facts(&[('2', "1"), ('3', "2")], "1");
     facts.commits[0].signature = lapsed(OTHER);
     let revision = verify(&policy, Some(&accepted('1')), &facts, NOW).unwrap();
@@ -158,12 +173,12 @@ fn both_sides_of_a_merge_are_judged() {
 
 #[test]
 fn the_tips_key_must_count_now_and_the_others_must_be_listed() {
-    let expired = Policy { signers: Signers::new(vec![key(Some(NOW - 1))]), ..policy() };
+    let expired = listing(vec![key(Some(NOW - 1))]);
     assert_eq!(refused(&expired, Some('1'), &facts(&[('2', "1")], "1")), (Code::Expired, id('2')));
-    let both = Signers::new(vec![key(Some(NOW - 1)), AllowedKey { fingerprint: OTHER.to_owned(), ..key(None) }]);
+    let both = listing(vec![key(Some(NOW - 1)), AllowedKey { fingerprint: OTHER.to_owned(), ..key(None) }]);
     let mut facts = facts(&[('2', "1"), ('3', "2")], "1");
     facts.commits[1].signature = valid(OTHER);
-    assert!(verify(&Policy { signers: both, ..policy() }, Some(&accepted('1')), &facts, NOW).is_ok());
+    assert!(verify(&both, Some(&accepted('1')), &facts, NOW).is_ok());
 }
 
 #[test]
@@ -198,7 +213,7 @@ fn the_first_run_begins_at_the_introduction() {
 fn the_introduction_itself_may_be_the_tip() {
     let facts = Facts { introduction: Some(commit('1', "0")), ..facts(&[], "1") };
     assert_eq!(verify(&introduced('1'), None, &facts, NOW).unwrap().verified(), 1);
-    let expired = Policy { signers: Signers::new(vec![key(Some(NOW - 1))]), ..introduced('1') };
+    let expired = Policy { introduction: introduced('1').introduction, ..listing(vec![key(Some(NOW - 1))]) };
     assert_eq!(refused(&expired, None, &facts).0, Code::Expired);
     let revoked = Policy { revoked: Revoked::Keys([ALLOWED.to_owned()].into()), ..introduced('1') };
     assert_eq!(refused(&revoked, None, &facts).0, Code::Revoked);

@@ -9,7 +9,7 @@ use anstyle::{AnsiColor, Style};
 use evenkeel_core::{
     id::CommitId,
     outcome::Exit,
-    trust::{Code, Commit, Policy, Revoked, Signer, Verdict, When},
+    trust::{Authority, Code, Commit, Policy, Revoked, Signer, Signers, Verdict, When},
 };
 use serde::Serialize;
 
@@ -55,6 +55,9 @@ struct Document {
     /// Whether `A` is an ancestor of `B`; null for a single revision.
     forward: Option<bool>,
     commits: Vec<Line>,
+    /// What to do about the first commit that is refused.
+    #[serde(skip)]
+    next: String,
 }
 
 #[derive(Serialize)]
@@ -89,7 +92,9 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
     let stopped = incomplete.is_some() || matches!(policy.revoked, Revoked::Unreadable(_));
     let good = !stopped && lines.iter().all(|l| l.verdict == Verdict::Good);
     let verdict = if good { "good" } else { "refused" };
-    out.answer(&Document { schema: SCHEMA, verdict, forward, commits: lines }, text);
+    let refused = lines.iter().find_map(|l| l.code.map(|code| (code, &l.id)));
+    let next = refused.map_or_else(String::new, |(code, id)| policy.remedy(code, id, &tip));
+    out.answer(&Document { schema: SCHEMA, verdict, forward, commits: lines, next }, text);
     Ok(if good { Exit::Fine } else { Exit::Refused })
 }
 
@@ -106,9 +111,11 @@ fn policy(args: &Args) -> Result<Policy, Failure> {
         }
     };
     Ok(Policy {
-        signers: git::read_signers(path).map_err(|e| usage("trust.keys", &e))?,
+        authority: Authority::Server(git::read_signers(path).map_err(|e| usage("trust.keys", &e))?),
         revoked: args.revoked.as_deref().map_or(Revoked::Keys([].into()), git::read_revoked),
         introduction: None,
+        forge: Signers::default(),
+        deploy_to: None,
     })
 }
 
@@ -171,9 +178,8 @@ fn summary(document: &Document) -> String {
         ("good", 0, _) => "Nothing to verify: the range is empty.\n".to_owned(),
         ("good", 1, _) => "The commit is good.\n".to_owned(),
         ("good", n, _) => format!("All {n} commits are good.\n"),
-        (_, _, Some(first)) => {
-            let next = first.code.map_or("", Code::remedy);
-            format!("{} of {total} refused. Next: {next}\n", refused.len())
+        (_, _, Some(_)) => {
+            format!("{} of {total} refused. Next: {}\n", refused.len(), document.next)
         }
         _ => "Refused: the repository or the list of revoked keys cannot be relied on.\n".to_owned(),
     }

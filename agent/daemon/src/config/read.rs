@@ -2,14 +2,13 @@
 
 use std::{path::Path, time::Duration};
 
-use evenkeel_core::id::CommitId;
 use evenkeel_layout::name::ServerName;
 use tracing::Level;
 
 use super::{
     section::{Found, Read, Recorded, Section},
-    settings::{Backup, Engine, Gate, Hooks, Introduction, Listen, Log, LogFormat, Page, Paths, Settings, Trust},
-    sinks, source, value,
+    settings::{Backup, Engine, Gate, Hooks, Listen, Log, LogFormat, Page, Paths, Settings},
+    sinks, source, trust, value,
 };
 
 /// Where the agent listens unless the configuration says otherwise.
@@ -26,7 +25,8 @@ pub(super) fn settings(root: Found<'_, '_>, host: &str) -> Read<Settings> {
     let server = server(&root, host);
     let observe = root.flag("observe", false);
     let source = source::source(root.section("source"));
-    let trust = trust(root.section("trust"));
+    let interval = source.as_ref().map_or(Duration::ZERO, |source| source.interval);
+    let trust = trust::trust(root.section("trust"), interval);
     let paths = paths(root.section("paths"));
     let engine = engine(root.section("engine"));
     let gate = gate(root.section("gate"));
@@ -58,7 +58,10 @@ pub(super) fn settings(root: Found<'_, '_>, host: &str) -> Read<Settings> {
     })
 }
 
-fn optional<'d, 'r, T>(found: Option<Found<'d, 'r>>, read: impl FnOnce(Section<'d, 'r>) -> Read<T>) -> Read<Option<T>> {
+pub(super) fn optional<'d, 'r, T>(
+    found: Option<Found<'d, 'r>>,
+    read: impl FnOnce(Section<'d, 'r>) -> Read<T>,
+) -> Read<Option<T>> {
     found.map(|found| read(found.section()?)).transpose()
 }
 
@@ -80,31 +83,6 @@ pub(super) fn url_of(found: &Found<'_, '_>, schemes: &[&str]) -> Read<String> {
         Ok(_) => Ok(text.to_owned()),
         Err((message, help)) => found.wrong(message, help),
     }
-}
-
-fn trust(trust: Section<'_, '_>) -> Read<Trust> {
-    let allowed_signers = trust.guarded_file_or("allowed_signers", "/etc/evenkeel/allowed_signers");
-    let revoked = trust.guarded_file("revoked");
-    let introduction = optional(trust.find("introduction"), introduction);
-    trust.finish();
-    Ok(Trust { allowed_signers: allowed_signers?, revoked: revoked?, introduction: introduction? })
-}
-
-fn introduction(introduction: Section<'_, '_>) -> Read<Introduction> {
-    let commit = introduction
-        .require("commit", "write the full id of the first commit that is trusted")
-        .and_then(|found| found.parsed(CommitId::new, "write all 40 or 64 digits, as `git rev-parse` prints them"));
-    let help = "write the fingerprint as `ssh-keygen -lf key.pub` prints it";
-    let signer = introduction.require("signer", help).and_then(|found| {
-        let text = found.text()?;
-        let base64 = |b: u8| b.is_ascii_alphanumeric() || b == b'+' || b == b'/';
-        match text.strip_prefix("SHA256:") {
-            Some(rest) if rest.len() == 43 && rest.bytes().all(base64) => Ok(text.to_owned()),
-            _ => found.wrong("must be a key's fingerprint: SHA256: and 43 characters", help),
-        }
-    });
-    introduction.finish();
-    Ok(Introduction { commit: commit?, signer: signer? })
 }
 
 fn paths(paths: Section<'_, '_>) -> Read<Paths> {

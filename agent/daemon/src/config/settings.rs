@@ -1,6 +1,11 @@
 //! The validated configuration: what the rest of the agent sees.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use evenkeel_core::id::CommitId;
 use evenkeel_layout::name::ServerName;
@@ -73,12 +78,41 @@ pub struct Ssh {
 /// Whose commits may run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trust {
-    /// In `ssh-keygen`'s allowed-signers syntax.
-    pub allowed_signers: PathBuf,
+    /// Who lists the keys whose signatures count.
+    pub signers: SignersOf,
     /// Keys that never count, one public key a line.
     pub revoked: Option<PathBuf>,
-    /// Where trusted history begins; without it, every commit from the root must be signed.
+    /// Where trusted history begins; without it, every commit from the root must be signed. Always there if the
+    /// repository lists the keys.
     pub introduction: Option<Introduction>,
+    /// Keys of the forge, whose clean merges are accepted, in `ssh-keygen`'s allowed-signers syntax.
+    pub forge_keys: Option<PathBuf>,
+    /// Whether a tip must say which branch it is meant for.
+    pub require_deploy_to: bool,
+    /// How long the repository may be silent before somebody is told. Longer than the interval.
+    pub stale_after: Duration,
+}
+
+/// Who lists the keys whose signatures count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignersOf {
+    /// The server.
+    Server {
+        /// In `ssh-keygen`'s allowed-signers syntax.
+        allowed_signers: PathBuf,
+    },
+    /// The repository, in `.evenkeel/allowed_signers`.
+    Repository,
+}
+
+impl Trust {
+    /// The server's file of allowed signers, if it is the server that lists them.
+    pub fn allowed_signers(&self) -> Option<&Path> {
+        match &self.signers {
+            SignersOf::Server { allowed_signers } => Some(allowed_signers),
+            SignersOf::Repository => None,
+        }
+    }
 }
 
 /// The first trusted commit.

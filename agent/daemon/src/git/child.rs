@@ -15,7 +15,7 @@ use super::{
     error::one_line,
     link,
     mirror::VERB,
-    repo::Repo,
+    repo::{OVERRIDES, Repo},
     wire::{Answer, Request},
 };
 
@@ -111,7 +111,7 @@ fn has(mirror: &Path, commit: &CommitId) -> Result<bool, Answer> {
 
 /// Opens the mirror, or makes it.
 fn open(mirror: &Path, hash: Option<gix::hash::Kind>) -> Result<gix::Repository, Answer> {
-    let options = gix::open::Options::isolated().config_overrides(["core.useReplaceRefs=false"]);
+    let options = gix::open::Options::isolated().config_overrides(OVERRIDES);
     let fail = |e: gix::Error| Answer::Mirror(one_line(&e));
     let repo = if mirror.exists() {
         gix::ThreadSafeRepository::open_opts(mirror, options).map_err(fail)?

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use evenkeel_core::{
     id::{CommitId, Digest},
-    trust::{Accepted, Commit, Facts, Known, Signature},
+    trust::{Accepted, Authorisation, Authority, Commit, Facts, Known, Merge, Policy, Signature, Signers, Trailers},
 };
 use gix::objs;
 
 use super::{
     GitError,
     commit::{self, MAX_COMMIT_BYTES},
+    lists::Lists,
+    merge,
     openpgp::Keyring,
     repo::{self, Repo, object_id},
     signature,
@@ -21,37 +23,20 @@ pub const MAX_COMMITS: usize = 100_000;
 /// Most commits whose parents are looked at.
 const MAX_WALK: usize = 1_000_000;
 
-/// Where the walk ends: at these commits and at what lies behind them.
-#[derive(Debug, Clone, Copy)]
-pub enum Start<'a> {
-    /// At nothing: the walk goes down to the root.
-    Root,
-    /// At a commit, or one with the same signed payload.
-    Accepted(&'a Accepted),
-    /// At the introduction.
-    Introduction(&'a CommitId),
-}
-
 type Parents = BTreeMap<CommitId, Vec<CommitId>>;
 
-/// Gathers what the rules on trust ask about. `introduction` is the configured one, whatever the start is.
+/// Gathers what the rules on trust ask about under this policy: all that is reachable from the tip and not from the
+/// start, which is the accepted commit, else the introduction, else nothing.
 pub fn facts(
     repo: &Repo,
-    keyring: &Keyring,
-    start: Start<'_>,
-    introduction: Option<&CommitId>,
+    (policy, keyring): (&Policy, &Keyring),
+    accepted: Option<&Accepted>,
     tip: &CommitId,
 ) -> Result<Facts, GitError> {
-    let reader = Reader::new(repo, keyring);
-    let begin = match start {
-        Start::Root => None,
-        Start::Accepted(accepted) => Some(&accepted.commit),
-        Start::Introduction(id) => Some(id),
-    };
-    let payload = match start {
-        Start::Accepted(accepted) => Some(&accepted.payload),
-        Start::Root | Start::Introduction(_) => None,
-    };
+    let reader = Reader::asking(repo, policy, keyring);
+    let first = policy.introduction.as_ref().map(|i| &i.commit);
+    let begin = accepted.map(|a| &a.commit).or(first);
+    let payload = accepted.map(|a| &a.payload);
     let is_start = |found: &Found| Some(&found.id) == begin || (payload.is_some() && found.payload.as_ref() == payload);
     let (range, mut older) = reader.range(tip, begin, &is_start)?;
 
@@ -69,17 +54,18 @@ pub fn facts(
         let found = reader.found(id)?;
         let at_start = is_start(&found);
         older &= !(at_start && id == tip);
-        let introduced = match introduction {
+        let introduced = match first {
             Some(first) => at_start || reader.descends(id, first)?,
             None => true,
         };
-        known.push(Known { id: id.clone(), payload: found.payload, introduced });
+        let authorisation = reader.authorisation(found.tree)?;
+        known.push(Known { id: id.clone(), payload: found.payload, introduced, authorisation });
     }
-    let introduction = match start {
-        Start::Introduction(id) if reader.has(id) => Some(reader.commit(id)?),
+    let introduction = match first {
+        Some(id) if accepted.is_none() && reader.has(id) => Some(reader.commit(id)?),
         _ => None,
     };
-    Ok(Facts { tip: tip.clone(), commits, known, older, introduction })
+    Ok(Facts { tip: tip.clone(), commits, known, older, introduction, files: reader.lists.into_files() })
 }
 
 /// The commits of `from..to` as Git has them, parents first, and whether `from` is an ancestor of `to`.
@@ -103,6 +89,8 @@ struct Found {
     id: CommitId,
     parents: Vec<CommitId>,
     payload: Option<Digest>,
+    /// Its tree; `None` if the commit cannot be read.
+    tree: Option<gix::ObjectId>,
 }
 
 /// The commits that a walk passed, and those at which it was told to stop.
@@ -117,11 +105,21 @@ struct Reader<'k> {
     inner: gix::Repository,
     keyring: &'k Keyring,
     hex_len: usize,
+    lists: Lists,
+    forge: Signers,
 }
 
 impl<'k> Reader<'k> {
+    /// A reader that looks at signatures only.
     fn new(repo: &Repo, keyring: &'k Keyring) -> Self {
-        Self { inner: repo.objects.0.to_thread_local(), keyring, hex_len: repo.hex_len() }
+        let inner = repo.objects.0.to_thread_local();
+        Self { inner, keyring, hex_len: repo.hex_len(), lists: Lists::unread(), forge: Signers::default() }
+    }
+
+    /// A reader that looks at what this policy asks for.
+    fn asking(repo: &Repo, policy: &Policy, keyring: &'k Keyring) -> Self {
+        let lists = if policy.authority == Authority::Repository { Lists::read() } else { Lists::unread() };
+        Self { lists, forge: policy.forge.clone(), ..Self::new(repo, keyring) }
     }
 
     fn raw(&self, id: &CommitId) -> Result<Vec<u8>, GitError> {
@@ -135,32 +133,64 @@ impl<'k> Reader<'k> {
     fn found(&self, id: &CommitId) -> Result<Found, GitError> {
         let raw = self.raw(id)?;
         Ok(match commit::parse(&raw, self.hex_len) {
-            Ok(parsed) => Found { id: id.clone(), payload: Some(parsed.payload_digest()), parents: parsed.parents },
-            Err(_) => Found { id: id.clone(), payload: None, parents: loose_parents(&raw, self.hex_len) },
+            Ok(parsed) => Found {
+                id: id.clone(),
+                payload: Some(parsed.payload_digest()),
+                tree: gix::ObjectId::from_hex(parsed.tree.as_bytes()).ok(),
+                parents: parsed.parents,
+            },
+            Err(_) => Found { id: id.clone(), payload: None, tree: None, parents: loose_parents(&raw, self.hex_len) },
         })
     }
 
     fn commit(&self, id: &CommitId) -> Result<Commit, GitError> {
         let raw = self.raw(id)?;
-        Ok(match commit::parse(&raw, self.hex_len) {
-            Ok(parsed) => Commit {
-                id: id.clone(),
-                payload: Some(parsed.payload_digest()),
-                subject: parsed.subject(),
-                signature: parsed
-                    .signature
-                    .as_ref()
-                    .map_or(Signature::Unsigned, |armour| signature::check(self.keyring, armour, &parsed.payload)),
-                parents: parsed.parents,
-            },
-            Err(e) => Commit {
-                id: id.clone(),
-                parents: loose_parents(&raw, self.hex_len),
-                payload: None,
-                subject: String::new(),
-                signature: Signature::Malformed(e.to_string()),
-            },
+        let malformed = |e: commit::FormatError| Commit {
+            id: id.clone(),
+            parents: loose_parents(&raw, self.hex_len),
+            payload: None,
+            subject: String::new(),
+            signature: Signature::Malformed(e.to_string()),
+            trailers: Trailers::default(),
+            authorisation: Authorisation::Unusable("the commit cannot be read".to_owned()),
+            merge: Merge::Unasked,
+        };
+        let parsed = match commit::parse(&raw, self.hex_len) {
+            Ok(parsed) => parsed,
+            Err(e) => return Ok(malformed(e)),
+        };
+        let check = |armour| signature::check(self.keyring, armour, &parsed.payload);
+        let signature = parsed.signature.as_deref().map_or(Signature::Unsigned, check);
+        let tree = gix::ObjectId::from_hex(parsed.tree.as_bytes()).ok();
+        Ok(Commit {
+            id: id.clone(),
+            payload: Some(parsed.payload_digest()),
+            subject: parsed.subject(),
+            trailers: Trailers::of(parsed.message),
+            authorisation: self.authorisation(tree)?,
+            merge: self.merge(&signature, &parsed.parents, tree),
+            signature,
+            parents: parsed.parents,
         })
+    }
+
+    /// The list of signers in a tree.
+    fn authorisation(&self, tree: Option<gix::ObjectId>) -> Result<Authorisation, GitError> {
+        match tree {
+            Some(tree) => self.lists.of(&self.inner, tree),
+            None => Ok(Authorisation::Unusable("the commit cannot be read".to_owned())),
+        }
+    }
+
+    /// Merging is dear, so only what the forge signed is merged again.
+    fn merge(&self, signature: &Signature, parents: &[CommitId], tree: Option<gix::ObjectId>) -> Merge {
+        let (Some(key), [ours, theirs], Some(tree)) = (signature.key(), parents, tree) else {
+            return Merge::Unasked;
+        };
+        if self.forge.label(key).is_none() {
+            return Merge::Unasked;
+        }
+        merge::compare(&self.inner, (ours, theirs), tree)
     }
 
     /// Everything that is reachable from `from`, not going past a commit for which `stop` holds.

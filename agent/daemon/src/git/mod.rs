@@ -8,6 +8,8 @@ mod error;
 pub mod graph;
 mod key;
 mod link;
+mod lists;
+mod merge;
 mod mirror;
 mod object_tree;
 pub mod openpgp;

@@ -11,7 +11,7 @@ use gix::objs::{self, tree::EntryKind as GitKind};
 use super::repo::Objects;
 
 /// Largest tree object that is read, in bytes.
-const MAX_TREE_BYTES: u64 = 8 * 1024 * 1024;
+pub(super) const MAX_TREE_BYTES: u64 = 8 * 1024 * 1024;
 /// Longest path that is followed, in parts.
 const MAX_DEPTH: usize = 64;
 

@@ -42,6 +42,9 @@ pub struct CommitInfo {
     pub time_unix: i64,
 }
 
+/// Objects are never replaced, and parents are those of the commits, not of a file beside them.
+pub(super) const OVERRIDES: [&str; 2] = ["core.useReplaceRefs=false", "core.commitGraph=false"];
+
 /// A repository: bare, a work tree's, or our mirror.
 #[derive(Debug, Clone)]
 pub struct Repo {
@@ -53,7 +56,7 @@ impl Repo {
     /// Opens the repository at `path`, a bare one or a work tree's top folder. Of all configuration only its own is
     /// read, and replacements of objects are never followed.
     pub fn open(path: &Path) -> Result<Self, GitError> {
-        let options = gix::open::Options::isolated().config_overrides(["core.useReplaceRefs=false"]);
+        let options = gix::open::Options::isolated().config_overrides(OVERRIDES);
         let inner = options.open(path).map_err(|e| GitError::Open { path: path.to_owned(), why: why_not(path, &e) })?;
         Ok(Self { path: path.to_owned(), objects: Objects(inner) })
     }
@@ -123,6 +126,9 @@ impl Repo {
                 return Ok(Some(why));
             }
         }
+        if has_replacements(&repo) {
+            return Ok(Some("the repository replaces objects (git replace)"));
+        }
         if repo.config_snapshot().string("extensions.partialClone").is_some()
             || has_promisor_pack(&dir.join("objects/pack"))
         {
@@ -135,6 +141,20 @@ impl Repo {
     pub(super) fn hex_len(&self) -> usize {
         self.objects.0.to_thread_local().object_hash().len_in_hex()
     }
+}
+
+/// Whether the repository's own configuration names programs that merge files.
+pub(super) fn has_merge_drivers(repo: &gix::Repository) -> bool {
+    let config = repo.config_snapshot();
+    let sections = config.plumbing().sections_by_name("merge");
+    sections.is_some_and(|mut all| all.any(|section| section.header().subsection_name().is_some()))
+}
+
+/// Replacements are not followed here; but who looks at the repository with Git sees another history than we do.
+fn has_replacements(repo: &gix::Repository) -> bool {
+    let all = repo.references().ok();
+    let found = all.as_ref().and_then(|all| all.prefixed(b"refs/replace/".as_bstr()).ok());
+    found.is_some_and(|mut found| found.next().is_some())
 }
 
 fn has_promisor_pack(dir: &Path) -> bool {

@@ -4,68 +4,52 @@ use std::{io::Read as _, path::Path};
 
 use evenkeel_core::{
     id::CommitId,
-    trust::{self, Accepted, Code, Introduction, Policy, Refusal, Revoked, Signers, VerifiedRevision},
+    trust::{self, Accepted, Authority, Code, Introduction, Policy, Refusal, Revoked, Signers, VerifiedRevision},
 };
 use jiff::tz::TimeZone;
 
-use super::{
-    GitError, Repo, allowed_signers,
-    graph::{self, Start},
-    openpgp::Keyring,
-    revoked,
-};
+use super::{GitError, Repo, allowed_signers, graph, openpgp::Keyring, revoked};
 use crate::config::settings;
 
 /// Decides whether the fetched tip may run. Reads the key files anew: a change counts at once. Blocking.
 ///
-/// `now_unix` is the time in seconds. The outer error is a fault of files or objects, the inner one a refusal.
+/// `reference` is the tracked branch, `now_unix` the time in seconds. The outer error is a fault of files or objects,
+/// the inner one a refusal.
 pub fn verify(
     mirror: &Path,
-    settings: &settings::Trust,
+    (settings, reference): (&settings::Trust, &str),
     tip: &CommitId,
     accepted: Option<&Accepted>,
     now_unix: i64,
 ) -> Result<Result<VerifiedRevision, Box<Refusal>>, GitError> {
-    let policy = policy(settings)?;
+    let policy = policy(settings, reference)?;
     let repo = Repo::open(mirror)?;
     if let Some(why) = repo.incomplete()? {
-        return Ok(Err(Box::new(shallow(tip, accepted, why))));
+        return Ok(Err(Refusal::of_tip(&policy, accepted, (tip, ""), (Code::Shallow, why.to_owned()))));
     }
     if !repo.has(tip) {
         return Err(GitError::missing(tip));
     }
-    let introduction = policy.introduction.as_ref().map(|i| &i.commit);
-    let start = match (accepted, introduction) {
-        (Some(accepted), _) => Start::Accepted(accepted),
-        (None, Some(id)) => Start::Introduction(id),
-        (None, None) => Start::Root,
-    };
-    let facts = graph::facts(&repo, &Keyring::default(), start, introduction, tip)?;
+    let facts = graph::facts(&repo, (&policy, &Keyring::default()), accepted, tip)?;
     Ok(trust::verify(&policy, accepted, &facts, now_unix))
-}
-
-fn shallow(tip: &CommitId, accepted: Option<&Accepted>, why: &str) -> Refusal {
-    Refusal {
-        code: Code::Shallow,
-        commit: tip.clone(),
-        subject: String::new(),
-        fingerprint: None,
-        reason: why.to_owned(),
-        accepted: accepted.map(|a| a.commit.clone()),
-        remedy: Code::Shallow.remedy().to_owned(),
-    }
 }
 
 /// Reads the configured key files into a policy. Revoked keys that cannot be read are part of the policy: it then
 /// refuses everything.
-pub fn policy(settings: &settings::Trust) -> Result<Policy, GitError> {
+pub fn policy(settings: &settings::Trust, reference: &str) -> Result<Policy, GitError> {
+    let authority = match &settings.signers {
+        settings::SignersOf::Server { allowed_signers } => Authority::Server(read_signers(allowed_signers)?),
+        settings::SignersOf::Repository => Authority::Repository,
+    };
     Ok(Policy {
-        signers: read_signers(&settings.allowed_signers)?,
+        authority,
         revoked: settings.revoked.as_deref().map_or(Revoked::Keys([].into()), read_revoked),
         introduction: settings
             .introduction
             .as_ref()
             .map(|i| Introduction { commit: i.commit.clone(), signer: i.signer.clone() }),
+        forge: settings.forge_keys.as_deref().map_or(Ok(Signers::default()), read_signers)?,
+        deploy_to: settings.require_deploy_to.then(|| reference.to_owned()),
     })
 }
 

@@ -25,13 +25,19 @@ pub(super) async fn judge(
     run: &Run<'_>,
     fetched: git::Fetched,
 ) -> Result<Result<VerifiedRevision, Fault>, Reason> {
-    let (mirror, settings) = (host.mirror(), host.settings.trust.clone());
+    let (mirror, settings) = (host.mirror(), host.settings.clone());
     let accepted = host.store.accepted().map_err(|e| e.reason())?;
     let accepted = accepted.map(|(commit, payload)| Accepted { commit, payload });
     let known = accepted.clone();
     let tip = fetched.tip.clone();
     let judged = tokio::task::spawn_blocking(move || {
-        let verdict = git::verify(&mirror, &settings, &tip, accepted.as_ref(), now_ms() / 1000)?;
+        let verdict = git::verify(
+            &mirror,
+            (&settings.trust, &settings.source.reference),
+            &tip,
+            accepted.as_ref(),
+            now_ms() / 1000,
+        )?;
         let repo = Repo::open(&mirror)?;
         let commit = messages::commit(Some(&repo), &tip, verdict.as_ref().ok());
         Ok::<_, git::GitError>((verdict, commit))

@@ -1,8 +1,10 @@
 //! Whole histories in real repositories, from the mirror to the decision.
 
+use std::time::Duration;
+
 use crate::world::{World, with_header};
 use evenkeel::{
-    config::settings::{Introduction, Trust},
+    config::settings::{Introduction, SignersOf, Trust},
     git::{Repo, verify},
 };
 use evenkeel_core::{
@@ -25,11 +27,14 @@ fn decide(
     tip: &CommitId,
 ) -> Result<VerifiedRevision, Box<Refusal>> {
     let trust = Trust {
-        allowed_signers: world.path("signers"),
+        signers: SignersOf::Server { allowed_signers: world.path("signers") },
         revoked: None,
         introduction: introduction.map(|id| Introduction { commit: id.clone(), signer: world.fingerprint("me") }),
+        forge_keys: None,
+        require_deploy_to: false,
+        stale_after: Duration::from_secs(86_400),
     };
-    verify(&world.repo(), &trust, tip, accepted, 2_000_000_000).unwrap()
+    verify(&world.repo(), (&trust, "refs/heads/main"), tip, accepted, 2_000_000_000).unwrap()
 }
 
 fn refused(

@@ -10,7 +10,7 @@ use crate::world::{World, with_header};
 use evenkeel::git::{Repo, allowed_signers, commit, graph, openpgp::Keyring, read_revoked, sshsig};
 use evenkeel_core::{
     id::CommitId,
-    trust::{Code, Policy, Revoked, Signature, Signers, Verdict, When},
+    trust::{Authority, Code, Policy, Revoked, Signature, Signers, Verdict, When},
 };
 use jiff::tz::TimeZone;
 
@@ -25,9 +25,11 @@ fn signers(file: &Path) -> Option<Signers> {
 /// Our verdict on a commit as a tip, with the rule.
 fn ours(world: &World, id: &CommitId, file: &Path, revoked: Option<&Path>) -> (Verdict, Option<Code>) {
     let policy = Policy {
-        signers: signers(file).unwrap_or_default(),
+        authority: Authority::Server(signers(file).unwrap_or_default()),
         revoked: revoked.map_or(Revoked::Keys(BTreeSet::new()), read_revoked),
         introduction: None,
+        forge: Signers::default(),
+        deploy_to: None,
     };
     let commit = graph::one(&Repo::open(&world.repo()).unwrap(), &Keyring::default(), id).unwrap();
     let judged = policy.judge(&commit.signature, When::Now(now()));

@@ -124,11 +124,12 @@ fn a_person_sees_at_a_glance_what_is_wrong_and_what_to_do() {
     let first = world.commit("Add the shop", "me");
     let second = world.commit_unsigned("Fix the shop");
     let out = run(&world, &[&KEYS[..], &[&format!("{first}~0..HEAD")]].concat());
-    let text = String::from_utf8(out.stdout).unwrap().replace(second.short(), "<second>");
+    let text =
+        String::from_utf8(out.stdout).unwrap().replace(second.as_str(), "<second>").replace(second.short(), "<second>");
     insta::assert_snapshot!(text, @r"
     <second> E-UNSIGNED    Fix the shop
                  it carries no signature
-    1 of 1 refused. Next: sign it and push again: git commit --amend -S (git rebase --exec 'git commit --amend -S --no-edit' for several)
+    1 of 1 refused. Next: sign it and push again: git commit --amend -S (git rebase --exec 'git commit --amend -S --no-edit' for several); or leave it and answer for it in a signed commit with the trailer `Evenkeel-Vouch: <second>`
     ");
     let bare = world.path("bare.git");
     world.git(["clone", "-q", "--bare", ".", bare.to_str().unwrap()]);
