@@ -95,3 +95,21 @@ pub struct StackChange {
     /// Its services, sorted by name.
     pub services: Vec<ServiceChange>,
 }
+
+/// What kind of thing differs. The text form is part of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DriftKind {
+    /// A service has fewer containers than it should.
+    Missing,
+    /// A container is there and does not run.
+    Stopped,
+    /// A network that services are on is gone.
+    Network,
+    /// A container was made from another image.
+    Image,
+    /// A container was made from other files than the agent's.
+    Config,
+    /// A tracked file in the live tree was changed or removed by hand.
+    File,
+}

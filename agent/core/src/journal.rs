@@ -4,6 +4,8 @@
 //! reached by events cannot be reached at all. [`Progress::todo`] says what comes next; the spine does it and
 //! journals what came of it.
 
+mod names;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -43,7 +45,7 @@ pub enum State {
     GatingRollback,
     /// The former release runs.
     RolledBack,
-    /// Ended before the server was touched.
+    /// Ended before the server was touched; or the release that runs anyway could not be put back whole.
     Aborted,
     /// A person must act.
     Halted,
@@ -97,6 +99,8 @@ pub enum SnapshotDecision {
     NotConfigured,
     /// The backup failed and is not required.
     Failed(String),
+    /// The release that runs is put back as it was: nothing reads the data in another way than before.
+    SameRelease,
 }
 
 impl SnapshotDecision {
@@ -104,7 +108,7 @@ impl SnapshotDecision {
     pub fn id(&self) -> Option<&str> {
         match self {
             Self::Taken(id) => Some(id),
-            Self::NothingToSave | Self::NotConfigured | Self::Failed(_) => None,
+            Self::NothingToSave | Self::NotConfigured | Self::Failed(_) | Self::SameRelease => None,
         }
     }
 }
@@ -119,6 +123,9 @@ pub enum Event {
         digest: Option<Digest>,
         /// The release that runs now.
         from: Option<ReleaseId>,
+        /// Services of that release that are to be put back; empty unless the deployment is for that alone.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        heal: Vec<String>,
     },
     /// The candidate's images are here and it is stored as a release to be.
     Staged {
@@ -176,6 +183,7 @@ pub struct Progress {
     state: State,
     digest: Option<Digest>,
     from: Option<ReleaseId>,
+    heal: Vec<String>,
     to: Option<ReleaseId>,
     snapshot: Option<SnapshotDecision>,
     before: Vec<String>,
@@ -216,6 +224,7 @@ pub enum Todo {
 pub struct ApplyPermit {
     before: Vec<String>,
     ailing: Vec<String>,
+    heal: Vec<String>,
     again: bool,
     back: bool,
 }
@@ -229,6 +238,11 @@ impl ApplyPermit {
     /// The containers that were not well before the deployment touched anything.
     pub fn ailing(&self) -> &[String] {
         &self.ailing
+    }
+
+    /// Services that are made anew although nothing about them changed.
+    pub fn heal(&self) -> &[String] {
+        &self.heal
     }
 
     /// Whether an earlier try was interrupted.
@@ -246,10 +260,11 @@ impl Progress {
     /// Begins with the first event, which must be `Intended`.
     pub fn begin(event: &Event) -> Result<Self, Illegal> {
         match event {
-            Event::Intended { digest, from } => Ok(Self {
+            Event::Intended { digest, from, heal } => Ok(Self {
                 state: State::Staging,
                 digest: digest.clone(),
                 from: *from,
+                heal: heal.clone(),
                 to: None,
                 snapshot: None,
                 before: Vec::new(),
@@ -321,9 +336,12 @@ impl Progress {
         Ok(self)
     }
 
-    /// Begins the way back.
+    /// Begins the way back. What puts the release back that runs anyway has none: it is tried again later.
     fn turn_back(&mut self, reason: Reason) -> State {
         self.failure = Some(reason);
+        if !self.heal.is_empty() {
+            return State::Aborted;
+        }
         self.before.clear();
         self.needs_try = false;
         State::RollingBack
@@ -386,6 +404,7 @@ impl Progress {
         let permit = |tries: u32, back: bool| ApplyPermit {
             before: self.before.clone(),
             ailing: self.ailing.clone(),
+            heal: self.heal.clone(),
             again: tries > 1,
             back,
         };
@@ -419,6 +438,11 @@ impl Progress {
         self.from
     }
 
+    /// Services that are to be put back, if the deployment is for that alone.
+    pub fn heal(&self) -> &[String] {
+        &self.heal
+    }
+
     /// The stored candidate.
     pub fn to(&self) -> Option<ReleaseId> {
         self.to
@@ -442,51 +466,6 @@ impl Progress {
     /// Why it failed, if it did.
     pub fn failure(&self) -> Option<&Reason> {
         self.failure.as_ref()
-    }
-}
-
-macro_rules! event_names {
-    ($($variant:ident = $name:literal,)+) => {
-        impl Event {
-            /// The name of every event.
-            pub const NAMES: &[&str] = &[$($name),+];
-
-            /// The event's name, as the journal has it.
-            pub fn name(&self) -> &'static str {
-                match self { $(Self::$variant { .. } => $name,)+ }
-            }
-        }
-    };
-}
-
-event_names! {
-    Intended = "intended",
-    Staged = "staged",
-    BackupStarted = "backup_started",
-    BackedUp = "backed_up",
-    ApplyStarted = "apply_started",
-    Applied = "applied",
-    GatePassed = "gate_passed",
-    Failed = "failed",
-    RollbackStarted = "rollback_started",
-    RollbackApplied = "rollback_applied",
-    RollbackPassed = "rollback_passed",
-    Interrupted = "interrupted",
-}
-
-impl Event {
-    /// What the event tells besides its name, for people.
-    pub fn detail(&self) -> Option<String> {
-        match self {
-            Self::Failed { reason } => Some(reason.to_string()),
-            Self::BackedUp { snapshot } => Some(match snapshot {
-                SnapshotDecision::Taken(id) => format!("snapshot {id}"),
-                SnapshotDecision::NothingToSave => "nothing to save: no volume with data".to_owned(),
-                SnapshotDecision::NotConfigured => "no backup is configured".to_owned(),
-                SnapshotDecision::Failed(why) => format!("failed, and is not required: {why}"),
-            }),
-            _ => None,
-        }
     }
 }
 

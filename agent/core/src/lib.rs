@@ -3,6 +3,7 @@
 //! Pure: no input or output, no async, no clock, no randomness. Time comes in as an argument.
 
 pub mod change;
+pub mod drift;
 pub mod health;
 pub mod id;
 pub mod journal;

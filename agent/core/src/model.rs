@@ -198,6 +198,11 @@ impl<'a> Service<'a> {
         self.volumes().filter(|v| v["type"].as_str() == Some("volume")).filter_map(|v| v["source"].as_str()).collect()
     }
 
+    /// The keys of the networks that the service is on.
+    pub fn networks(&self) -> BTreeSet<&'a str> {
+        entries(&self.0["networks"]).map(|(key, _)| key).collect()
+    }
+
     /// The keys used from a top-level section, `configs` or `secrets`.
     pub fn uses(&self, section: &str) -> BTreeSet<&'a str> {
         self.0[section]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    change::ServiceChange,
+    change::{DriftKind, ServiceChange},
     id::{DeploymentId, SyncId},
     reason::{Class, Code, Reason},
 };
@@ -259,6 +259,24 @@ pub struct StackStatus {
     pub since: Option<String>,
     /// How it last ended.
     pub last: Option<StackLast>,
+    /// Where the server differs from the release, as it was told.
+    #[serde(default)]
+    pub drift: Vec<DriftStatus>,
+}
+
+/// One difference between a server and the release that it should run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriftStatus {
+    /// What kind of thing.
+    pub kind: DriftKind,
+    /// The service, the network, or the file's path in the repository.
+    pub name: String,
+    /// Whether a person did it, as far as can be told. The agent leaves it alone.
+    pub by_person: bool,
+    /// For people.
+    pub what: String,
+    /// Since when the stack drifts.
+    pub since: String,
 }
 
 /// The source in the status.

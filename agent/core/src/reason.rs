@@ -98,6 +98,8 @@ codes! {
     HeldByDependency = "held.dependency", Stalled;
     /// More stacks would be removed than the prune guard lets go at once.
     PruneGuard = "prune.guard", Stalled;
+    /// The server differs from the release that it should run.
+    Drift = "drift", Stalled;
     /// `observe` is on: what would be done was not done.
     Observing = "agent.observing", Stalled;
     /// The agent was stopped or died in the middle.

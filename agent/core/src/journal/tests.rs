@@ -3,7 +3,7 @@ use std::collections::{BTreeSet, VecDeque};
 use super::*;
 
 fn intended() -> Event {
-    Event::Intended { digest: Some(Digest::of(b"x")), from: Some(ReleaseId(1)) }
+    Event::Intended { digest: Some(Digest::of(b"x")), from: Some(ReleaseId(1)), heal: Vec::new() }
 }
 
 fn failed() -> Event {
@@ -181,4 +181,25 @@ fn the_journal_reads_back_what_it_wrote() {
         assert!(json.contains(&format!("\"event\":\"{}\"", event.name())), "{json}");
         assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
     }
+}
+
+#[test]
+fn what_could_not_be_put_back_is_left_for_another_try_and_never_rolled_back() {
+    let heal = |event: &Event| match event {
+        Event::Intended { digest, from, .. } => {
+            Event::Intended { digest: digest.clone(), from: *from, heal: vec!["web".to_owned()] }
+        }
+        other => other.clone(),
+    };
+    let path: Vec<Event> = good_path().iter().map(heal).collect();
+    assert_eq!(Progress::replay(&path).unwrap().state(), State::Committed);
+    for cut in 1..path.len() {
+        let progress = Progress::replay(&path[..cut]).unwrap();
+        assert_eq!(progress.next(&failed()).unwrap().state(), State::Aborted, "after {cut} events");
+    }
+    let mut interrupted = Progress::replay(&path[..path.len() - 1]).unwrap();
+    while interrupted.todo().is_some() {
+        interrupted = interrupted.next(&Event::Interrupted).unwrap();
+    }
+    assert_eq!(interrupted.state(), State::Aborted);
 }

@@ -26,6 +26,8 @@ pub struct Desired<'a> {
     pub root: &'a str,
     /// Whether a stack that is missing is to be removed. Not if the set as a whole is broken: it may only be unreadable.
     pub complete: bool,
+    /// Whether services that have no container get one though nothing about their stack changed.
+    pub put_back: bool,
     /// Halted stacks: nobody knows what their containers were made from, so a deployment makes all of them anew.
     pub halted: &'a [StackName],
 }
@@ -81,7 +83,7 @@ fn change(
     let missing = observed.is_some_and(|observed| {
         release.is_some() && add_missing(&mut services, candidate, observed.get(&candidate.project))
     });
-    if same && !missing {
+    if same && !(missing && desired.put_back) {
         return None;
     }
     for service in services.iter_mut().filter(|s| halted && s.change == ServiceChangeKind::None) {

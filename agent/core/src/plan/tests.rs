@@ -210,7 +210,15 @@ fn planned(
 ) -> Plan {
     let rejected: Vec<StackName> = rejected.iter().map(|n| name(n)).collect();
     build(
-        Desired { accepted, rejected: &rejected, problems: &[], root: ROOT, complete: true, halted: &[] },
+        Desired {
+            accepted,
+            rejected: &rejected,
+            problems: &[],
+            root: ROOT,
+            complete: true,
+            put_back: true,
+            halted: &[],
+        },
         releases,
         observed,
     )
@@ -263,7 +271,15 @@ fn a_rejected_stack_keeps_its_release_and_holds_its_dependents() {
 #[test]
 fn a_broken_set_removes_nothing() {
     let old = [candidate("db", "x", &[])];
-    let desired = Desired { accepted: &[], rejected: &[], problems: &[], root: ROOT, complete: false, halted: &[] };
+    let desired = Desired {
+        accepted: &[],
+        rejected: &[],
+        problems: &[],
+        root: ROOT,
+        complete: false,
+        put_back: true,
+        halted: &[],
+    };
     assert!(build(desired, &releases(&old), None).is_empty());
 }
 
@@ -277,8 +293,15 @@ fn a_renamed_stack_goes_before_it_comes_again() {
 #[test]
 fn a_halted_stack_is_deployed_also_with_the_bytes_of_its_release() {
     let web = [candidate("web", "x:1", &[])];
-    let desired =
-        Desired { accepted: &web, rejected: &[], problems: &[], root: ROOT, complete: true, halted: &[name("web")] };
+    let desired = Desired {
+        accepted: &web,
+        rejected: &[],
+        problems: &[],
+        root: ROOT,
+        complete: true,
+        put_back: true,
+        halted: &[name("web")],
+    };
     let plan = build(desired, &releases(&web), None);
     let services: Vec<_> = plan.changes().flat_map(|c| &c.services).map(|s| s.change).collect();
     assert!(services.iter().all(|change| *change == ServiceChangeKind::Recreate), "{services:?}");

@@ -141,6 +141,7 @@ impl Sides {
             problems: &wanted.problems,
             root: &self.to.dir().display().to_string(),
             complete: !set.is_broken(),
+            put_back: false,
             halted: &[],
         };
         plan::build(desired, releases, None)

@@ -100,6 +100,10 @@ fn shown(status: &Status, now: Timestamp) -> String {
             let _ = writeln!(text, "{}: {reason}", stack.name);
         }
     }
+    for (stack, drift) in status.stacks.iter().flat_map(|s| s.drift.iter().map(move |d| (s, d))) {
+        let since = ago(&drift.since, now);
+        let _ = writeln!(text, "{}: {YELLOW}drift{YELLOW:#}: {}, since {since}", stack.name, drift.what);
+    }
     let outbox = &status.outbox;
     if outbox.pending + outbox.undelivered > 0 {
         let why = outbox.last_error.as_deref().unwrap_or("not tried yet");

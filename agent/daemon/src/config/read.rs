@@ -2,12 +2,13 @@
 
 use std::{path::Path, time::Duration};
 
+use evenkeel_core::drift::Mode;
 use evenkeel_layout::name::ServerName;
 use tracing::Level;
 
 use super::{
     section::{Found, Read, Recorded, Section},
-    settings::{Backup, Engine, Gate, Hooks, Listen, Log, LogFormat, Page, Paths, Settings},
+    settings::{Backup, Drift, Engine, Gate, Hooks, Listen, Log, LogFormat, Page, Paths, Settings},
     sinks, source, trust, value,
 };
 
@@ -30,6 +31,7 @@ pub(super) fn settings(root: Found<'_, '_>, host: &str) -> Read<Settings> {
     let paths = paths(root.section("paths"));
     let engine = engine(root.section("engine"));
     let gate = gate(root.section("gate"));
+    let drift = drift(root.section("drift"));
     let prune = root.section("prune");
     let prune_max = prune.count("max", 1, (0, 1000));
     prune.finish();
@@ -49,6 +51,7 @@ pub(super) fn settings(root: Found<'_, '_>, host: &str) -> Read<Settings> {
         paths: paths?,
         engine: engine?,
         gate: gate?,
+        drift: drift?,
         prune_max: prune_max?,
         releases_keep: releases_keep?,
         backup: backup?,
@@ -143,6 +146,14 @@ fn gate(gate: Section<'_, '_>) -> Read<Gate> {
     }
     gate.finish();
     Ok(Gate { min_healthy_time: min?, healthy_deadline: healthy?, progress_deadline: progress? })
+}
+
+fn drift(drift: Section<'_, '_>) -> Read<Drift> {
+    let modes = [("heal", Mode::Heal), ("report", Mode::Report), ("off", Mode::Off)];
+    let mode = drift.find("mode").map_or(Ok(Mode::Heal), |found| found.choice(&modes));
+    let interval = drift.duration("interval", HOUR, (SECOND, 7 * DAY));
+    drift.finish();
+    Ok(Drift { mode: mode?, interval: interval? })
 }
 
 fn backup(backup: Section<'_, '_>) -> Read<Backup> {

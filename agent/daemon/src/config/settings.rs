@@ -29,6 +29,8 @@ pub struct Settings {
     pub engine: Engine,
     /// The health gate's times, unless a stack says otherwise.
     pub gate: Gate,
+    /// What is done about drift.
+    pub drift: Drift,
     /// How many stacks may be removed at once without a person's confirm.
     pub prune_max: usize,
     /// How many releases of a stack are kept.
@@ -168,6 +170,15 @@ pub struct Gate {
     pub progress_deadline: Duration,
 }
 
+/// What is done about drift.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drift {
+    /// Put back, told, or neither.
+    pub mode: evenkeel_core::drift::Mode,
+    /// How often everything is looked at, besides when something happens.
+    pub interval: Duration,
+}
+
 /// Backups by restic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backup {
@@ -230,6 +241,8 @@ pub enum Event {
     Held,
     /// A person must act.
     Halted,
+    /// A server differs from the release that it should run.
+    Drift,
     /// What was wrong is right again.
     Recovered,
 }

@@ -10,12 +10,13 @@ use super::{
 };
 
 /// Every event and its word.
-const EVENTS: [(&str, Event); 6] = [
+const EVENTS: [(&str, Event); 7] = [
     ("deployed", Event::Deployed),
     ("rolled_back", Event::RolledBack),
     ("refused", Event::Refused),
     ("held", Event::Held),
     ("halted", Event::Halted),
+    ("drift", Event::Drift),
     ("recovered", Event::Recovered),
 ];
 

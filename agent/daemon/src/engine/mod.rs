@@ -6,6 +6,7 @@ mod images;
 mod leftovers;
 pub mod own;
 mod samples;
+mod standing;
 
 use std::{collections::HashMap, time::Duration};
 
@@ -20,6 +21,7 @@ use evenkeel_core::{
 };
 
 pub use leftovers::Mended;
+pub use standing::Happened;
 
 /// How long one answer may take, in seconds.
 const TIMEOUT_S: u64 = 60;

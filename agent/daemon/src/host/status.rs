@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use evenkeel_core::{
+    drift::Finding,
     health::{self, Health},
     outcome::{
-        Activity, AgentStatus, EngineStatus, History, OutboxStatus, Outcome, RefusedStatus, SourceStatus, StackLast,
-        StackState, StackStatus, Status,
+        Activity, AgentStatus, DriftStatus, EngineStatus, History, OutboxStatus, Outcome, RefusedStatus, SourceStatus,
+        StackLast, StackState, StackStatus, Status,
     },
     release::Release,
 };
@@ -15,7 +16,7 @@ use evenkeel_layout::name::StackName;
 use crate::{
     config::settings::Settings,
     engine::{Container, Engine},
-    store::{Store, StoreError, instant},
+    store::{DriftRecord, Store, StoreError, instant},
 };
 
 /// The shape's version.
@@ -101,6 +102,7 @@ pub fn status(input: StatusInput<'_>) -> Result<Status, StoreError> {
     names.extend(input.store.stacks_seen()?);
     names.sort();
     names.dedup();
+    let drifted = input.store.drift()?;
     let mut stacks = Vec::new();
     for name in &names {
         let last = input.store.last_end(name)?;
@@ -117,6 +119,7 @@ pub fn status(input: StatusInput<'_>) -> Result<Status, StoreError> {
             health: health(release, input.containers).to_owned(),
             since: input.store.committed_at(name)?.map(instant),
             last,
+            drift: drifted.get(name).map(drift).unwrap_or_default(),
         });
     }
     let outbox = input.store.outbox_stats()?;
@@ -147,6 +150,17 @@ pub fn status(input: StatusInput<'_>) -> Result<Status, StoreError> {
         },
         notices: input.notices,
     })
+}
+
+fn drift(record: &DriftRecord) -> Vec<DriftStatus> {
+    let status = |finding: &Finding| DriftStatus {
+        kind: finding.kind,
+        name: finding.name.clone(),
+        by_person: finding.by_person,
+        what: finding.what.clone(),
+        since: instant(record.since_ms),
+    };
+    record.findings.iter().map(status).collect()
 }
 
 fn state(deploying: bool, last: Option<&StackLast>) -> StackState {

@@ -87,6 +87,7 @@ fn look(event: Event) -> (&'static str, u8) {
         Event::Refused => ("no_entry", 4),
         Event::Held => ("hourglass", 3),
         Event::Halted => ("rotating_light", 5),
+        Event::Drift => ("ocean", 3),
         Event::Recovered => ("sunny", 3),
     }
 }

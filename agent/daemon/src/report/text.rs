@@ -46,6 +46,7 @@ pub(super) fn heading(message: &Message) -> String {
             _ => format!("{who} held on {server}"),
         },
         Event::Halted => format!("{who} halted on {server}, a person must act"),
+        Event::Drift => format!("{who} drifted on {server}"),
         Event::Recovered if stack.is_none() => format!("{server} recovered"),
         Event::Recovered => format!("{who} recovered on {server}"),
     }

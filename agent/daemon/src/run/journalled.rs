@@ -34,6 +34,8 @@ pub struct Intent<'a> {
     pub commit: Option<&'a report::Commit>,
     /// What changes, service by service.
     pub changes: &'a [ServiceChange],
+    /// Services to put back, if the deployment is for that alone.
+    pub heal: Vec<String>,
 }
 
 /// A deployment that is under way. Its journal is on disk before anything that the journal announces is done.
@@ -79,7 +81,11 @@ impl JournalError {
 impl Deployment {
     /// Makes an intent durable.
     pub fn intend(host: &Host, intent: &Intent<'_>) -> Result<Self, JournalError> {
-        let event = Event::Intended { digest: intent.digest.clone(), from: intent.from.map(|r| r.id) };
+        let event = Event::Intended {
+            digest: intent.digest.clone(),
+            from: intent.from.map(|r| r.id),
+            heal: intent.heal.clone(),
+        };
         let progress = Progress::begin(&event)?;
         let from_commit = intent.from.map(|r| r.commit.clone());
         let is_removal = intent.digest.is_none();
@@ -123,6 +129,11 @@ impl Deployment {
         &self.progress
     }
 
+    /// Whether it puts parts of the release back that runs anyway.
+    pub fn is_heal(&self) -> bool {
+        !self.progress.heal().is_empty()
+    }
+
     /// Whether it removes the stack.
     pub fn is_removal(&self) -> bool {
         self.progress.digest().is_none()
@@ -157,6 +168,7 @@ impl Deployment {
         let removal = self.is_removal();
         match event {
             Event::Intended { .. } if removal => "to be removed".to_owned(),
+            Event::Intended { heal, .. } if !heal.is_empty() => format!("to be put back: {}", heal.join(", ")),
             Event::Intended { .. } => "to be deployed".to_owned(),
             Event::Staged { .. } => "its images are here".to_owned(),
             Event::BackupStarted => "backing up".to_owned(),
@@ -164,6 +176,7 @@ impl Deployment {
                 SnapshotDecision::Taken(id) => format!("backed up as snapshot {}", id.get(..8).unwrap_or(id)),
                 SnapshotDecision::NothingToSave => "nothing to back up".to_owned(),
                 SnapshotDecision::NotConfigured => "no backup is configured".to_owned(),
+                SnapshotDecision::SameRelease => "no backup needed".to_owned(),
                 SnapshotDecision::Failed(why) => format!("not backed up, which is not required: {why}"),
             },
             Event::ApplyStarted { .. } if removal => "removing".to_owned(),
@@ -171,6 +184,7 @@ impl Deployment {
             Event::Applied if removal => "taken down".to_owned(),
             Event::Applied => "applied, watching its health".to_owned(),
             Event::GatePassed if removal => "removed; its volumes stay".to_owned(),
+            Event::GatePassed if self.is_heal() => "put back".to_owned(),
             Event::GatePassed => "deployed".to_owned(),
             Event::Failed { reason } => format!("failed: {reason}"),
             Event::RollbackStarted { .. } if self.from_commit.is_none() => "taking it down again".to_owned(),
@@ -185,6 +199,8 @@ impl Deployment {
         let reason = next.failure();
         let snapshot = next.snapshot().and_then(SnapshotDecision::id);
         let release = match (next.state(), next.to()) {
+            // The release stays what it was, put back or not.
+            _ if self.is_heal() => ReleaseMove::Stay(None),
             (State::Committed, Some(to)) => ReleaseMove::Forward(to),
             (State::Committed, None) => ReleaseMove::Gone,
             (_, to) => ReleaseMove::Stay(to),
@@ -225,6 +241,9 @@ impl Deployment {
 
     /// A stack that cannot be staged is tried again and again, but told once for each commit; an interruption is not told at all.
     fn is_news(&self, host: &Host, outcome: Outcome, reason: Option<&Reason>) -> Result<bool, StoreError> {
+        if self.is_heal() {
+            return Ok(false); // drift is told as such
+        }
         if outcome != Outcome::Aborted {
             return Ok(true);
         }

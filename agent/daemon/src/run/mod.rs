@@ -153,6 +153,8 @@ pub struct Run<'h> {
     pub id: SyncId,
     /// Whether a person or a new commit asked, so that what waits for one is tried again.
     pub insists: bool,
+    /// Whether a person asked for it.
+    pub is_asked_for: bool,
     commit: OnceLock<report::Commit>,
     ends: Mutex<Vec<End>>,
     /// The gravest of what keeps stacks out as it did before, and so has no record of its own.
@@ -164,7 +166,7 @@ impl<'h> Run<'h> {
     /// Begins a sync in the store.
     pub fn begin(host: &'h Host, trigger: &str, insists: bool) -> Result<Self, StoreError> {
         let id = host.store.begin_sync(trigger, now_ms())?;
-        Ok(Self { insists, ..Self::resume(host, id) })
+        Ok(Self { insists, is_asked_for: trigger == "manual", ..Self::resume(host, id) })
     }
 
     /// Takes a sync up again whose deployments were found unfinished.
@@ -173,6 +175,7 @@ impl<'h> Run<'h> {
             host,
             id,
             insists: false,
+            is_asked_for: false,
             commit: OnceLock::new(),
             ends: Mutex::default(),
             as_before: Mutex::default(),

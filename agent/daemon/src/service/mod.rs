@@ -2,6 +2,7 @@
 
 pub mod answers;
 mod container;
+mod drift;
 mod listeners;
 mod logging;
 mod systemd;
@@ -36,7 +37,7 @@ use crate::{
     run::SyncEnd,
     socket,
     store::{Store, StoreError},
-    sync::{Cache, recover, sync},
+    sync::{Cache, Looked, Memory, look_for_drift, recover, sync},
     terminal,
     trigger::{self, ConfigWatch, CurrentConfig, Schedule, Slot, Trigger, Waker},
 };
@@ -244,6 +245,7 @@ pub async fn run(config_path: PathBuf) -> Result<(), ServiceError> {
         Arc::clone(&service.wake_outbox),
         service.stop.clone(),
     ));
+    tasks.spawn(drift::watch(Arc::clone(&service), waker.clone()));
     let socket_path = service.settings().paths.socket.clone();
     systemd::ready(&service.activity, &service.stop, &tasks);
     service.show_on_terminal();
@@ -275,6 +277,7 @@ async fn work(
     let poll = tokio::spawn(trigger::poll(waker.clone(), follow_schedule, trigger::random_fraction));
     waker.wake(Trigger::Start);
     let mut cache = Cache::default();
+    let mut memory = Memory::default();
     let mut failures = 0;
     // A poll that ends as the one before it did is no news.
     let mut last: Option<SyncEnd> = None;
@@ -282,6 +285,10 @@ async fn work(
         let Some(strongest) = triggers.first().copied() else { continue };
         if !is_placed {
             is_placed = service.is_placed().await?;
+        }
+        if triggers.iter().all(|t| *t == Trigger::Drift) {
+            drift_only(service, &mut memory, &waker).await;
+            continue;
         }
         // A person, a changed file and a start ask again for what waits; time alone does not.
         let insists = triggers.iter().any(|t| matches!(t, Trigger::Manual | Trigger::Watch | Trigger::Start));
@@ -302,10 +309,42 @@ async fn work(
         failures = if end.is_transient() || end.reason.is_some() { failures + 1 } else { 0 };
         schedules.send_replace(schedule(failures));
         slot.finished(&end);
+        if triggers.contains(&Trigger::Drift) || !end.ends.is_empty() {
+            waker.wake(Trigger::Drift);
+        }
         last = Some(end.clone());
     }
     poll.abort();
     Ok(())
+}
+
+/// Looks for drift, and sees to it that somebody looks again when that is worth it.
+async fn drift_only(service: &Service, memory: &mut Memory, waker: &Waker<SyncEnd>) {
+    // Without Compose there is nothing to put back with; the next sync says so.
+    let Ok(host) = service.host() else { return };
+    let looked = async {
+        recover(&host).await?;
+        look_for_drift(&host, memory).await
+    };
+    match looked.await {
+        Ok(Looked { again, end }) => {
+            if let Some(end) = end {
+                service.metrics.sync_ended(end.outcome);
+                log_end(&end);
+            }
+            if let Some(pause) = again {
+                let (waker, stop) = (waker.clone(), service.stop.clone());
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => waker.wake(Trigger::Drift),
+                        () = stop.cancelled() => {}
+                    }
+                });
+            }
+        }
+        // The engine's return is noticed by who follows its events.
+        Err(reason) => tracing::debug!(%reason, "cannot look for drift"),
+    }
 }
 
 /// Waits for something to do; `None` at the stop. Says meanwhile that it waits.

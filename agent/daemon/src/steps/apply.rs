@@ -61,15 +61,17 @@ pub async fn apply(host: &Host, permit: &ApplyPermit, target: Target<'_>) -> Res
     }
 }
 
-/// The containers of a project now, as the journal keeps them, and those of them that are not well.
-pub async fn standing(host: &Host, project: &str) -> Result<(Vec<String>, Vec<String>), Reason> {
+/// The containers of a project now, as the journal keeps them, and those of them that are not well. Those that are to
+/// be put back are not excused.
+pub async fn standing(host: &Host, project: &str, heal: &[String]) -> Result<(Vec<String>, Vec<String>), Reason> {
     let containers = host.engine.project(project).await.map_err(|e| e.reason(Code::EngineUnreachable))?;
     let is_ailing = |c: &&Container| match c.activity {
         Activity::Exited(_) | Activity::Restarting | Activity::Paused => true,
         Activity::Running => c.health == Health::Unhealthy,
         Activity::Created => false,
     };
-    let ailing = containers.iter().filter(is_ailing).map(|c| c.id.clone()).collect();
+    let ailing =
+        containers.iter().filter(is_ailing).filter(|c| !heal.contains(&c.service)).map(|c| c.id.clone()).collect();
     Ok((containers.into_iter().map(|c| c.id).collect(), ailing))
 }
 
@@ -296,7 +298,7 @@ fn services_to_make(making: &Making<'_>, permit: &ApplyPermit, standing: &[Conta
                 };
                 is_down && !permit.ailing().contains(&c.id)
             });
-            let differs = making.halted || changed.contains(name) || new_image(name);
+            let differs = making.halted || changed.contains(name) || new_image(name) || permit.heal().contains(name);
             is_short || went_down || (differs && !spared)
         })
         .map(|(name, _)| name)

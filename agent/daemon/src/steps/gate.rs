@@ -163,7 +163,8 @@ impl<'a> Eyes<'a> {
         }
         if !self.has_set_aside {
             let excused = |s: &&ContainerSample| {
-                self.stood.ailing.contains(&s.id) && (self.stood.back || matches!(s.activity, Activity::Exited(_)))
+                self.stood.ailing.contains(&s.id)
+                    && (self.stood.back || matches!(s.activity, Activity::Exited(_) | Activity::Paused))
             };
             let services: BTreeSet<String> = samples.iter().filter(excused).map(|s| s.service.clone()).collect();
             self.gate.forget(&services);

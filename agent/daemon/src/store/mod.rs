@@ -4,6 +4,7 @@
 //! (`synchronous = FULL`). A store that cannot be read, or is from a newer version, is an error: the agent never
 //! starts from nothing.
 
+mod drift;
 mod history;
 mod journal;
 mod outbox;
@@ -25,14 +26,17 @@ use std::{
 use evenkeel_core::reason::{Code, Reason};
 use rusqlite::{Connection, OpenFlags};
 
+pub use drift::DriftRecord;
 pub use history::{DeploymentEnd, NewDeployment, instant};
 pub use journal::Unfinished;
 pub use outbox::{OutboxStats, Outgoing, Queued};
 pub use release::{Conclusion, Quarantine, ReleaseMove};
 pub use source::{RefusedTip, SourceState};
 
-/// The layout of the file; a higher one is from a newer Evenkeel.
-const SCHEMA_VERSION: i64 = 1;
+/// What each version of the file's layout adds to the one before it. An older file is brought up to date when the agent
+/// opens it; a newer one is left alone.
+const SCHEMAS: &[&str] = &[include_str!("schema.sql"), include_str!("schema-2.sql")];
+const SCHEMA_VERSION: i64 = SCHEMAS.len().cast_signed() as i64;
 const FILE: &str = "evenkeel.db";
 const LOCK: &str = "lock";
 
@@ -57,6 +61,9 @@ pub enum StoreError {
         /// Its version.
         found: i64,
     },
+    /// The file is from an older version, and only the agent brings it up to date.
+    #[error("the store {0} is from an older evenkeel; start the agent, which brings it up to date")]
+    Older(String),
     /// SQLite failed.
     #[error("the store {path} cannot be used: {source}; nothing was changed, check the disk and the file's owner")]
     Sqlite {
@@ -132,7 +139,9 @@ impl Store {
             return Err(StoreError::Absent(dir.display().to_string()));
         }
         let store = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, None)?;
-        store.version()?;
+        if store.version()? < SCHEMA_VERSION {
+            return Err(StoreError::Older(store.path.display().to_string()));
+        }
         Ok(store)
     }
 
@@ -157,13 +166,16 @@ impl Store {
             db.pragma_update(None, "synchronous", "FULL")?;
             db.pragma_update(None, "foreign_keys", true)
         })?;
-        if self.version()? == 0 {
-            self.write(|tx| {
-                tx.execute_batch(include_str!("schema.sql"))?;
-                tx.pragma_update(None, "user_version", SCHEMA_VERSION)
-            })?;
+        let found = self.version()?;
+        if found == SCHEMA_VERSION {
+            return Ok(());
         }
-        Ok(())
+        self.write(|tx| {
+            for schema in SCHEMAS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+                tx.execute_batch(schema)?;
+            }
+            tx.pragma_update(None, "user_version", SCHEMA_VERSION)
+        })
     }
 
     /// Rises with every transaction of this process: as long as it is the same, so is what the store says.

@@ -1,6 +1,7 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use evenkeel_core::{
+    drift::{Finding, Kind},
     id::{CommitId, Digest, ReleaseId},
     journal::{Event, SnapshotDecision, State},
     model::Model,
@@ -52,7 +53,7 @@ fn deploy(store: &Store, name: &str, content: &[u8], outcome: Outcome) -> Releas
     let sync = store.begin_sync("poll", 1).unwrap();
     let name = stack(name);
     let new = NewDeployment { sync, stack: &name, to: Some(&commit("a")), from: None, changes: &[] };
-    let intended = Event::Intended { digest: Some(Digest::of(b"candidate")), from: None };
+    let intended = Event::Intended { digest: Some(Digest::of(b"candidate")), from: None, heal: Vec::new() };
     let id = store.intend(&new, &intended, 2).unwrap();
     let (release, contents) = release(name.as_str(), content);
     let (to, _) = store.stage(id, &release, &contents, 3).unwrap();
@@ -161,7 +162,7 @@ fn an_unfinished_deployment_is_found_where_its_journal_left_it() {
     let sync = store.begin_sync("poll", 10).unwrap();
     let api = stack("api");
     let new = NewDeployment { sync, stack: &api, to: Some(&commit("b")), from: None, changes: &[] };
-    store.intend(&new, &Event::Intended { digest: None, from: None }, 11).unwrap();
+    store.intend(&new, &Event::Intended { digest: None, from: None, heal: Vec::new() }, 11).unwrap();
     drop(store);
     let store = Store::open(dir.path()).unwrap();
     let unfinished = store.unfinished().unwrap();
@@ -243,7 +244,7 @@ fn a_sync_ends_with_its_last_deployment_and_as_its_gravest() {
     let sync = store.begin_sync("poll", 1).unwrap();
     let (web, api, reason) = (stack("web"), stack("api"), Reason::new(Code::HeldByDependency, "it waits"));
     let new = |stack| NewDeployment { sync, stack, to: None, from: None, changes: &[] };
-    let open = store.intend(&new(&web), &Event::Intended { digest: None, from: None }, 2).unwrap();
+    let open = store.intend(&new(&web), &Event::Intended { digest: None, from: None, heal: Vec::new() }, 2).unwrap();
     for (outcome, reason) in [(Outcome::Unchanged, None), (Outcome::Held, Some(&reason))] {
         let end = DeploymentEnd { new: new(&api), outcome, reason, messages: vec![] };
         store.record_end(&end, 3).unwrap();
@@ -275,9 +276,42 @@ fn the_files_of_a_candidate_on_trial_count_as_those_of_its_stack() {
     let sync = store.begin_sync("poll", 1).unwrap();
     let api = stack("api");
     let new = NewDeployment { sync, stack: &api, to: None, from: None, changes: &[] };
-    let id = store.intend(&new, &Event::Intended { digest: None, from: None }, 2).unwrap();
+    let id = store.intend(&new, &Event::Intended { digest: None, from: None, heal: Vec::new() }, 2).unwrap();
     let (trial, contents) = release("api", b"trial");
     store.stage(id, &trial, &contents, 3).unwrap();
     let beside = |name: &str| store.releases_beside(&stack(name)).unwrap().len();
     assert_eq!((beside("other"), beside("web"), beside("api")), (2, 1, 1));
+}
+
+#[test]
+fn an_older_store_is_brought_up_to_date_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Connection::open(dir.path().join(FILE)).unwrap();
+    db.execute_batch(SCHEMAS[0]).unwrap();
+    db.pragma_update(None, "user_version", 1).unwrap();
+    db.execute("INSERT INTO syncs (trigger, started_ms) VALUES ('poll', 7)", []).unwrap();
+    drop(db);
+    assert!(matches!(Store::open_read_only(dir.path()), Err(StoreError::Older(_))));
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.version().unwrap(), SCHEMA_VERSION);
+    assert_eq!(store.history(10).unwrap().len(), 1);
+    assert!(store.drift().unwrap().is_empty());
+}
+
+#[test]
+fn drift_and_what_people_stopped_are_remembered_until_they_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let finding = Finding { kind: Kind::Stopped, name: "a".to_owned(), by_person: true, what: "x".to_owned() };
+    let record = DriftRecord { findings: vec![finding], since_ms: 1, tries: 2, next_ms: 3 };
+    store.set_drift(&stack("web"), Some(&record), &[], 5).unwrap();
+    assert_eq!(store.drift().unwrap(), BTreeMap::from([(stack("web"), record)]));
+    store.set_drift(&stack("web"), None, &[], 6).unwrap();
+    assert!(store.drift().unwrap().is_empty());
+
+    let ids = |of: &[&str]| of.iter().map(|id| (*id).to_owned()).collect::<BTreeSet<String>>();
+    store.note_stopped("a", 1).unwrap();
+    store.note_stopped("b", 1).unwrap();
+    store.forget_stopped(&ids(&["a", "never"])).unwrap();
+    assert_eq!(store.stopped().unwrap(), ids(&["b"]));
 }

@@ -1,7 +1,7 @@
 //! The second spine: one stack, from intent to record. Living and recovering run the same loop.
 
 use evenkeel_core::{
-    change::StackChange,
+    change::{ServiceChange, StackChange},
     id::ReleaseId,
     journal::{Event, SnapshotDecision, State, Todo},
     outcome::Outcome,
@@ -38,6 +38,7 @@ pub async fn deploy(
         from,
         commit: run.commit(),
         changes: &change.services,
+        heal: Vec::new(),
     };
     if run.host.stop.is_cancelled() {
         return Err(stopped()); // it waited for its turn within the wave
@@ -46,6 +47,21 @@ pub async fn deploy(
     let material =
         candidate.map(|candidate| StageInput { candidate, from, tree: &prepared.tree, root: &prepared.root });
     drive(run, deployment, material.as_ref()).await
+}
+
+/// Puts parts of the release back that a stack runs, from the store alone.
+pub async fn heal(run: &Run<'_>, release: &Release, changes: &[ServiceChange]) -> Result<(), Reason> {
+    let intent = Intent {
+        sync: run.id,
+        stack: &release.stack,
+        digest: Some(release.digest.clone()),
+        from: Some(release),
+        commit: None,
+        changes,
+        heal: changes.iter().map(|change| change.service.clone()).collect(),
+    };
+    let deployment = Deployment::intend(run.host, &intent).map_err(|e| e.reason())?;
+    drive(run, deployment, None).await
 }
 
 /// Does what the journal says comes next, and journals what came of it, until there is an end or a stop.
@@ -139,6 +155,11 @@ impl Step<'_> {
     }
 
     async fn stage(&self) -> Result<Done, Reason> {
+        if self.deployment.is_heal() {
+            let (from, _) = self.releases()?;
+            let here = self.phase(Phase::Stage, stage::check_way_back(self.host, from.as_ref())).await;
+            return Ok(Done::of(here.map(|()| Event::Staged { to: from.map(|r| r.id) })));
+        }
         let Some(material) = self.material else { return Ok(Done::Event(Event::Staged { to: None })) };
         let work = self.phase(Phase::Stage, stage::stage(self.host, material));
         tokio::select! {
@@ -151,6 +172,9 @@ impl Step<'_> {
     }
 
     async fn back_up(&self) -> Result<Done, Reason> {
+        if self.deployment.is_heal() {
+            return Ok(Done::Event(Event::BackedUp { snapshot: SnapshotDecision::SameRelease }));
+        }
         let (from, to) = self.releases()?;
         let work = self.phase(Phase::Backup, backup::back_up(self.host, from.as_ref(), to.as_ref()));
         let snapshot = tokio::select! {
@@ -168,7 +192,7 @@ impl Step<'_> {
     async fn begin(&self, forward: bool) -> Result<Done, Reason> {
         let (from, to) = self.releases()?;
         let project = from.as_ref().or(to.as_ref()).map(|r| r.project.clone()).unwrap_or_default();
-        let standing = apply::standing(self.host, &project).await;
+        let standing = apply::standing(self.host, &project, self.deployment.progress().heal()).await;
         Ok(Done::of(standing.map(|(before, ailing)| {
             if forward { Event::ApplyStarted { before, ailing } } else { Event::RollbackStarted { before } }
         })))

@@ -2,6 +2,7 @@
 
 mod admit;
 mod deploy;
+mod drift;
 mod judge;
 mod prepare;
 mod recover;
@@ -10,6 +11,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use evenkeel_core::{
     change::StackChangeKind,
+    drift::Mode,
     outcome::Outcome,
     plan::Plan,
     reason::{Code, Reason},
@@ -18,6 +20,7 @@ use evenkeel_core::{
 use evenkeel_layout::name::StackName;
 use futures_util::{StreamExt as _, stream};
 
+pub use drift::{Looked, Memory, look as look_for_drift};
 pub use prepare::{Cache, Prepared};
 pub use recover::recover;
 
@@ -91,7 +94,8 @@ async fn look(host: &Host, cache: &mut Cache, run: &Run<'_>) -> Result<Seen, Fau
     let containers = run.phase(Phase::Observe, host.engine.containers()).await;
     let containers = containers.map_err(|e| e.reason(Code::EngineUnreachable))?;
     let releases = host.store.current_releases()?;
-    let plan = prepared.plan(host, &releases, &containers)?;
+    let put_back = run.insists && (run.is_asked_for || host.settings.drift.mode == Mode::Heal);
+    let plan = prepared.plan(host, &releases, &containers, put_back)?;
     Ok(Seen { prepared, releases, plan })
 }
 

@@ -188,12 +188,13 @@ pub fn rejection(problems: &[Problem]) -> Reason {
 }
 
 impl Prepared {
-    /// What this sync has to do.
+    /// What this sync has to do. What is merely missing is drift's business, unless somebody asked (`put_back`).
     pub fn plan(
         &self,
         host: &Host,
         releases: &BTreeMap<StackName, Release>,
         containers: &[Container],
+        put_back: bool,
     ) -> Result<Plan, StoreError> {
         let mut observed = plan::Containers::new();
         for container in containers {
@@ -206,6 +207,7 @@ impl Prepared {
             problems: &[],
             root: &host.live.root().display().to_string(),
             complete: true,
+            put_back,
             halted: &host.store.halted()?,
         };
         Ok(plan::build(desired, releases, Some(&observed)))

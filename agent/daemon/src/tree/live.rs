@@ -72,7 +72,7 @@ impl LiveError {
 
 /// What stands at a path of the live tree.
 #[derive(Debug, PartialEq, Eq)]
-enum Standing {
+pub(super) enum Standing {
     Nothing,
     File(FileRecord),
     /// A folder, a link, a device, or something below one of them.
@@ -233,7 +233,7 @@ impl LiveTree {
         LiveError::Io { path: self.root.join(path), source: source.into() }
     }
 
-    fn standing(&self, path: &str) -> Result<Standing, LiveError> {
+    pub(super) fn standing(&self, path: &str) -> Result<Standing, LiveError> {
         let Some((parent, name)) = self.parent(path, false)? else { return Ok(Standing::Nothing) };
         let Some(parent) = parent else { return Ok(Standing::Other) };
         let stat = match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -257,7 +257,11 @@ impl LiveTree {
 
     /// Opens the folder of `path` without following links: `None` if it is not there, `Some((None, _))` if something
     /// else is in its place.
-    fn parent<'p>(&self, path: &'p str, make: bool) -> Result<Option<(Option<OwnedFd>, &'p OsStr)>, LiveError> {
+    pub(super) fn parent<'p>(
+        &self,
+        path: &'p str,
+        make: bool,
+    ) -> Result<Option<(Option<OwnedFd>, &'p OsStr)>, LiveError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let mut fd = match rustix::fs::openat(CWD, &self.root, flags, Mode::empty()) {
             Ok(fd) => fd,

@@ -26,6 +26,9 @@ pub enum Trigger {
     Start,
     /// It was time.
     Poll,
+    /// Something happened to containers, networks or live files, or it was time to look at them. The repository is not
+    /// asked for this alone.
+    Drift,
 }
 
 impl Trigger {
@@ -37,6 +40,7 @@ impl Trigger {
             Self::Watch => "watch",
             Self::Start => "start",
             Self::Poll => "poll",
+            Self::Drift => "drift",
         }
     }
 }

@@ -137,6 +137,10 @@ fn stacks(out: &mut Text, status: &Status) {
         let steady = flag(stack.state == StackState::Steady);
         out.sample("evenkeel_stack_steady", &[("stack", &stack.name)], steady);
     }
+    out.gauge("evenkeel_stack_drift", "In how many things the server differs from the stack's release.");
+    for stack in &status.stacks {
+        out.sample("evenkeel_stack_drift", &[("stack", &stack.name)], float(stack.drift.len() as u64));
+    }
 }
 
 fn flag(is: bool) -> f64 {

@@ -139,6 +139,13 @@ pub(super) struct StackView {
     pub commit: Option<String>,
     pub since: Option<When>,
     pub last: Option<LastView>,
+    pub drift: Vec<DriftView>,
+}
+
+/// One difference between the server and a stack's release.
+pub(super) struct DriftView {
+    pub what: String,
+    pub since: When,
 }
 
 /// What happened to a stack last.
@@ -164,6 +171,7 @@ impl StackView {
             commit: stack.commit.as_deref().map(|c| short(c).to_owned()),
             since: stack.since.as_deref().map(When::new),
             last,
+            drift: stack.drift.iter().map(|d| DriftView { what: d.what.clone(), since: When::new(&d.since) }).collect(),
         }
     }
 }

@@ -1,7 +1,9 @@
 use evenkeel_core::{
-    change::{ServiceChangeKind, Why, WhyKind},
+    change::{DriftKind, ServiceChangeKind, Why, WhyKind},
     id::{DeploymentId, SyncId},
-    outcome::{Activity, AgentStatus, EngineStatus, RefusedStatus, SourceStatus, StackActivity, StackLast, Step},
+    outcome::{
+        Activity, AgentStatus, DriftStatus, EngineStatus, RefusedStatus, SourceStatus, StackActivity, StackLast, Step,
+    },
     reason::Code,
 };
 
@@ -31,6 +33,13 @@ fn stack(name: &str, state: StackState, health: &str) -> StackStatus {
             commit: Some(ID.to_owned()),
             at: AT.to_owned(),
         }),
+        drift: vec![DriftStatus {
+            kind: DriftKind::Config,
+            name: HOSTILE.to_owned(),
+            by_person: true,
+            what: HOSTILE.to_owned(),
+            since: AT.to_owned(),
+        }],
     }
 }
 
