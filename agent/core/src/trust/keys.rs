@@ -22,6 +22,12 @@ pub struct Signer {
     pub fingerprint: String,
 }
 
+/// The fingerprint of an OpenPGP key in the form that Git prints, from that form or the one with blanks.
+pub fn openpgp_fingerprint(text: &str) -> Option<String> {
+    let digits: String = text.split(' ').collect();
+    (digits.len() == 40 && digits.bytes().all(|b| b.is_ascii_hexdigit())).then(|| digits.to_ascii_uppercase())
+}
+
 /// One line of an allowed-signers file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AllowedKey {

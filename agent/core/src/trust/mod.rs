@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use authority::{ADMIN, AUTHORISATION_PATH, Authorisation, Authorised, Authority, Files, MAX_AUTHORISATION_BYTES};
 pub use history::{Examined, Judged};
 pub use judge::{Judgement, Verdict, judge};
-pub use keys::{AllowedKey, NAMESPACE, Revoked, Signer, Signers, When, matches_list};
+pub use keys::{AllowedKey, NAMESPACE, Revoked, Signer, Signers, When, matches_list, openpgp_fingerprint};
 pub use refusal::{Code, Refusal};
 pub use trailers::{DEPLOY_TO, Trailers, VOUCH};
 

@@ -28,6 +28,7 @@ const AGENT_SIGNERS: &str = "/etc/evenkeel/allowed_signers";
 Examples:
   evenkeel verify --allowed-signers allowed_signers            # HEAD
   evenkeel verify --allowed-signers allowed_signers origin/main..main
+  evenkeel verify --openpgp-certificates /etc/evenkeel/openpgp v1..main
   evenkeel verify --repo infra.git --revoked revoked main~5..main --format json
 
 Exit codes:
@@ -39,6 +40,9 @@ pub struct Args {
     /// Keys that may sign, as ssh-keygen reads them [default: the agent's, /etc/evenkeel/allowed_signers]
     #[arg(long, value_name = "FILE")]
     pub allowed_signers: Option<PathBuf>,
+    /// A folder of OpenPGP certificates that may sign, one or more a file, as `gpg --export` writes them
+    #[arg(long, value_name = "DIR")]
+    pub openpgp_certificates: Option<PathBuf>,
     /// Keys that never count, one public key or fingerprint a line
     #[arg(long, value_name = "FILE")]
     pub revoked: Option<PathBuf>,
@@ -75,12 +79,12 @@ struct Line {
 
 /// Runs the verb.
 pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
-    let policy = policy(args)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs().cast_signed());
+    let (policy, keyring) = policy(args, now)?;
     let repo = Repo::open(&args.repo).map_err(|e| usage("source.invalid", &e))?;
-    let (commits, tip, forward) = commits(&repo, args.revision.as_deref().unwrap_or("HEAD"))?;
+    let (commits, tip, forward) = commits(&repo, &keyring, args.revision.as_deref().unwrap_or("HEAD"))?;
     let incomplete = repo.incomplete().map_err(|e| failed(&e))?;
 
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs().cast_signed());
     let lines: Vec<Line> = commits
         .into_iter()
         .map(|commit| {
@@ -98,31 +102,37 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
     Ok(if good { Exit::Fine } else { Exit::Refused })
 }
 
-fn policy(args: &Args) -> Result<Policy, Failure> {
-    let path = match &args.allowed_signers {
-        Some(path) => path,
-        None if Path::new(AGENT_SIGNERS).exists() => Path::new(AGENT_SIGNERS),
-        None => {
+/// The keys that count, and the certificates to check them with.
+fn policy(args: &Args, now: i64) -> Result<(Policy, Keyring), Failure> {
+    let file = match (&args.allowed_signers, &args.openpgp_certificates) {
+        (Some(path), _) => Some(path.as_path()),
+        (None, Some(_)) => None,
+        (None, None) if Path::new(AGENT_SIGNERS).exists() => Some(Path::new(AGENT_SIGNERS)),
+        (None, None) => {
             return Err(Failure::usage(
                 "trust.keys",
                 format!("no keys to verify with: there is no {AGENT_SIGNERS} on this machine"),
-                "name a file in ssh-keygen's allowed-signers syntax with --allowed-signers",
+                "name a file in ssh-keygen's allowed-signers syntax with --allowed-signers, \
+                 or a folder of OpenPGP certificates with --openpgp-certificates",
             ));
         }
     };
-    Ok(Policy {
-        authority: Authority::Server(git::read_signers(path).map_err(|e| usage("trust.keys", &e))?),
-        revoked: args.revoked.as_deref().map_or(Revoked::Keys([].into()), git::read_revoked),
-        introduction: None,
-        forge: Signers::default(),
-        deploy_to: None,
-    })
+    let keys = |e: GitError| usage("trust.keys", &e);
+    let revoked = args.revoked.as_deref().map_or(Revoked::Keys([].into()), git::read_revoked);
+    let keyring = match &args.openpgp_certificates {
+        Some(folder) => git::read_certificates(folder, &revoked, now).map_err(keys)?,
+        None => Keyring::default(),
+    };
+    let signers = file.map_or_else(|| Ok(Signers::default()), git::read_signers).map_err(keys)?;
+    let authority = Authority::Server(signers.with_certificates(keyring.principals()));
+    let policy = Policy { authority, revoked, introduction: None, forge: Signers::default(), deploy_to: None };
+    Ok((policy, keyring))
 }
 
 type Asked = (Vec<Commit>, CommitId, Option<bool>);
 
 /// The commits that `spec` means, parents first, the newest one, and whether a range goes forward.
-fn commits(repo: &Repo, spec: &str) -> Result<Asked, Failure> {
+fn commits(repo: &Repo, keyring: &Keyring, spec: &str) -> Result<Asked, Failure> {
     let resolve = |rev: &str| {
         let rev = if rev.is_empty() { "HEAD" } else { rev };
         repo.resolve(rev).ok_or_else(|| {
@@ -135,11 +145,11 @@ fn commits(repo: &Repo, spec: &str) -> Result<Asked, Failure> {
     };
     if let Some((from, to)) = spec.split_once("..") {
         let (from, to) = (resolve(from)?, resolve(to)?);
-        let (commits, forward) = graph::range(repo, &Keyring::default(), &from, &to).map_err(|e| failed(&e))?;
+        let (commits, forward) = graph::range(repo, keyring, &from, &to).map_err(|e| failed(&e))?;
         return Ok((commits, to, Some(forward)));
     }
     let id = resolve(spec)?;
-    Ok((vec![graph::one(repo, &Keyring::default(), &id).map_err(|e| failed(&e))?], id, None))
+    Ok((vec![graph::one(repo, keyring, &id).map_err(|e| failed(&e))?], id, None))
 }
 
 fn judge(policy: &Policy, commit: Commit, when: When, incomplete: Option<&str>) -> Line {

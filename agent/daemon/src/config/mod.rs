@@ -98,12 +98,18 @@ pub fn socket_of_invalid(path: &Path) -> Option<PathBuf> {
 pub fn watched(settings: &Settings, config_path: &Path) -> Vec<PathBuf> {
     let Settings { source, trust, paths, listen, .. } = settings;
     let always = [config_path.to_owned(), paths.env.clone()];
-    let keys = [trust.allowed_signers().map(Path::to_owned), trust.forge_keys.clone(), trust.revoked.clone()];
+    let lists = [trust.allowed_signers(), trust.openpgp_certificates()].map(|path| path.map(Path::to_owned));
+    let keys = [trust.forge_keys.clone(), trust.revoked.clone()];
     let hook_secret = listen.hooks.as_ref().map(|hooks| hooks.secret_file.clone());
     let page_token = listen.page.as_ref().and_then(|page| page.token_file.clone());
     let ssh = source.ssh.iter().flat_map(|ssh| [ssh.key.clone(), ssh.known_hosts.clone()]);
     let optional = [source.ca_file.clone(), source.token_file.clone(), hook_secret, page_token];
-    always.into_iter().chain(ssh).chain(keys.into_iter().flatten()).chain(optional.into_iter().flatten()).collect()
+    always
+        .into_iter()
+        .chain(ssh)
+        .chain(lists.into_iter().chain(keys).flatten())
+        .chain(optional.into_iter().flatten())
+        .collect()
 }
 
 fn whole(line: Option<usize>, message: impl Into<String>, help: &str) -> ConfigProblem {

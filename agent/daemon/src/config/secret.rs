@@ -33,6 +33,12 @@ pub enum SecretError {
         /// The file.
         path: PathBuf,
     },
+    /// It is no folder.
+    #[error("{path} is not a folder; {help}", path = path.display(), help = self.help())]
+    NotAFolder {
+        /// Where a folder should be.
+        path: PathBuf,
+    },
     /// Others than its owner can read or write it.
     #[error("{path} has mode {mode:04o}, so others can {what} it; {help}", path = path.display(), help = self.help())]
     Exposed {
@@ -86,6 +92,7 @@ impl SecretError {
             }
             Self::Unreadable { .. } => "let the agent's user read it".to_owned(),
             Self::NotAFile { .. } | Self::TooLarge { .. } => "name the file itself".to_owned(),
+            Self::NotAFolder { .. } => "name the folder that holds the files".to_owned(),
             Self::Exposed { path, wanted, .. } => format!("run: chmod {wanted} {}", path.display()),
             Self::Empty { .. } => "write it into the file, on one line".to_owned(),
             Self::NotOneLine { .. } => "write it as one line of text".to_owned(),
@@ -137,6 +144,19 @@ pub(super) fn check_guarded(path: &Path) -> Result<(), SecretError> {
     let (_, mode) = open_regular(path)?;
     if mode & 0o022 != 0 {
         return Err(SecretError::Exposed { path: path.to_owned(), mode, what: "change", wanted: "644" });
+    }
+    Ok(())
+}
+
+/// As [`check_guarded`], of a folder. What lies in it is checked when it is read.
+pub(super) fn check_guarded_folder(path: &Path) -> Result<(), SecretError> {
+    let metadata = fs::metadata(path).map_err(|source| SecretError::Unreadable { path: path.to_owned(), source })?;
+    if !metadata.is_dir() {
+        return Err(SecretError::NotAFolder { path: path.to_owned() });
+    }
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o022 != 0 {
+        return Err(SecretError::Exposed { path: path.to_owned(), mode, what: "change", wanted: "755" });
     }
     Ok(())
 }

@@ -274,6 +274,11 @@ impl<'d, 'r> Section<'d, 'r> {
         self.find(key).map(|found| found.checked_file(found.path()?, secret::check_guarded)).transpose()
     }
 
+    /// A folder that must be there and that only its owner may change; `None` if the key is absent.
+    pub(super) fn guarded_folder(&self, key: &'static str) -> Read<Option<PathBuf>> {
+        self.find(key).map(|found| found.checked_file(found.path()?, secret::check_guarded_folder)).transpose()
+    }
+
     /// Like [`Self::guarded_file`], at `default` if the key is absent.
     pub(super) fn guarded_file_or(&self, key: &'static str, default: &str) -> Read<PathBuf> {
         if let Some(path) = self.guarded_file(key)? {

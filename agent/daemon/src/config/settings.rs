@@ -98,10 +98,12 @@ pub struct Trust {
 /// Who lists the keys whose signatures count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignersOf {
-    /// The server.
+    /// The server, in at least one of two places.
     Server {
-        /// In `ssh-keygen`'s allowed-signers syntax.
-        allowed_signers: PathBuf,
+        /// SSH keys, in `ssh-keygen`'s allowed-signers syntax.
+        allowed_signers: Option<PathBuf>,
+        /// A folder of OpenPGP certificates.
+        openpgp_certificates: Option<PathBuf>,
     },
     /// The repository, in `.evenkeel/allowed_signers`.
     Repository,
@@ -111,7 +113,15 @@ impl Trust {
     /// The server's file of allowed signers, if it is the server that lists them.
     pub fn allowed_signers(&self) -> Option<&Path> {
         match &self.signers {
-            SignersOf::Server { allowed_signers } => Some(allowed_signers),
+            SignersOf::Server { allowed_signers, .. } => allowed_signers.as_deref(),
+            SignersOf::Repository => None,
+        }
+    }
+
+    /// The server's folder of OpenPGP certificates, if there is one.
+    pub fn openpgp_certificates(&self) -> Option<&Path> {
+        match &self.signers {
+            SignersOf::Server { openpgp_certificates, .. } => openpgp_certificates.as_deref(),
             SignersOf::Repository => None,
         }
     }

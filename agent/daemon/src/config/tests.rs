@@ -166,6 +166,26 @@ fn a_file_that_is_not_there_or_open_to_others_is_a_problem() {
 }
 
 #[test]
+fn certificates_stand_beside_or_in_place_of_the_file_of_ssh_keys() {
+    let etc = Etc::new();
+    let folder = etc.0.path().join("openpgp");
+    std::fs::create_dir(&folder).unwrap();
+    let with = |trust: &str| format!("source: {{ url: 'file:///srv/git/infra.git' }}\ntrust: {{ {trust} }}\n");
+    let certificates = "openpgp_certificates: /etc/evenkeel/openpgp";
+    let trust = |text: &str| etc.parse(&with(text)).unwrap().trust;
+    let alone = trust(certificates);
+    assert_eq!((alone.allowed_signers(), alone.openpgp_certificates()), (None, Some(folder.as_path())));
+    let both = trust(&format!("allowed_signers: /etc/evenkeel/allowed_signers, {certificates}"));
+    assert!(both.allowed_signers().is_some() && both.openpgp_certificates().is_some());
+    let of_repository = etc.errors(&with(&format!("signers: repository, {certificates}")));
+    assert!(of_repository.contains("trust.openpgp_certificates: contradicts"), "{of_repository}");
+    std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    assert!(etc.errors(&with(certificates)).contains("chmod 755"));
+    let file = etc.errors(&with("openpgp_certificates: /etc/evenkeel/allowed_signers"));
+    assert!(file.contains("is not a folder"), "{file}");
+}
+
+#[test]
 fn a_systemd_credential_becomes_its_path() {
     let etc = Etc::new();
     let text = etc

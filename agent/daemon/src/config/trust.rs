@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel_core::id::CommitId;
+use evenkeel_core::{id::CommitId, trust::openpgp_fingerprint};
 
 use super::{
     read::{DAY, SECOND, optional},
@@ -51,13 +51,18 @@ pub(super) fn trust(trust: Section<'_, '_>, interval: Duration) -> Read<Trust> {
 }
 
 fn server(trust: &Section<'_, '_>) -> Read<SignersOf> {
-    let allowed_signers = trust.guarded_file_or("allowed_signers", "/etc/evenkeel/allowed_signers")?;
-    Ok(SignersOf::Server { allowed_signers })
+    let openpgp_certificates = trust.guarded_folder("openpgp_certificates")?;
+    let allowed_signers = match &openpgp_certificates {
+        // Then a file of SSH keys is used only if it is named.
+        Some(_) => trust.guarded_file("allowed_signers")?,
+        None => Some(trust.guarded_file_or("allowed_signers", "/etc/evenkeel/allowed_signers")?),
+    };
+    Ok(SignersOf::Server { allowed_signers, openpgp_certificates })
 }
 
 /// With two lists nobody could tell which one counts, and without an introduction the first list would be anybody's.
 fn repository(trust: &Section<'_, '_>, lacks_introduction: bool) -> Read<SignersOf> {
-    for key in ["allowed_signers"] {
+    for key in ["allowed_signers", "openpgp_certificates"] {
         if trust.find(key).is_some() {
             let message = "contradicts `signers: repository`: the keys are those of .evenkeel/allowed_signers there";
             trust.wrong(key, message, "remove it, or write `signers: server`");
@@ -76,13 +81,19 @@ fn introduction(introduction: Section<'_, '_>) -> Read<Introduction> {
     let commit = introduction
         .require("commit", "write the full id of the first commit that is trusted")
         .and_then(|found| found.parsed(CommitId::new, "write all 40 or 64 digits, as `git rev-parse` prints them"));
-    let help = "write the fingerprint as `ssh-keygen -lf key.pub` prints it";
+    let help = "write the fingerprint as `ssh-keygen -lf key.pub` or `gpg --fingerprint` prints it";
     let signer = introduction.require("signer", help).and_then(|found| {
         let text = found.text()?;
         let base64 = |b: u8| b.is_ascii_alphanumeric() || b == b'+' || b == b'/';
         match text.strip_prefix("SHA256:") {
             Some(rest) if rest.len() == 43 && rest.bytes().all(base64) => Ok(text.to_owned()),
-            _ => found.wrong("must be a key's fingerprint: SHA256: and 43 characters", help),
+            _ => openpgp_fingerprint(text).map_or_else(
+                || {
+                    found
+                        .wrong("must be a key's fingerprint: SHA256: and 43 characters, or 40 hexadecimal digits", help)
+                },
+                Ok,
+            ),
         }
     });
     introduction.finish();

@@ -104,6 +104,16 @@ pub enum GitError {
         /// What happened, with the line.
         why: String,
     },
+    /// The OpenPGP certificates cannot be read.
+    #[error(
+        "cannot use the OpenPGP certificates in {path:?}: {why}. Each file there must be what `gpg --armor --export FINGERPRINT` prints"
+    )]
+    Certificates {
+        /// The folder.
+        path: PathBuf,
+        /// What happened, with the file.
+        why: String,
+    },
     /// A file of the configuration cannot be read.
     #[error("cannot read {path:?}: {why}. Check source.auth and source.ca_file")]
     Config {
@@ -130,7 +140,7 @@ impl GitError {
             | Self::Missing { .. }
             | Self::Object { .. }
             | Self::TooLong { .. } => Code::SourceInvalid,
-            Self::Keys { .. } => Code::TrustKeys,
+            Self::Keys { .. } | Self::Certificates { .. } => Code::TrustKeys,
             Self::Internal(_) => Code::Internal,
         };
         Reason::new(code, self.to_string())

@@ -12,6 +12,7 @@ mod lists;
 mod merge;
 mod mirror;
 mod object_tree;
+#[cfg_attr(not(feature = "openpgp"), path = "openpgp_absent.rs")]
 pub mod openpgp;
 mod repo;
 pub mod revoked;
@@ -25,4 +26,4 @@ pub use error::GitError;
 pub use mirror::{Fetched, VERB, fetch, fetch_with};
 pub use object_tree::GitTree;
 pub use repo::{CommitInfo, Repo, enclosing};
-pub use verify::{policy, read_revoked, read_signers, verify};
+pub use verify::{policy, read_certificates, read_revoked, read_signers, verify};

@@ -1,6 +1,9 @@
-//! The file of revoked keys: one public key, or one fingerprint, a line.
+//! The file of revoked keys: one public key, or one fingerprint, a line. Fingerprints are those of SSH (`SHA256:…`) or of
+//! OpenPGP (40 hexadecimal digits, with or without blanks), the latter of a primary key or a subkey.
 
 use std::collections::BTreeSet;
+
+use evenkeel_core::trust::openpgp_fingerprint;
 
 use super::{
     allowed_signers::{LineError, public_key},
@@ -14,10 +17,7 @@ const KRL_MAGIC: &[u8] = b"SSHKRL\n\0";
 pub fn parse(text: &[u8]) -> Result<BTreeSet<String>, LineError> {
     let fail = |line: usize, what: &str| LineError { line: line + 1, what: what.to_owned() };
     if text.starts_with(KRL_MAGIC) {
-        return Err(fail(
-            0,
-            "it is a binary revocation list (KRL); write one public key or SHA256: fingerprint a line",
-        ));
+        return Err(fail(0, "it is a binary revocation list (KRL); write one public key or fingerprint a line"));
     }
     let mut keys = BTreeSet::new();
     for (number, line) in text.split(|&b| b == b'\n').enumerate() {
@@ -27,6 +27,8 @@ pub fn parse(text: &[u8]) -> Result<BTreeSet<String>, LineError> {
         }
         if key::is_fingerprint(line) {
             keys.insert(line.to_owned());
+        } else if let Some(fingerprint) = openpgp_fingerprint(line) {
+            keys.insert(fingerprint);
         } else {
             keys.insert(public_key(line).map_err(|what| fail(number, &what))?);
         }
@@ -44,6 +46,17 @@ mod tests {
     #[test]
     fn keys_and_fingerprints_are_read() {
         assert_eq!(parse(format!("# gone\n{KEY} who\r\n\n{FINGERPRINT}\n").as_bytes()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn fingerprints_of_openpgp_are_read_as_gpg_prints_them() {
+        let plain = "0123456789ABCDEF0123456789ABCDEF01234567";
+        let spaced = "0123 4567 89ab cdef 0123  4567 89AB CDEF 0123 4567";
+        for text in [plain, spaced, &format!("{plain}\n{spaced}\r\n")] {
+            assert_eq!(parse(text.as_bytes()), Ok([plain.to_owned()].into()), "{text}");
+        }
+        // A key id is no fingerprint: many keys can have it.
+        assert!(parse(&plain.as_bytes()[24..]).is_err());
     }
 
     #[test]

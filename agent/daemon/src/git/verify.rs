@@ -22,7 +22,7 @@ pub fn verify(
     accepted: Option<&Accepted>,
     now_unix: i64,
 ) -> Result<Result<VerifiedRevision, Box<Refusal>>, GitError> {
-    let policy = policy(settings, reference)?;
+    let (policy, keyring) = policy(settings, reference, now_unix)?;
     let repo = Repo::open(mirror)?;
     if let Some(why) = repo.incomplete()? {
         return Ok(Err(Refusal::of_tip(&policy, accepted, (tip, ""), (Code::Shallow, why.to_owned()))));
@@ -30,27 +30,35 @@ pub fn verify(
     if !repo.has(tip) {
         return Err(GitError::missing(tip));
     }
-    let facts = graph::facts(&repo, (&policy, &Keyring::default()), accepted, tip)?;
+    let facts = graph::facts(&repo, (&policy, &keyring), accepted, tip)?;
     Ok(trust::verify(&policy, accepted, &facts, now_unix))
 }
 
 /// Reads the configured key files into a policy. Revoked keys that cannot be read are part of the policy: it then
-/// refuses everything.
-pub fn policy(settings: &settings::Trust, reference: &str) -> Result<Policy, GitError> {
+/// refuses everything. The keyring holds the OpenPGP certificates as they stand at `now_unix`.
+pub fn policy(settings: &settings::Trust, reference: &str, now_unix: i64) -> Result<(Policy, Keyring), GitError> {
+    let revoked = settings.revoked.as_deref().map_or(Revoked::Keys([].into()), read_revoked);
+    let certificates = settings.openpgp_certificates();
+    let keyring =
+        certificates.map_or(Ok(Keyring::default()), |folder| read_certificates(folder, &revoked, now_unix))?;
     let authority = match &settings.signers {
-        settings::SignersOf::Server { allowed_signers } => Authority::Server(read_signers(allowed_signers)?),
+        settings::SignersOf::Server { allowed_signers, .. } => {
+            let signers = allowed_signers.as_deref().map_or(Ok(Signers::default()), read_signers)?;
+            Authority::Server(signers.with_certificates(keyring.principals()))
+        }
         settings::SignersOf::Repository => Authority::Repository,
     };
-    Ok(Policy {
+    let policy = Policy {
         authority,
-        revoked: settings.revoked.as_deref().map_or(Revoked::Keys([].into()), read_revoked),
+        revoked,
         introduction: settings
             .introduction
             .as_ref()
             .map(|i| Introduction { commit: i.commit.clone(), signer: i.signer.clone() }),
         forge: settings.forge_keys.as_deref().map_or(Ok(Signers::default()), read_signers)?,
         deploy_to: settings.require_deploy_to.then(|| reference.to_owned()),
-    })
+    };
+    Ok((policy, keyring))
 }
 
 /// Reads a file of allowed signers. A file without any key is an error.
@@ -59,6 +67,18 @@ pub fn read_signers(path: &Path) -> Result<Signers, GitError> {
     let text = read_capped(path).map_err(|e| fail(e.to_string()))?;
     let signers = allowed_signers::parse(&text, &TimeZone::system()).map_err(|e| fail(e.to_string()))?;
     if signers.is_empty() { Err(fail("it lists no key that is accepted".to_owned())) } else { Ok(signers) }
+}
+
+/// Reads a folder of OpenPGP certificates, as they stand at `now_unix`. What is revoked here never counts, whatever they
+/// say.
+pub fn read_certificates(folder: &Path, revoked: &Revoked, now_unix: i64) -> Result<Keyring, GitError> {
+    let keyring =
+        Keyring::read(folder, now_unix).map_err(|why| GitError::Certificates { path: folder.to_owned(), why })?;
+    Ok(match revoked {
+        Revoked::Keys(keys) => keyring.without(keys),
+        // Nothing is accepted then.
+        Revoked::Unreadable(_) => keyring,
+    })
 }
 
 /// Reads a file of revoked keys.

@@ -27,7 +27,7 @@ fn decide(
     tip: &CommitId,
 ) -> Result<VerifiedRevision, Box<Refusal>> {
     let trust = Trust {
-        signers: SignersOf::Server { allowed_signers: world.path("signers") },
+        signers: SignersOf::Server { allowed_signers: Some(world.path("signers")), openpgp_certificates: None },
         revoked: None,
         introduction: introduction.map(|id| Introduction { commit: id.clone(), signer: world.fingerprint("me") }),
         forge_keys: None,

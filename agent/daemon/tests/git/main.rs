@@ -2,8 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its world cannot be made")]
 
+#[cfg(feature = "openpgp")]
+mod certificates;
 mod fetch;
+#[cfg(feature = "openpgp")]
+mod gpg;
 mod history;
+#[cfg(feature = "openpgp")]
+mod openpgp;
 mod signatures;
 mod verify;
 mod world;

@@ -127,8 +127,8 @@ fn signature_headers_are_read_no_more_leniently_than_git_does() {
         ("the header of SHA-256", with_header(&payload, "gpgsig-sha256", &good), format),
         ("an odd header", with_header(&header(&good), "gpgsigned", "x"), format),
         (
-            "openpgp",
-            header("-----BEGIN PGP SIGNATURE-----\n\nabcd\n-----END PGP SIGNATURE-----"),
+            "x509",
+            header("-----BEGIN SIGNED MESSAGE-----\nabcd\n-----END SIGNED MESSAGE-----"),
             (Verdict::UnknownKey, Some(Code::UnknownKey)),
         ),
         ("a NUL", [header(&good), b"\0".to_vec()].concat(), format),

@@ -70,6 +70,11 @@ impl World {
         String::from_utf8(out.stdout).unwrap().trim().to_owned()
     }
 
+    /// Runs a program in the repository, whatever comes of it.
+    pub fn any(&self, program: &str, args: &[&str], input: &[u8]) -> Output {
+        self.run(program, args, input)
+    }
+
     pub fn ssh_keygen(&self, args: &[&str], input: &[u8]) -> Vec<u8> {
         let out = self.run("ssh-keygen", args, input);
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
