@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     name::{ServerName, StackName},
     nearest,
+    policy::Policy,
     problem::Problem,
     section::{Section, Source},
     set::LayoutKind,
@@ -18,7 +19,7 @@ pub use crate::section::Written;
 pub const CONFIG_FILE: &str = "evenkeel.yml";
 
 /// Keys of the file. The schema `evenkeel.schema.json` names the same.
-pub(crate) const KEYS: &[&str] = &["ignore", "layout", "servers", "stacks"];
+pub(crate) const KEYS: &[&str] = &["ignore", "layout", "policy", "servers", "stacks"];
 /// Keys of `servers.<s>`.
 pub(crate) const SERVER_KEYS: &[&str] = &["stacks"];
 /// Keys of `stacks.<x>`.
@@ -50,6 +51,8 @@ pub struct LayoutConfig {
     pub layout: Option<LayoutKind>,
     /// Patterns of paths that are not looked at.
     pub ignore: Vec<String>,
+    /// How severe findings are here, and which are allowed.
+    pub policy: Policy,
     /// For each server the stacks that it runs; `None` is those that the layout gives it.
     pub servers: BTreeMap<ServerName, Option<Vec<Written>>>,
     /// Stacks of which the file says something.
@@ -89,6 +92,7 @@ impl LayoutConfig {
         }
         config.layout = layout(&root);
         config.ignore = root.texts("ignore").unwrap_or_default().into_iter().map(|i| i.text).collect();
+        config.policy = Policy::read(&root);
         config.read_servers(&root);
         config.read_stacks(&root);
         (config, source.into_problems())

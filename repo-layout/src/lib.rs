@@ -18,6 +18,7 @@ mod layout;
 pub mod name;
 mod nearest;
 mod order;
+pub mod policy;
 pub mod problem;
 mod project;
 mod repo;

@@ -10,13 +10,15 @@ pub const X_EVENKEEL: &str = include_str!("../schemas/x-evenkeel.schema.json");
 mod tests {
     use serde_json::Value;
 
-    use crate::{config, extension};
+    use crate::{config, extension, policy};
 
     /// Each key that the code accepts is in the schema, and the other way round.
     #[test]
     fn the_schemas_and_the_code_accept_the_same_keys() {
         for (schema, pointer, known) in [
             (super::EVENKEEL_YML, "", config::KEYS),
+            (super::EVENKEEL_YML, "/$defs/exception", policy::EXCEPTION_KEYS),
+            (super::EVENKEEL_YML, "/$defs/policy", policy::KEYS),
             (super::EVENKEEL_YML, "/$defs/server", config::SERVER_KEYS),
             (super::EVENKEEL_YML, "/$defs/stack", config::STACK_KEYS),
             (super::X_EVENKEEL, "", extension::KEYS),
@@ -35,6 +37,13 @@ mod tests {
         let schema: Value = serde_json::from_str(super::EVENKEEL_YML).expect("JSON");
         let names: Vec<&str> = config::LAYOUTS.iter().map(|(name, _)| *name).collect();
         assert_eq!(schema["properties"]["layout"]["enum"], serde_json::json!(names));
+    }
+
+    #[test]
+    fn the_schema_and_the_code_know_the_same_severities() {
+        let schema: Value = serde_json::from_str(super::EVENKEEL_YML).expect("JSON");
+        let names: Vec<&str> = policy::LEVELS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(schema["$defs"]["level"]["enum"], serde_json::json!(names));
     }
 
     #[test]

@@ -155,6 +155,35 @@ impl<'a, 's> Section<'a, 's> {
         self.node.entries().iter().map(|(key, node)| (key.as_str(), self.below(key, node)))
     }
 
+    /// The keys, with their lines, in the file's order.
+    pub fn keys(&self) -> impl Iterator<Item = Written> {
+        self.node.entries().iter().map(|(key, _)| Written { text: key.clone(), line: self.line(&[Step::Key(key)]) })
+    }
+
+    /// Each mapping of the list at `key`.
+    pub fn items(&self, key: &'s str) -> Vec<Section<'a, 's>> {
+        let Some(node) = self.node.get(key) else { return Vec::new() };
+        if !matches!(node, Node::List(_) | Node::Null) {
+            self.wrong(&[Step::Key(key)], "a list", node);
+        }
+        let items = node.items().iter().enumerate().take(MAX_ITEMS);
+        let section = |(index, item)| {
+            let steps = [&self.steps[..], &[Step::Key(key), Step::Index(index)]].concat();
+            Section::new(self.source, steps, item)
+        };
+        items.map(section).collect()
+    }
+
+    /// The text at `key` with its line, if it is there.
+    pub fn written(&self, key: &str) -> Option<Written> {
+        Some(Written { text: self.text(key)?.to_owned(), line: self.line(&[Step::Key(key)]) })
+    }
+
+    fn line(&self, more: &[Step<'_>]) -> Option<u32> {
+        let steps: Vec<Step<'_>> = self.steps.iter().chain(more).copied().collect();
+        self.source.line(&steps)
+    }
+
     fn below(&self, key: &'s str, node: &'s Node) -> Section<'a, 's> {
         let mut steps = self.steps.clone();
         steps.push(Step::Key(key));

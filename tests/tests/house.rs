@@ -312,6 +312,41 @@ fn pure_crates_depend_on_nothing_that_touches_the_world() {
     }
 }
 
+/// The codes that a file gives to problems: `Problem::warning("area.name", …)`.
+fn codes(source: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for kind in ["Problem::error(", "Problem::warning(", "Problem::info("] {
+        for (at, _) in source.match_indices(kind) {
+            let rest = source[at + kind.len()..].trim_start();
+            let code = rest.strip_prefix('"').and_then(|rest| rest.split('"').next());
+            found.extend(code.filter(|code| code.contains('.')).map(str::to_owned));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_code_of_a_problem_is_in_the_reference() {
+    let root = root();
+    let page = text(&root.join("docs/reference/check.md"));
+    let mut missing = Vec::new();
+    for folder in ["repo-layout/src", "agent/core/src", "agent/daemon/src"] {
+        for file in rust_files(&root.join(folder)).into_iter().filter(|f| !f.to_string_lossy().contains("tests")) {
+            let source = text(&file);
+            // What stands in a file's own tests is made up.
+            let source = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+            let unknown = codes(source).into_iter().filter(|code| !page.contains(&format!("### {code}\n")));
+            missing.extend(unknown.map(|code| format!("{}: {code}", file.display())));
+        }
+    }
+    assert!(
+        missing.is_empty(),
+        "add these to agent/core/src/validate/catalogue.rs, then write docs/reference/check.md with\n\
+         EVENKEEL_UPDATE=1 cargo test -p evenkeel --test check the_reference\n{}",
+        missing.join("\n")
+    );
+}
+
 // ---------------------------------------------------------------- the checker itself can fail
 
 fn made_up() -> Layers {

@@ -23,6 +23,11 @@ impl Model {
         if value.is_object() { Ok(Self(value)) } else { Err(ModelError("the document is not a mapping".to_owned())) }
     }
 
+    /// A model without anything in it.
+    pub fn empty() -> Self {
+        Self(Value::Object(serde_json::Map::new()))
+    }
+
     /// The model as JSON.
     pub fn value(&self) -> &Value {
         &self.0

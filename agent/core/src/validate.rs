@@ -1,4 +1,13 @@
-//! What a rendered stack may not do, whatever Compose makes of it.
+//! What a rendered stack may not do, whatever Compose makes of it, and what a policy says of it.
+
+pub mod catalogue;
+pub mod exceptions;
+mod facts;
+mod images;
+mod secrets;
+mod server;
+mod services;
+mod source;
 
 use std::collections::BTreeSet;
 
@@ -11,6 +20,18 @@ use crate::{
 };
 
 const HELP: &str = "keep the file in the repository, or bind-mount it: only bind mounts may name paths of the host";
+
+pub use facts::StackFacts;
+pub use source::Sources;
+
+/// What the policy of every repository finds in the stacks of one server. `complete` says that these are all stacks of the server.
+pub fn policy(stacks: &[StackFacts<'_>], complete: bool) -> Vec<Problem> {
+    let mut found: Vec<Problem> = stacks.iter().flat_map(services::findings).collect();
+    found.extend(server::findings(stacks, complete));
+    found.sort();
+    found.dedup();
+    found
+}
 
 /// Everything that Compose reads must be in the repository: what a commit's signature covers is what is deployed. Bind mounts
 /// may name any path of the host. `root` is where the model has the repository's root.

@@ -36,7 +36,8 @@ Exit codes:
   2 usage or configuration     6 halted, a person must act
   3 `plan` found changes       7 transient, worth trying again")]
 pub struct Cli {
-    /// What to print on standard output: `text` for people, or one `json` document
+    /// What to print on standard output: `text` for people, or one `json` document; `check` also has `sarif` and `github`, `plan`
+    /// also `markdown`
     #[arg(long, global = true, value_enum, default_value_t = Format::Text, hide_possible_values = true, display_order = 900)]
     format: Format,
     /// When to colour text: `auto` (on a terminal, unless NO_COLOR is set), `always` or `never`
@@ -69,6 +70,21 @@ enum Verb {
     Man(man::Args),
 }
 
+impl Verb {
+    /// Refuses a format that the verb does not have.
+    fn answers_in(&self, format: Format) -> Result<(), Failure> {
+        let has = match format {
+            Format::Text | Format::Json => true,
+            Format::Sarif | Format::Github => matches!(self, Self::Check(_)),
+            Format::Markdown => matches!(self, Self::Plan(_)),
+        };
+        let name = format.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
+        let message = || format!("this verb does not answer in the format {name}");
+        let help = "`sarif` and `github` are for `check`, `markdown` is for `plan`; every verb has `text` and `json`";
+        if has { Ok(()) } else { Err(Failure::usage("usage", message(), help)) }
+    }
+}
+
 /// Runs the program for these arguments (the first is its own name) and says with which code it ends.
 pub fn main(args: &[OsString]) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
@@ -82,7 +98,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
     }
     .write_global();
     let out = Output::new(cli.format);
-    let exit = run(cli.verb, &out).unwrap_or_else(|failure| {
+    let exit = cli.verb.answers_in(cli.format).and_then(|()| run(cli.verb, &out)).unwrap_or_else(|failure| {
         out.failure(&failure);
         failure.exit
     });

@@ -19,6 +19,12 @@ pub enum Format {
     Text,
     /// One JSON document.
     Json,
+    /// SARIF 2.1.0: `check` only.
+    Sarif,
+    /// Workflow commands of GitHub Actions: `check` only.
+    Github,
+    /// A comment for a pull request: `plan` only.
+    Markdown,
 }
 
 /// Why a verb did not do its work: what happened, what to do next, and with which code the program ends.
@@ -87,6 +93,11 @@ impl Output {
         self.has_failed.get()
     }
 
+    /// The form that is asked for.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
     /// Whether one JSON document is asked for.
     pub fn is_json(&self) -> bool {
         self.format == Format::Json
@@ -96,7 +107,7 @@ impl Output {
     pub fn answer<T: Serialize>(&self, document: &T, text: impl FnOnce(&T) -> String) {
         match self.format {
             Format::Json => self.json(document),
-            Format::Text => self.write(text(document).as_bytes()),
+            Format::Text | Format::Sarif | Format::Github | Format::Markdown => self.write(text(document).as_bytes()),
         }
     }
 

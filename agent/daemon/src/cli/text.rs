@@ -21,7 +21,7 @@ pub const DIM: Style = Style::new().dimmed();
 pub fn problems(problems: &[Problem]) -> String {
     let mut out = String::new();
     for (n, problem) in problems.iter().enumerate() {
-        out.push_str(&problem_text(problem));
+        out.push_str(&problem_line(problem, problem.server.as_slice()));
         let next = problems.get(n + 1);
         if !problem.help.is_empty()
             && next.is_none_or(|next| (&next.code, &next.help) != (&problem.code, &problem.help))
@@ -32,13 +32,15 @@ pub fn problems(problems: &[Problem]) -> String {
     out
 }
 
-fn problem_text(problem: &Problem) -> String {
+/// One problem without its remedy, and the servers that it concerns.
+pub fn problem_line(problem: &Problem, servers: &[String]) -> String {
     let (word, style) = match problem.severity {
         Severity::Error => ("error", RED),
         Severity::Warning => ("warning", YELLOW),
         Severity::Info => ("info", DIM),
     };
-    let place = [&problem.server, &problem.stack].into_iter().flatten().cloned().collect::<Vec<_>>().join("/");
+    let servers = (!servers.is_empty()).then(|| servers.join(","));
+    let place = [&servers, &problem.stack].into_iter().flatten().cloned().collect::<Vec<_>>().join("/");
     let mut out = format!("{style}{word}[{}]{style:#}", problem.code);
     if !place.is_empty() {
         let _ = write!(out, " {BOLD}{place}{BOLD:#}");
@@ -54,11 +56,11 @@ fn problem_text(problem: &Problem) -> String {
 }
 
 /// `1 error, 2 warnings`, or `no problems`.
-pub fn count(problems: &[Problem]) -> String {
+pub fn count(severities: &[Severity]) -> String {
     let parts: Vec<String> = [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Info, "note")]
         .into_iter()
         .filter_map(|(severity, word)| {
-            let n = problems.iter().filter(|p| p.severity == severity).count();
+            let n = severities.iter().filter(|found| **found == severity).count();
             (n > 0).then(|| plural(n, word))
         })
         .collect();

@@ -103,10 +103,10 @@ fn evenkeel_yml_refuses_what_it_does_not_know() {
     web [web] stacks/web/compose.yml=folder
     error config.unknown-key (evenkeel.yml:2)
       unknown key `profile`
-      -> remove it; known here: ignore, layout, servers, stacks
+      -> remove it; known here: ignore, layout, policy, servers, stacks
     error config.unknown-key (evenkeel.yml:3)
       unknown key `project`
-      -> remove it; known here: ignore, layout, servers, stacks
+      -> remove it; known here: ignore, layout, policy, servers, stacks
     error config.unknown-key (evenkeel.yml:5)
       unknown key `servers.home.profiles`
       -> remove it; known here: stacks
