@@ -159,16 +159,25 @@ fn check_finds_what_is_wrong_and_where() {
         "services:\n  a:\n    image: x\n    configs: [c]\nconfigs:\n  c:\n    file: /etc/hosts\n",
     );
     let env = ("stacks/env/compose.yml", "services:\n  a:\n    image: x\n    env_file: secret.env\n");
-    let world = World::new(&[DB, WEB, bad, out, env]);
+    // What the policy finds has tests of its own.
+    let policy = (
+        "evenkeel.yml",
+        "policy: {rules: {image.latest: off, service.no-healthcheck: off, service.no-memory-limit: off, service.no-restart: off}}\n",
+    );
+    let world = World::new(&[DB, WEB, bad, out, env, policy]);
     assert_snapshot!(world.run(&["check"]).stdout(), @r#"
     error[compose.invalid] default/bad stacks/bad/compose.yml:3: validating stacks/bad/compose.yml: services.a.image must be a string
+      why: no server can deploy the stack; it keeps what it runs
       help: correct the file; `docker compose config` in its folder says the same
     error[path.outside] default/out stacks/out/compose.yml:7: configs.c.file leads out of the repository
+      why: what is deployed must be what was signed, and that ends where the repository ends
       help: keep the file in the repository, or bind-mount it: only bind mounts may name paths of the host
     warning[env.file] default/env stacks/env/compose.yml:4: env_file stacks/env/secret.env is not in the repository
+      why: it has to be on the server before the stack can be deployed
       help: put it into the live tree on the server, at this path; here its variables are taken for unset
     warning[env.unset] default/db stacks/db/compose.yml:5: the variable DB_PASSWORD is used and set nowhere
     warning[env.unset] default/web stacks/web/compose.yml:4: the variable TAG is used and set nowhere
+      why: Compose would put nothing in its place, silently
       help: set it in an environment file beside the stack or on the server (_server.env or <stack>.env), or give it a default: ${NAME:-…}
     1 server, 5 stacks: 2 errors, 3 warnings
     "#);
@@ -262,12 +271,16 @@ fn plan_shows_what_changes_and_why() {
       wave 1
       ~ db  update
           ~ db  recreate: image
+          pulls pg:17
+          down: db while made anew (up to 10 s to stop, then the start)
       + new  create
           + n  create
+          pulls n
       wave 2
       ~ web  update
           ~ side  recreate: dependency web
           ~ web   recreate: file stacks/web/conf/site
+          down: side, web while made anew (up to 10 s to stop, then the start)
       wave 3
       - old  remove: its volumes stay
           - o  remove

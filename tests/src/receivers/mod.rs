@@ -1,6 +1,7 @@
 //! Receivers of what the agent says, servers of what it reads, and the ways to them: on the loopback address.
 
 pub mod discord;
+pub mod forge;
 pub mod git_http;
 pub mod ntfy;
 pub mod proxy;

@@ -45,7 +45,7 @@ pub fn build(desired: Desired<'_>, releases: &BTreeMap<StackName, Release>, obse
         let release = releases.get(&candidate.stack);
         let Some(change) = change(desired, candidate, release, observed) else { continue };
         if let Some(release) = release {
-            let found = notes(side_of(release), side(candidate));
+            let found = notes(Side::of_release(release), Side::of_candidate(candidate));
             plan.problems.extend(found.into_iter().map(|problem| problem.in_stack(&candidate.stack)));
         }
         changes.insert(&candidate.stack, change);
@@ -63,14 +63,6 @@ pub fn build(desired: Desired<'_>, releases: &BTreeMap<StackName, Release>, obse
     plan
 }
 
-fn side(candidate: &Candidate) -> Side<'_> {
-    Side { model: &candidate.model, files: &candidate.files, secret_env: &candidate.secret_env }
-}
-
-fn side_of(release: &Release) -> Side<'_> {
-    Side { model: &release.model, files: &release.files, secret_env: &release.secret_env }
-}
-
 fn change(
     desired: Desired<'_>,
     candidate: &Candidate,
@@ -79,7 +71,7 @@ fn change(
 ) -> Option<StackChange> {
     let halted = desired.halted.contains(&candidate.stack);
     let same = !halted && release.is_some_and(|release| release.digest == candidate.digest());
-    let mut services = diff(desired.root, release.map(side_of), Some(side(candidate)));
+    let mut services = diff(desired.root, release.map(Side::of_release), Some(Side::of_candidate(candidate)));
     let missing = observed.is_some_and(|observed| {
         release.is_some() && add_missing(&mut services, candidate, observed.get(&candidate.project))
     });
@@ -166,7 +158,7 @@ fn change_waves(accepted: &[Candidate], mut changes: BTreeMap<&StackName, StackC
 fn removal_waves(root: &str, removed: &[&Release]) -> Vec<Vec<StackChange>> {
     let change = |stack: &StackName| {
         let release = removed.iter().find(|r| r.stack == *stack)?;
-        let services = diff(root, Some(side_of(release)), None);
+        let services = diff(root, Some(Side::of_release(release)), None);
         Some(StackChange { stack: stack.clone(), change: StackChangeKind::Remove, services })
     };
     let order = waves(removed.iter().map(|r| (&r.stack, r.depends_on.as_slice())));

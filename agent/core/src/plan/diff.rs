@@ -9,7 +9,7 @@ use crate::{
     change::{ServiceChange, ServiceChangeKind, Why, WhyKind},
     model::{Model, Service},
     path::{below, is_within},
-    release::{Files, SecretEnv},
+    release::{Candidate, Files, Release, SecretEnv},
     slice::{build_paths, mounted_paths},
 };
 
@@ -22,6 +22,18 @@ pub struct Side<'a> {
     pub files: &'a Files,
     /// Values of secrets that come from the environment.
     pub secret_env: &'a SecretEnv,
+}
+
+impl<'a> Side<'a> {
+    /// The state that a candidate wants.
+    pub fn of_candidate(candidate: &'a Candidate) -> Self {
+        Self { model: &candidate.model, files: &candidate.files, secret_env: &candidate.secret_env }
+    }
+
+    /// The state that a release has.
+    pub fn of_release(release: &'a Release) -> Self {
+        Self { model: &release.model, files: &release.files, secret_env: &release.secret_env }
+    }
 }
 
 /// Keys of a service that change no container: when Compose acts, not what it makes.

@@ -2,6 +2,7 @@
 
 mod build;
 mod diff;
+mod effects;
 
 use evenkeel_layout::{name::StackName, problem::Problem};
 use serde::Serialize;
@@ -9,6 +10,7 @@ use serde::Serialize;
 pub use crate::change::{ServiceChange, ServiceChangeKind, StackChange, StackChangeKind, Why, WhyKind};
 pub use build::{Containers, Desired, build};
 pub use diff::{Side, diff, notes};
+pub use effects::{Down, Effects, effects};
 
 /// Ordered waves: a wave begins when the one before it has ended. Sorted by stack within a wave.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]

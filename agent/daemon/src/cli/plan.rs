@@ -1,11 +1,13 @@
 //! `evenkeel plan`: which stacks and services would change between two revisions, and why.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+mod markdown;
+mod shown;
 
-use anstyle::Style;
+use std::collections::BTreeMap;
+
 use evenkeel_core::{
     outcome::Exit,
-    plan::{self, Desired, Plan, ServiceChange, ServiceChangeKind, StackChange, StackChangeKind, Why},
+    plan::{self, Desired, Effects, Plan, Side, StackChangeKind},
     release::{Candidate, Release},
 };
 use evenkeel_layout::{
@@ -17,13 +19,14 @@ use serde::Serialize;
 
 use super::{
     check::offline,
-    output::{Failure, Output, SCHEMA},
+    output::{Failure, Format, Output, SCHEMA},
     repo::{self, RepoArgs, Source},
     runtime,
-    text::{self, BOLD, DIM, GREEN, RED, YELLOW},
 };
 use crate::{compose::Compose, host::candidates::Candidates};
 
+/// How many stacks a server removes at once unless its `prune.max` says otherwise.
+const PRUNE_MAX: usize = 1;
 /// What `--from` calls a server that runs nothing yet.
 const EMPTY: &str = "empty";
 
@@ -37,6 +40,7 @@ Examples:
   evenkeel plan                               # the work tree against HEAD
   evenkeel plan --from origin/main --to HEAD  # what a pull request changes
   evenkeel plan --server home --from empty --to main --format json
+  evenkeel plan --from origin/main --to HEAD --format markdown >comment.md
 
 Exit codes:
   0 done                   3 there are changes (only with --exit-code)
@@ -69,6 +73,8 @@ struct ServerPlan {
     to: String,
     #[serde(flatten)]
     plan: Plan,
+    /// What the changes bring with them, by stack.
+    effects: BTreeMap<StackName, Effects>,
 }
 
 /// Prints the plan of each server.
@@ -79,7 +85,11 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
     let servers = runtime()?.block_on(sides.plans())?;
     let changes = servers.iter().any(|s| !s.plan.is_empty());
     let broken = sides.to_sets.iter().any(|(_, set)| set.is_broken());
-    out.answer(&Document { schema: SCHEMA, servers }, as_text);
+    let document = Document { schema: SCHEMA, servers };
+    match out.format() {
+        Format::Markdown => out.text(&markdown::comment(&document)),
+        _ => out.answer(&document, shown::as_text),
+    }
     Ok(match (broken, changes && args.exit_code) {
         (true, _) => Exit::Failed,
         (false, true) => Exit::Changes,
@@ -127,25 +137,51 @@ impl Sides {
         let from = self.from.as_ref().map_or_else(|| EMPTY.to_owned(), Source::name);
         let plans = self.to_sets.iter().map(|(server, set)| {
             let releases = before.get(server).map(|c| releases(&c.accepted)).unwrap_or_default();
-            let plan = after.get(server).map(|c| self.plan(set, c, &releases)).unwrap_or_default();
-            ServerPlan { server: server.clone(), from: from.clone(), to: self.to.name(), plan }
+            let (plan, effects) = after.get(server).map(|c| self.plan(set, c, &releases)).unwrap_or_default();
+            ServerPlan { server: server.clone(), from: from.clone(), to: self.to.name(), plan, effects }
         });
         Ok(plans.collect())
     }
 
-    fn plan(&self, set: &StackSet, wanted: &Candidates, releases: &BTreeMap<StackName, Release>) -> Plan {
+    fn plan(
+        &self,
+        set: &StackSet,
+        wanted: &Candidates,
+        releases: &BTreeMap<StackName, Release>,
+    ) -> (Plan, BTreeMap<StackName, Effects>) {
         let rejected: Vec<StackName> = wanted.rejected.iter().map(|(name, _)| name.clone()).collect();
+        let root = self.to.dir().display().to_string();
         let desired = Desired {
             accepted: &wanted.accepted,
             rejected: &rejected,
             problems: &wanted.problems,
-            root: &self.to.dir().display().to_string(),
+            root: &root,
             complete: !set.is_broken(),
             put_back: false,
             halted: &[],
         };
-        plan::build(desired, releases, None)
+        let mut plan = plan::build(desired, releases, None);
+        plan.problems.extend(prune_guard(&plan));
+        let effects = plan.changes().map(|change| {
+            let from = releases.get(&change.stack).map(Side::of_release);
+            let to = wanted.accepted.iter().find(|c| c.stack == change.stack).map(Side::of_candidate);
+            (change.stack.clone(), plan::effects(&root, change, from, to))
+        });
+        let effects = effects.collect();
+        (plan, effects)
     }
+}
+
+/// More removals than a server carries out at once.
+fn prune_guard(plan: &Plan) -> Option<Problem> {
+    let removed = plan.changes().filter(|change| change.change == StackChangeKind::Remove).count();
+    let message = || {
+        format!(
+            "{removed} stacks are removed; a server removes none of them if that is more than its prune.max (default {PRUNE_MAX})"
+        )
+    };
+    let help = "if this is meant, remove them in several commits, or raise prune.max in agent.yml for a while";
+    (removed > PRUNE_MAX).then(|| Problem::warning("prune.guard", message(), help))
 }
 
 async fn made(source: &Source, compose: &Compose, sets: &Sets) -> Result<BTreeMap<ServerName, Candidates>, Failure> {
@@ -159,91 +195,4 @@ async fn made(source: &Source, compose: &Compose, sets: &Sets) -> Result<BTreeMa
 
 fn releases(candidates: &[Candidate]) -> BTreeMap<StackName, Release> {
     candidates.iter().map(|c| (c.stack.clone(), Release::of(c, BTreeMap::new()))).collect()
-}
-
-fn as_text(document: &Document) -> String {
-    document.servers.iter().map(server_text).collect::<Vec<_>>().join("\n")
-}
-
-fn server_text(server: &ServerPlan) -> String {
-    let ServerPlan { server, from, to, plan } = server;
-    let mut out = format!("{BOLD}{server}{BOLD:#}  {} -> {}\n", text::short(from), text::short(to));
-    for (n, wave) in plan.waves.iter().enumerate() {
-        if plan.waves.len() > 1 {
-            let _ = writeln!(out, "  {DIM}wave {}{DIM:#}", n + 1);
-        }
-        for change in wave {
-            out.push_str(&stack_text(change));
-        }
-    }
-    for (stack, waits_for) in &plan.held {
-        let _ = writeln!(out, "  {YELLOW}= {stack}{YELLOW:#}  held: waits for {waits_for}");
-    }
-    for stack in &plan.rejected {
-        let _ = writeln!(out, "  {RED}! {stack}{RED:#}  rejected: keeps what it runs");
-    }
-    let _ = writeln!(out, "  {}", summary(plan));
-    // What a person has to do something about; the rest is for `check`.
-    let worth: Vec<Problem> = plan.problems.iter().filter(|p| is_worth_saying(p)).cloned().collect();
-    out.push_str(&text::problems(&worth));
-    out
-}
-
-fn is_worth_saying(problem: &Problem) -> bool {
-    use evenkeel_layout::problem::Severity;
-    problem.severity == Severity::Error || problem.code == "volume.options"
-}
-
-fn summary(plan: &Plan) -> String {
-    let count = |kind| plan.changes().filter(|c| c.change == kind).count();
-    let parts: Vec<String> = [
-        (count(StackChangeKind::Create), "to create"),
-        (count(StackChangeKind::Update), "to update"),
-        (count(StackChangeKind::Remove), "to remove"),
-        (plan.held.len(), "held"),
-        (plan.rejected.len(), "rejected"),
-    ]
-    .into_iter()
-    .filter(|(n, _)| *n > 0)
-    .map(|(n, what)| format!("{n} {what}"))
-    .collect();
-    if parts.is_empty() { "nothing changes".to_owned() } else { format!("stacks: {}", parts.join(", ")) }
-}
-
-fn stack_text(change: &StackChange) -> String {
-    let (sign, style, word) = match change.change {
-        StackChangeKind::Create => ('+', GREEN, "create"),
-        StackChangeKind::Update => ('~', YELLOW, "update"),
-        StackChangeKind::Remove => ('-', RED, "remove: its volumes stay"),
-    };
-    let mut out = format!("  {style}{sign} {}{style:#}  {word}\n", change.stack);
-    let shown: Vec<&ServiceChange> = change.services.iter().filter(|s| s.change != ServiceChangeKind::None).collect();
-    let width = shown.iter().map(|s| s.service.chars().count()).max().unwrap_or(0);
-    for service in &shown {
-        out.push_str(&service_text(service, width));
-    }
-    if shown.is_empty() {
-        let _ = writeln!(out, "      {DIM}no service is touched{DIM:#}");
-    }
-    out
-}
-
-fn service_text(service: &ServiceChange, width: usize) -> String {
-    let (sign, style, word): (char, Style, &str) = match service.change {
-        ServiceChangeKind::Create => ('+', GREEN, "create"),
-        ServiceChangeKind::Recreate => ('~', YELLOW, "recreate"),
-        ServiceChangeKind::Restart => ('~', YELLOW, "restart"),
-        ServiceChangeKind::Signal => ('~', YELLOW, "signal"),
-        ServiceChangeKind::Remove => ('-', RED, "remove"),
-        ServiceChangeKind::None => (' ', DIM, "none"),
-    };
-    let whys = service.why.iter().map(why_text).collect::<Vec<_>>().join(", ");
-    let name = format!("      {style}{sign} {:<width$}{style:#}  {word}", service.service);
-    if whys.is_empty() { format!("{name}\n") } else { format!("{name}: {DIM}{whys}{DIM:#}\n") }
-}
-
-fn why_text(why: &Why) -> String {
-    let kind = serde_json::to_value(why.kind).unwrap_or_default();
-    let kind = kind.as_str().unwrap_or_default();
-    if kind == why.name { kind.to_owned() } else { format!("{kind} {}", why.name) }
 }
