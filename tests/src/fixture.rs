@@ -64,3 +64,16 @@ pub fn stubborn(image: u8, seconds: u32) -> String {
 "
     )
 }
+
+/// Bytes that cannot be compressed.
+pub fn noise(count: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let mut next = || {
+        // xorshift64*
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        state.wrapping_mul(0x2545_F491_4F6C_DD1D).to_be_bytes()[0]
+    };
+    (0..count).map(|_| next()).collect()
+}

@@ -7,8 +7,11 @@
 
 pub mod agent;
 pub mod certificate;
+pub mod clock;
 pub mod config;
+pub mod disk;
 pub mod docker;
+pub mod engine;
 pub mod fixture;
 pub mod http;
 pub mod keys;
@@ -18,5 +21,6 @@ pub mod program;
 pub mod receivers;
 pub mod repository;
 pub mod said;
+pub mod skip;
 pub mod wait;
 pub mod world;

@@ -1,6 +1,6 @@
 //! A person at the server's terminal, who asks `evenkeel` what it does.
 
-use std::{path::PathBuf, process::Command};
+use std::{ffi::OsString, path::PathBuf, process::Command};
 
 use evenkeel_core::outcome::Outcome;
 
@@ -18,18 +18,25 @@ pub struct Operator {
     config: PathBuf,
     folder: PathBuf,
     mark: String,
+    environment: Vec<(&'static str, OsString)>,
 }
 
 impl Operator {
     /// Asks with this configuration. What is started carries `mark` in its environment.
     pub fn new(config: &Config, mark: &str) -> Self {
-        Self { config: config.file(), folder: config.folder.clone(), mark: mark.to_owned() }
+        Self { config: config.file(), folder: config.folder.clone(), mark: mark.to_owned(), environment: vec![] }
     }
 
-    /// `evenkeel` with these arguments and nothing of ours in the environment but the mark.
+    /// Gives `evenkeel` this variable from now on.
+    pub fn set_variable(&mut self, name: &'static str, value: impl Into<OsString>) {
+        self.environment.push((name, value.into()));
+    }
+
+    /// `evenkeel` with these arguments and nothing of ours in the environment but the mark and what a test wants there.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(program::evenkeel());
         command.args(args).env(MARK, &self.mark).env_remove("EVENKEEL_CONFIG").current_dir(&self.folder);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

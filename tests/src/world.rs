@@ -1,7 +1,7 @@
 //! A world for one test: a server, an operator's repository and keys, and an agent, all of its own.
 
 use std::{
-    ops::Deref,
+    ops::{Deref, DerefMut},
     path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicU32, Ordering},
@@ -155,6 +155,20 @@ impl World {
         agent::tail(&self.log(), usize::MAX)
     }
 
+    /// Waits until the agent has said this.
+    #[track_caller]
+    pub fn wait_logged(&self, text: &str) {
+        wait_until(PATIENCE, &format!("the agent says {text:?}"), || {
+            if self.logged().contains(text) { Ok(()) } else { Err(agent::tail(&self.log(), 10)) }
+        });
+    }
+
+    /// Lets the agent report to these sinks, each one item of a YAML list.
+    pub fn report_to(&mut self, sinks: &[String]) {
+        let items: Vec<String> = sinks.iter().map(|sink| format!("\n  - {sink}")).collect();
+        self.config.set("reports", &items.concat());
+    }
+
     /// Pushes a stack `web` that serves `page` on the returned port, and deploys it with `agent --once`.
     #[track_caller]
     pub fn serve(&self, page: &str) -> u16 {
@@ -223,6 +237,12 @@ impl Deref for World {
 
     fn deref(&self) -> &Operator {
         &self.operator
+    }
+}
+
+impl DerefMut for World {
+    fn deref_mut(&mut self) -> &mut Operator {
+        &mut self.operator
     }
 }
 

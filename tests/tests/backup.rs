@@ -6,6 +6,7 @@ use std::{fs, path::PathBuf, process::Command};
 use evenkeel_core::{outcome::Outcome, reason::Code};
 use evenkeel_tests::{
     docker::image_id,
+    fixture::noise,
     program::Run,
     receivers::webhook::Webhook,
     wait::{PATIENCE, wait_until},
@@ -45,7 +46,7 @@ impl Restic {
         restic
     }
 
-    fn run(&self, args: &[&str]) -> String {
+    fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("restic");
         command
             .args(["--quiet", "--no-cache", "--repo"])
@@ -53,7 +54,11 @@ impl Restic {
             .arg("--password-file")
             .arg(&self.password)
             .args(args);
-        Run::of(&mut command).ok()
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> String {
+        Run::of(&mut self.command(args)).ok()
     }
 
     fn snapshots(&self) -> Vec<Value> {
@@ -69,19 +74,14 @@ impl Restic {
 
 fn reporting(world: &mut World) -> Webhook {
     let webhook = Webhook::start(KEY);
-    let secret = world.config.put("webhook-secret", KEY);
-    world
-        .config
-        .set("reports", &format!("\n  - webhook: {{ url: {}, secret_file: {} }}", webhook.url(), secret.display()));
+    let sink = webhook.sink(&world.config);
+    world.report_to(&[sink]);
     webhook
 }
 
 /// The body of the newest of this many reports.
 fn report(webhook: &Webhook, count: usize) -> Value {
-    wait_until(PATIENCE, &format!("report {count}"), || {
-        let taken = webhook.taken();
-        if taken.len() >= count { Ok(taken[count - 1].body.clone()) } else { Err(format!("{taken:?}")) }
-    })
+    webhook.wait_taken(count)[count - 1].body.clone()
 }
 
 #[test]
@@ -159,4 +159,65 @@ fn a_backup_that_is_not_required_does_not_hold_a_deployment_up() {
     world.once().exits(0);
     assert_eq!(world.container("db", "app").image(), image_id("evenkeel-test/busybox:2").unwrap());
     assert!(world.logged().to_lowercase().contains("backup"), "the log should tell of it");
+}
+
+#[test]
+fn a_repository_that_somebody_else_has_is_waited_for() {
+    let mut world = World::new();
+    let restic = Restic::init(&world);
+    restic.configure(&mut world);
+    let file = world.path("db", "compose.yml");
+    world.change("Begin").file(&file, compose(1)).push();
+    world.once().exits(0);
+    let before = world.container("db", "app");
+    // Something to read for long, so that the other one has the repository for itself meanwhile.
+    let large = world.folder().join("large");
+    fs::write(&large, noise(400_000)).unwrap();
+    restic.run(&["backup", &large.to_string_lossy()]);
+    let mut other = restic.command(&["check", "--read-data", "--limit-download", "20"]).spawn().unwrap();
+    wait_until(PATIENCE, "the other one has it for itself", || {
+        let locks = fs::read_dir(restic.repository.join("locks")).unwrap().count();
+        if locks > 0 { Ok(()) } else { Err(format!("{:?}", other.try_wait())) }
+    });
+    world.change("Next").file(&file, compose(2)).push();
+    let run = world.once();
+    run.exits(7);
+    assert!(other.try_wait().unwrap().is_none(), "it should still have had the repository");
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let why = world.last_sync(Outcome::Aborted).deployment(&world.stack("db")).because(Code::BackupFailed).to_owned();
+    assert!(why.contains("locked by another process") && why.contains("restic unlock"), "{why}");
+    assert_eq!(world.container("db", "app").id(), before.id());
+    // It was killed and has left its lock, of which the message tells how to be rid.
+    restic.run(&["unlock", "--remove-all"]);
+    world.once().exits(0);
+    assert_eq!(world.container("db", "app").image(), image_id("evenkeel-test/busybox:2").unwrap());
+}
+
+#[test]
+fn a_repository_that_is_gone_is_told_of_and_not_made_anew() {
+    let mut world = World::new();
+    let restic = Restic::init(&world);
+    restic.configure(&mut world);
+    let file = world.path("db", "compose.yml");
+    world.change("Begin").file(&file, compose(1)).push();
+    world.once().exits(0);
+    world.change("Next").file(&file, compose(2)).push();
+    world.once().exits(0);
+    let before = world.container("db", "app");
+    // As if its disk were not mounted.
+    let elsewhere = world.folder().join("elsewhere");
+    fs::rename(&restic.repository, &elsewhere).unwrap();
+    fs::create_dir(&restic.repository).unwrap();
+    world.change("Once more").file(&file, compose(1)).push();
+    world.once().exits(7);
+    let why = world.last_sync(Outcome::Aborted).deployment(&world.stack("db")).because(Code::BackupFailed).to_owned();
+    assert!(why.contains("is gone") && why.contains("mounted") && why.contains("nothing was changed"), "{why}");
+    assert_eq!(fs::read_dir(&restic.repository).unwrap().count(), 0, "no other one may be made in its place");
+    assert_eq!(world.container("db", "app").id(), before.id());
+    fs::remove_dir(&restic.repository).unwrap();
+    fs::rename(&elsewhere, &restic.repository).unwrap();
+    let snapshots = restic.snapshots().len();
+    world.once().exits(0);
+    assert_eq!(restic.snapshots().len(), snapshots + 1);
 }

@@ -247,9 +247,8 @@ fn a_stop_in_a_removals_wave_takes_nothing_else_down() {
 fn each_commit_that_cannot_be_staged_is_told_once() {
     let mut world = World::new();
     let webhook = Webhook::start("the-key");
-    let secret = world.config.put("webhook-secret", "the-key");
-    let sink = format!("[{{ webhook: {{ url: {}, secret_file: {} }} }}]", webhook.url(), secret.display());
-    world.config.set("reports", &sink);
+    let sink = webhook.sink(&world.config);
+    world.report_to(&[sink]);
     let missing = |tag: &str| {
         let compose = fixture::sleeper(1).replace("evenkeel-test/busybox:1", &format!("127.0.0.1:1/absent:{tag}"));
         format!("{compose}    pull_policy: never\n")

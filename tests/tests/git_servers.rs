@@ -13,6 +13,7 @@ use evenkeel_tests::{
     receivers::{
         git_http::{GitHttp, Mood},
         sshd::Sshd,
+        webhook::Webhook,
         wire::{Flow, Wire},
     },
     wait::{PATIENCE, seconds, stays, wait_until},
@@ -34,8 +35,8 @@ struct Troubled {
 impl Troubled {
     /// `source` makes the block of `agent.yml` from the way's port.
     #[track_caller]
-    fn new(mut world: World, wire: Wire, source: impl FnOnce(&World, u16) -> serde_json::Value) -> Self {
-        let mut source = source(&world, wire.port());
+    fn new(mut world: World, wire: Wire, source: impl FnOnce(&mut World, u16) -> serde_json::Value) -> Self {
+        let mut source = source(&mut world, wire.port());
         source["interval"] = json!("300ms");
         source["timeout"] = json!("5s");
         world.config.set("source", &source.to_string());
@@ -77,7 +78,7 @@ impl Troubled {
     #[track_caller]
     fn push(&self) -> String {
         let page = self.world.path("web", "index.html");
-        self.world.change("Change the page").file(&page, "new\n").file("large", noise(400_000)).push()
+        self.world.change("Change the page").file(&page, "new\n").file("large", fixture::noise(400_000)).push()
     }
 
     /// Waits until the agent has said that it cannot have the repository, and sees that it says so once and leaves the
@@ -105,19 +106,6 @@ impl Troubled {
         self.world.wait_sync(commit, Outcome::Committed);
         assert_eq!(http::text(&page_at(self.port)), Ok("new".to_owned()));
     }
-}
-
-/// Bytes that cannot be compressed.
-fn noise(count: usize) -> Vec<u8> {
-    let mut state = 1_u64;
-    let mut next = || {
-        // xorshift64*
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        state.wrapping_mul(0x2545_F491_4F6C_DD1D).to_be_bytes()[0]
-    };
-    (0..count).map(|_| next()).collect()
 }
 
 #[test]
@@ -186,6 +174,35 @@ fn outlives_an_ssh_connection_that_breaks_in_the_middle_of_a_pack() {
     assert!(line.contains("the connection broke"), "{line}");
     troubled.wire.set(Flow::Whole);
     troubled.follows(&commit);
+}
+
+#[test]
+fn a_network_that_is_away_for_long_is_asked_less_and_less_and_costs_nothing_but_time() {
+    let world = World::new();
+    let server = GitHttp::start_private(world.folder().to_path_buf(), OPENS);
+    let wire = Wire::to(server.port());
+    let webhook = Webhook::start("the-key");
+    let sink = webhook.sink(&world.config);
+    let troubled = Troubled::new(world, wire, |world, port| {
+        let token = world.config.put("token", "s3cr3t-token\n");
+        world.report_to(&[sink]);
+        json!({ "url": format!("http://127.0.0.1:{port}/infra.git"), "auth": { "token_file": token } })
+    });
+    let told = webhook.wait_taken(1).len();
+    troubled.wire.set(Flow::Refused);
+    let commit = troubled.push();
+    troubled.lives_on(Code::SourceUnreachable);
+    let looks = || troubled.world.history().syncs.iter().filter(|s| s.outcome == Some(Outcome::Aborted)).count();
+    wait_until(PATIENCE, "it has looked some times in vain", || {
+        if looks() >= 4 { Ok(()) } else { Err(format!("{} times", looks())) }
+    });
+    // A poll in vain is no news to anybody.
+    assert_eq!(webhook.deliveries().len(), told);
+    let status = troubled.world.evenkeel(&["status"]).stdout;
+    assert!(status.contains("cannot reach"), "{status}");
+    troubled.wire.set(Flow::Whole);
+    troubled.follows(&commit);
+    assert_eq!(webhook.wait_taken(told + 1).len(), told + 1);
 }
 
 /// What a deployment of a small stack may take besides, and what a loaded machine adds.

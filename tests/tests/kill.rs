@@ -55,9 +55,8 @@ impl Range {
     fn new() -> Self {
         let mut world = World::new();
         let webhook = Webhook::start("the-key");
-        let secret = world.config.put("webhook-secret", "the-key");
-        let sink = format!("[{{ webhook: {{ url: {}, secret_file: {} }} }}]", webhook.url(), secret.display());
-        world.config.set("reports", &sink);
+        let sink = webhook.sink(&world.config);
+        world.report_to(&[sink]);
         world.config.set("gate", "{ min_healthy_time: 200ms, healthy_deadline: 20s, progress_deadline: 60s }");
         let port = world.serve("0");
         let runs = Content { image: 1, page: "0".to_owned(), compose: fixture::web(1, port) };

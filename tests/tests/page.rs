@@ -1,7 +1,7 @@
 //! The status page's listener: what it shows, to whom, and that it changes nothing.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
-use std::{collections::BTreeSet, net::TcpListener, process::Command};
+use std::{collections::BTreeSet, net::TcpListener, process::Command, thread};
 
 use evenkeel_core::outcome::Outcome;
 use evenkeel_tests::{
@@ -232,6 +232,23 @@ fn the_page_tells_what_failed_and_why_and_what_runs() {
     ] {
         assert!(page.contains(wanted), "{wanted}: {page}");
     }
+}
+
+#[test]
+fn the_page_shows_which_step_a_deployment_is_at() {
+    let paged = Paged::deployed("Begin");
+    paged.world.change("Slow").file(&paged.world.path("web", "compose.yml"), fixture::slow(2, 3)).push();
+    thread::scope(|scope| {
+        let sync = scope.spawn(|| paged.world.evenkeel(&["sync"]));
+        wait_until(seconds(30), "the page shows the gate and what it waits for", || {
+            let page = paged.get("/").text();
+            let is_shown = page.contains("<li class=\"now\" aria-current=\"step\">gate</li>")
+                && page.contains("to become healthy</bdi>");
+            if is_shown { Ok(()) } else { Err(page) }
+        });
+        sync.join().expect("the program ran").exits(0);
+    });
+    assert!(!paged.get("/").text().contains("aria-current"));
 }
 
 /// An open stream of events.

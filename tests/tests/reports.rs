@@ -17,17 +17,6 @@ use serde_json::{Value, json};
 
 const KEY: &str = "the-key-of-the-webhook";
 
-/// A world whose agent reports to these sinks, one YAML list item each.
-fn reporting(world: &mut World, sinks: &[String]) {
-    let items: Vec<String> = sinks.iter().map(|s| format!("\n  - {s}")).collect();
-    world.config.set("reports", &items.concat());
-}
-
-fn to_webhook(world: &World, webhook: &Webhook) -> String {
-    let secret = world.config.put("webhook-secret", KEY);
-    format!("webhook: {{ url: {}, secret_file: {} }}", webhook.url(), secret.display())
-}
-
 fn to_discord(world: &World, discord: &Discord) -> String {
     let url = world.config.put("discord-url", &format!("{}\n", discord.url()));
     format!("discord: {{ url_file: {} }}", url.display())
@@ -37,26 +26,13 @@ fn events(deliveries: &[Delivery]) -> Vec<&str> {
     deliveries.iter().map(|d| d.event.as_str()).collect()
 }
 
-/// Waits until the receiver has taken as many deliveries.
-#[track_caller]
-fn wait_taken(webhook: &Webhook, count: usize) -> Vec<Delivery> {
-    wait_until(PATIENCE, &format!("{count} deliveries are taken"), || {
-        let taken = webhook.taken();
-        if taken.len() >= count {
-            Ok(taken)
-        } else {
-            Err(format!("{:?}, refused: {:?}", webhook.deliveries(), webhook.refused()))
-        }
-    })
-}
-
 #[test]
 fn every_sink_is_told_of_a_deployment_a_rollback_and_a_refusal() {
     let mut world = World::new();
     let (webhook, discord, ntfy) = (Webhook::start(KEY), Discord::start(), Ntfy::start(world.folder()));
     let sinks =
-        [to_webhook(&world, &webhook), to_discord(&world, &discord), format!("ntfy: {{ url: {} }}", ntfy.url("home"))];
-    reporting(&mut world, &sinks);
+        [webhook.sink(&world.config), to_discord(&world, &discord), format!("ntfy: {{ url: {} }}", ntfy.url("home"))];
+    world.report_to(&sinks);
     world.config.source(&world.repository.url(), "300ms");
     world.start();
     let file = world.path("web", "compose.yml");
@@ -68,7 +44,7 @@ fn every_sink_is_told_of_a_deployment_a_rollback_and_a_refusal() {
     let third = world.change("Mine crypto").file(&file, fixture::sleeper(3)).unsigned().push();
     world.wait_sync(&third, Outcome::Refused);
 
-    let taken = wait_taken(&webhook, 3);
+    let taken = webhook.wait_taken(3);
     assert_eq!(events(&taken), ["deployed", "rolled_back", "refused"]);
     assert_eq!(webhook.refused(), Vec::<String>::new());
     let stack = world.stack("web");
@@ -116,13 +92,13 @@ fn every_sink_is_told_of_a_deployment_a_rollback_and_a_refusal() {
 fn tells_of_one_refusal_once() {
     let mut world = World::new();
     let webhook = Webhook::start(KEY);
-    let sinks = [to_webhook(&world, &webhook)];
-    reporting(&mut world, &sinks);
+    let sinks = [webhook.sink(&world.config)];
+    world.report_to(&sinks);
     world.config.source(&world.repository.url(), "300ms");
     world.start();
     let commit = world.change("Unsigned").file("README.md", "words\n").unsigned().push();
     world.wait_sync(&commit, Outcome::Refused);
-    wait_taken(&webhook, 1);
+    webhook.wait_taken(1);
     stays(seconds(2), "one message for one refusal", || {
         let count = webhook.deliveries().len();
         if count == 1 { Ok(()) } else { Err(format!("{count} deliveries")) }
@@ -133,8 +109,8 @@ fn tells_of_one_refusal_once() {
 fn a_sink_gets_only_what_it_asks_for() {
     let mut world = World::new();
     let (all, some) = (Webhook::start(KEY), Webhook::start(KEY));
-    let sinks = [to_webhook(&world, &all), format!("on: [rolled_back]\n    {}", to_webhook(&world, &some))];
-    reporting(&mut world, &sinks);
+    let sinks = [all.sink(&world.config), format!("on: [rolled_back]\n    {}", some.sink(&world.config))];
+    world.report_to(&sinks);
     world.config.source(&world.repository.url(), "300ms");
     world.start();
     let file = world.path("web", "compose.yml");
@@ -142,8 +118,8 @@ fn a_sink_gets_only_what_it_asks_for() {
     world.wait_sync(&first, Outcome::Committed);
     let sick = fixture::sleeper(2) + "    healthcheck: { test: [CMD, 'false'], interval: 500ms, retries: 1 }\n";
     world.change("Break").file(&file, sick).push();
-    assert_eq!(events(&wait_taken(&all, 2)), ["deployed", "rolled_back"]);
-    assert_eq!(events(&wait_taken(&some, 1)), ["rolled_back"]);
+    assert_eq!(events(&all.wait_taken(2)), ["deployed", "rolled_back"]);
+    assert_eq!(events(&some.wait_taken(1)), ["rolled_back"]);
 }
 
 #[test]
@@ -152,13 +128,13 @@ fn a_failed_delivery_is_made_again_with_the_same_id() {
     let webhook = Webhook::start(KEY);
     webhook.answer_next(500);
     webhook.answer_next(503);
-    let sinks = [to_webhook(&world, &webhook)];
-    reporting(&mut world, &sinks);
+    let sinks = [webhook.sink(&world.config)];
+    world.report_to(&sinks);
     world.start();
     let commit = world.change("Begin").file(&world.path("web", "compose.yml"), fixture::sleeper(1)).push();
     world.evenkeel(&["sync"]);
     world.wait_sync(&commit, Outcome::Committed);
-    let taken = wait_taken(&webhook, 1);
+    let taken = webhook.wait_taken(1);
     let all = webhook.deliveries();
     assert_eq!(all.len(), 3);
     assert!(all.iter().all(|d| d.id == taken[0].id && d.body == taken[0].body), "{all:#?}");
@@ -170,7 +146,7 @@ fn waits_as_long_as_discord_asks() {
     let discord = Discord::start();
     discord.limit_next(2.0);
     let sinks = [to_discord(&world, &discord)];
-    reporting(&mut world, &sinks);
+    world.report_to(&sinks);
     world.config.source(&world.repository.url(), "300ms");
     world.start();
     world.change("Begin").file(&world.path("web", "compose.yml"), fixture::sleeper(1)).push();
@@ -195,13 +171,13 @@ fn a_sink_that_is_down_changes_no_outcome_and_gets_its_message_later() {
     let port = port::free();
     let secret = world.config.put("webhook-secret", KEY);
     let sink = format!("webhook: {{ url: http://127.0.0.1:{port}/evenkeel, secret_file: {} }}", secret.display());
-    reporting(&mut world, &[sink]);
+    world.report_to(&[sink]);
     let commit = world.change("Begin").file(&world.path("web", "compose.yml"), fixture::sleeper(1)).push();
     world.once().exits(0);
     assert_eq!(world.last_sync(Outcome::Committed).commit, Some(commit));
     let webhook = Webhook::start_on(port, KEY);
     world.start();
-    assert_eq!(events(&wait_taken(&webhook, 1)), ["deployed"]);
+    assert_eq!(events(&webhook.wait_taken(1)), ["deployed"]);
 }
 
 #[test]
@@ -209,8 +185,8 @@ fn a_message_survives_kill_9_and_keeps_its_id() {
     let mut world = World::new();
     let webhook = Webhook::start(KEY);
     webhook.answer_next(503);
-    let sinks = [to_webhook(&world, &webhook)];
-    reporting(&mut world, &sinks);
+    let sinks = [webhook.sink(&world.config)];
+    world.report_to(&sinks);
     world.config.source(&world.repository.url(), "300ms");
     world.start();
     world.change("Begin").file(&world.path("web", "compose.yml"), fixture::sleeper(1)).push();
@@ -219,7 +195,7 @@ fn a_message_survives_kill_9_and_keeps_its_id() {
     });
     world.take_agent().kill();
     world.start();
-    assert_eq!(wait_taken(&webhook, 1)[0].id, first.id);
+    assert_eq!(webhook.wait_taken(1)[0].id, first.id);
 }
 
 #[test]
@@ -228,7 +204,7 @@ fn a_private_ntfy_gets_its_token_and_no_log_does() {
     let ntfy = Ntfy::start_private(world.folder());
     let token = world.config.put("ntfy-token", &format!("{}\n", ntfy.token()));
     let sink = format!("ntfy: {{ url: {}, token_file: {} }}", ntfy.url("home"), token.display());
-    reporting(&mut world, &[sink]);
+    world.report_to(&[sink]);
     world.config.source(&world.repository.url(), "300ms");
     world.start();
     world.change("Begin").file(&world.path("web", "compose.yml"), fixture::sleeper(1)).push();
@@ -244,7 +220,7 @@ fn the_text_of_a_commit_is_data() {
     let mut world = World::new();
     let (discord, ntfy) = (Discord::start(), Ntfy::start(world.folder()));
     let sinks = [to_discord(&world, &discord), format!("ntfy: {{ url: {} }}", ntfy.url("home"))];
-    reporting(&mut world, &sinks);
+    world.report_to(&sinks);
     world.config.source(&world.repository.url(), "300ms");
     world.start();
     let nasty = format!("@everyone <@1234> [click](http://evil.example) `x` **bold** {}", "long ".repeat(1_500));
@@ -265,8 +241,8 @@ fn the_text_of_a_commit_is_data() {
 fn a_commit_cannot_paint_on_the_operators_terminal() {
     let mut world = World::new();
     let webhook = Webhook::start(KEY);
-    let sinks = [to_webhook(&world, &webhook)];
-    reporting(&mut world, &sinks);
+    let sinks = [webhook.sink(&world.config)];
+    world.report_to(&sinks);
     let subject = "Harmless\u{1b}[2K\u{1b}]0;owned\u{7}\u{202e}text";
     world.change(subject).file(&world.path("web", "compose.yml"), fixture::sleeper(1)).push();
     let mut said = world.once().exits(0).said();

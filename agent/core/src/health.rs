@@ -189,6 +189,18 @@ impl Gate {
         self.verdict(now_ms)
     }
 
+    /// When time alone can change what the gate says, if the containers stay as they were at the last look.
+    pub fn next_change_ms(&self) -> u64 {
+        match (self.good_since, self.unknown_since) {
+            (Some(since), _) => since.saturating_add(millis(self.policy.min_healthy_time)),
+            (None, None) => self.deadline_ms,
+            (None, Some(since)) => {
+                let left = UNKNOWN_CAP.saturating_sub(self.unknown_total);
+                self.deadline_ms.max(since).saturating_add(millis(left))
+            }
+        }
+    }
+
     fn end_unknown(&mut self, now_ms: u64) {
         if let Some(since) = self.unknown_since.take() {
             let pause = Duration::from_millis(now_ms.saturating_sub(since));

@@ -300,13 +300,10 @@ impl Progress {
                 S::BackedUp
             }
             (S::BackedUp | S::Applying, Event::ApplyStarted { before, ailing }) if self.apply_tries < APPLY_TRIES => {
-                // The containers of the first try are what counts: a second must not spare what the first one made.
                 if self.apply_tries == 0 {
-                    self.before.clone_from(before);
                     self.ailing.clone_from(ailing);
                 }
-                self.apply_tries += 1;
-                self.needs_try = false;
+                self.apply_tries = self.spend(self.apply_tries, before);
                 S::Applying
             }
             (S::Applying, Event::Applied) if !self.must_spend() => S::Gating,
@@ -317,11 +314,7 @@ impl Progress {
             }
             (S::Applying | S::Gating, Event::Failed { reason }) => self.turn_back(reason.clone()),
             (S::RollingBack, Event::RollbackStarted { before }) if self.rollback_tries < ROLLBACK_TRIES => {
-                if self.rollback_tries == 0 {
-                    self.before.clone_from(before);
-                }
-                self.rollback_tries += 1;
-                self.needs_try = false;
+                self.rollback_tries = self.spend(self.rollback_tries, before);
                 S::RollingBack
             }
             (S::RollingBack, Event::RollbackApplied) if !self.must_spend() => S::GatingRollback,
@@ -334,6 +327,16 @@ impl Progress {
             (state, other) => return Err(Illegal { state: Some(state), event: other.name() }),
         };
         Ok(self)
+    }
+
+    /// Spends one more try than `spent`. The containers of the first one are what counts: a second must not spare what the
+    /// first one made.
+    fn spend(&mut self, spent: u32, before: &[String]) -> u32 {
+        if spent == 0 {
+            before.clone_into(&mut self.before);
+        }
+        self.needs_try = false;
+        spent + 1
     }
 
     /// Begins the way back. What puts the release back that runs anyway has none: it is tried again later.

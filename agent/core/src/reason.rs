@@ -58,6 +58,8 @@ codes! {
     TrustKeys = "trust.keys", Stalled;
     /// The tree or its stack set cannot be used at all.
     LayoutInvalid = "layout.invalid", Stalled;
+    /// The host has another name than before, and the repository means something else by it.
+    ServerRenamed = "server.renamed", Stalled;
     /// One stack cannot be rendered or is invalid.
     StackInvalid = "stack.invalid", Stalled;
     /// A variable that a stack uses is set nowhere.
@@ -108,6 +110,13 @@ codes! {
     StoreFailed = "store.failed", Stalled;
     /// A fault of ours.
     Internal = "internal", Bug;
+}
+
+impl Code {
+    /// Whether the server's disk is at fault, whatever was to be written on it.
+    pub fn is_of_disk(self) -> bool {
+        matches!(self, Self::DiskFull | Self::FileWrite)
+    }
 }
 
 impl fmt::Display for Code {

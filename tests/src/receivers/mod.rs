@@ -6,6 +6,7 @@ pub mod git_http;
 pub mod ntfy;
 pub mod proxy;
 pub mod registry;
+pub mod socket;
 pub mod sshd;
 pub mod webhook;
 pub mod wire;

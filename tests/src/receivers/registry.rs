@@ -11,6 +11,9 @@ use crate::{
     wait::{seconds, wait_until},
 };
 
+/// The user `git` with the password `s3cr3t`, as `htpasswd -B` writes it.
+const USERS: &str = "git:$2y$05$abcdefghijklmnopqrstuu9Avu/WgbsK7g7xfCY1X3pdjsTgxqQLS\n";
+
 /// The server. Dropping it kills it.
 #[derive(Debug)]
 pub struct Registry {
@@ -19,14 +22,27 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts an empty registry; its files lie in `folder`.
+    /// Starts a registry; its files lie in `folder`, and what an earlier one left there is in it.
     #[track_caller]
     pub fn start(folder: &Path) -> Self {
+        Self::launch(folder, "", 200)
+    }
+
+    /// The same, for who logs in as `git` with the password `s3cr3t`.
+    #[track_caller]
+    pub fn start_private(folder: &Path) -> Self {
+        let users = folder.join("registry-users");
+        fs::write(&users, USERS).expect("the world's folder is writable");
+        Self::launch(folder, &format!("auth: {{ htpasswd: {{ realm: x, path: {} }} }}\n", users.display()), 401)
+    }
+
+    #[track_caller]
+    fn launch(folder: &Path, auth: &str, answer: u16) -> Self {
         let folder = folder.join("registry");
         fs::create_dir_all(&folder).expect("the world's folder is writable");
         let port = port::free();
         let config = format!(
-            "version: 0.1\nlog: {{ level: warn }}\nstorage: {{ filesystem: {{ rootdirectory: {}/data }} }}\nhttp: {{ addr: '127.0.0.1:{port}' }}\n",
+            "version: 0.1\n{auth}log: {{ level: warn }}\nstorage: {{ filesystem: {{ rootdirectory: {}/data }} }}\nhttp: {{ addr: '127.0.0.1:{port}' }}\n",
             folder.display()
         );
         let file = folder.join("config.yml");
@@ -43,10 +59,15 @@ impl Registry {
         let registry = Self { child, port };
         let url = format!("http://127.0.0.1:{port}/v2/");
         wait_until(seconds(20), "the registry answers", || match http::get(&url) {
-            Ok(answer) if answer.status == 200 => Ok(()),
+            Ok(seen) if seen.status == answer => Ok(()),
             other => Err(format!("{other:?}")),
         });
         registry
+    }
+
+    /// Its port at 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// The name of an image in it.

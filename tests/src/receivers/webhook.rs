@@ -19,7 +19,11 @@ use serde_json::Value;
 use sha2::Sha256;
 
 use super::{Server, locked};
-use crate::port;
+use crate::{
+    config::Config,
+    port,
+    wait::{PATIENCE, wait_until},
+};
 
 /// A delivery older or newer than this, in seconds, is refused: it could be a replay.
 const FRESH_SECONDS: u64 = 300;
@@ -48,6 +52,7 @@ struct Inbox {
 #[derive(Debug)]
 pub struct Webhook {
     server: Server,
+    secret: String,
     inbox: Arc<Mutex<Inbox>>,
 }
 
@@ -64,7 +69,28 @@ impl Webhook {
         let inbox = Arc::new(Mutex::new(Inbox::default()));
         let state = (Arc::clone(&inbox), secret.as_bytes().to_vec());
         let router = Router::new().route("/evenkeel", post(receive)).with_state(state);
-        Self { server: Server::start_on(port, router), inbox }
+        Self { server: Server::start_on(port, router), secret: secret.to_owned(), inbox }
+    }
+
+    /// The sink of a configuration that delivers here, one item of a YAML list. The key is put beside the configuration.
+    #[track_caller]
+    pub fn sink(&self, config: &Config) -> String {
+        let file = format!("webhook-{}", self.server.port());
+        let secret = config.put(&file, &self.secret);
+        format!("webhook: {{ url: {}, secret_file: {} }}", self.url(), secret.display())
+    }
+
+    /// Waits until so many deliveries were taken, and gives them.
+    #[track_caller]
+    pub fn wait_taken(&self, count: usize) -> Vec<Delivery> {
+        wait_until(PATIENCE, &format!("{count} deliveries are taken"), || {
+            let taken = self.taken();
+            if taken.len() >= count {
+                Ok(taken)
+            } else {
+                Err(format!("{:?}, refused: {:?}", self.deliveries(), self.refused()))
+            }
+        })
     }
 
     /// Where deliveries go.

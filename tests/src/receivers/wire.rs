@@ -24,6 +24,8 @@ pub enum Flow {
     Whole,
     /// One arrives each second.
     Drip,
+    /// None: connections are ended as soon as they are made, and those that are open as soon as something comes.
+    Refused,
     /// After so many of one connection it breaks.
     CutAfter(usize),
 }
@@ -54,6 +56,9 @@ impl Wire {
         let shared = Arc::clone(&flow);
         let server = Server::run(move |listener| async move {
             while let Ok((outer, _)) = listener.accept().await {
+                if *locked(&shared) == Flow::Refused {
+                    continue;
+                }
                 let (flow, tls) = (Arc::clone(&shared), tls.clone());
                 // How a connection ends is its ends' business.
                 tokio::spawn(async move { join(outer, target, tls, &flow).await });
@@ -103,6 +108,7 @@ async fn pour(
         let room = match now {
             Flow::Whole => buffer.len(),
             Flow::Drip => 1,
+            Flow::Refused => return Ok(()),
             Flow::CutAfter(limit) if sent >= limit => return Ok(()),
             Flow::CutAfter(limit) => buffer.len().min(limit - sent),
         };

@@ -181,3 +181,28 @@ fn expectations_come_from_the_model() {
     assert_eq!(expected["page"], Expected { replicas: 1, may_end: false, must_end: false });
     assert_eq!(expected["web"], Expected { replicas: 3, may_end: false, must_end: false });
 }
+
+#[test]
+fn it_says_when_time_alone_decides() {
+    let good = [web(Activity::Running, Health::Healthy)];
+    let mut gate = Gate::new(POLICY, expect(false), BTreeSet::new(), 0);
+    assert_eq!(gate.observe(1_500, &[web(Activity::Running, Health::Starting)]), waiting("p-web-1 to become healthy"));
+    assert_eq!(gate.next_change_ms(), 60_000);
+    gate.observe(2_300, &good);
+    assert_eq!(gate.next_change_ms(), 12_300);
+    assert_eq!(gate.observe(12_299, &good), waiting("the stable time"));
+    assert_eq!(gate.observe(12_300, &good), Verdict::Passed);
+}
+
+#[test]
+fn without_an_engine_it_says_when_the_last_of_its_patience_ends() {
+    let mut gate = Gate::new(POLICY, expect(false), BTreeSet::new(), 0);
+    gate.unknown(20_000);
+    let decided = gate.next_change_ms();
+    assert_eq!(gate.unknown(decided - 1), waiting("the engine to answer"));
+    assert_eq!(code(&gate.unknown(decided)), Some(Code::GateDeadline));
+}
+
+fn waiting(what: &str) -> Verdict {
+    Verdict::Waiting(what.to_owned())
+}

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use evenkeel_core::reason::{Code, Reason};
+use evenkeel_core::{
+    id::Digest,
+    reason::{Code, Reason},
+};
 use serde::Deserialize;
 
 use crate::{
@@ -52,8 +55,14 @@ pub enum BackupError {
     #[error("the restic repository is locked by another process; if none runs, `restic unlock` frees it")]
     Locked,
     /// The password does not fit.
-    #[error("the password in {0} does not open the restic repository")]
+    #[error("the password in {0} does not open the restic repository; put the right one there")]
     WrongPassword(PathBuf),
+    /// The repository that had the last backup is not there any more.
+    #[error(
+        "the restic repository that holds the earlier backups is gone; is its disk mounted, or its server another one? If it \
+         is lost for good, make a new one with `restic init`"
+    )]
+    Gone,
     /// restic failed.
     #[error("restic {what} failed: {why}")]
     Failed {
@@ -95,9 +104,10 @@ impl Restic {
         Self { runner, settings: settings.clone(), cache, server: server.to_owned() }
     }
 
-    /// Takes a snapshot of `paths` for a stack, making the repository if there is none. Gives the snapshot's id.
-    pub async fn snapshot(&self, stack: &str, paths: &[PathBuf]) -> Result<String, BackupError> {
-        self.ensure_repository().await?;
+    /// Takes a snapshot of `paths` for a stack, making the repository if there is none and never was: `had_one` says that
+    /// an earlier backup went there. Gives the snapshot's id.
+    pub async fn snapshot(&self, stack: &str, paths: &[PathBuf], had_one: bool) -> Result<String, BackupError> {
+        self.ensure_repository(had_one).await?;
         let mut args =
             ["backup", "--json", "--host", &self.server, "--tag", "evenkeel", "--tag"].map(str::to_owned).to_vec();
         args.push(format!("stack={stack}"));
@@ -118,9 +128,17 @@ impl Restic {
             .ok_or_else(|| BackupError::Failed { what: "backup", why: "it named no snapshot".to_owned() })
     }
 
-    async fn ensure_repository(&self) -> Result<(), BackupError> {
+    /// Stands for the repository: the same one has the same text. It holds no secret.
+    pub fn mark(&self) -> String {
+        Digest::of(self.settings.repository.as_bytes()).as_str().to_owned()
+    }
+
+    async fn ensure_repository(&self, had_one: bool) -> Result<(), BackupError> {
         let found = self.run("cat config", vec!["cat".to_owned(), "config".to_owned()], SHORT_TIMEOUT).await?;
         if found.code == Some(exit::NO_REPOSITORY) {
+            if had_one {
+                return Err(BackupError::Gone);
+            }
             tracing::info!(repository = %self.settings.repository, "making the restic repository");
             let made = self.run("init", vec!["init".to_owned()], SHORT_TIMEOUT).await?;
             return self.check("init", &made);

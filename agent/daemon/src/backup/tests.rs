@@ -26,7 +26,7 @@ impl World {
 
     async fn snapshot(&self) -> Result<String, BackupError> {
         let restic = Restic::new(Runner::plain(), &self.settings, self.dir.path(), "home");
-        restic.snapshot("web", &[self.dir.path().join("data")]).await
+        restic.snapshot("web", &[self.dir.path().join("data")], false).await
     }
 }
 

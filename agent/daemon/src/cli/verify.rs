@@ -137,7 +137,7 @@ fn commits(repo: &Repo, keyring: &Keyring, spec: &str) -> Result<Asked, Failure>
         let rev = if rev.is_empty() { "HEAD" } else { rev };
         repo.resolve(rev).ok_or_else(|| {
             Failure::usage(
-                "source.no-ref",
+                "repo.no-revision",
                 format!("there is no commit {rev:?} in {}", repo.path().display()),
                 "name a branch, a tag or an id that `git rev-parse` knows, or a range A..B",
             )

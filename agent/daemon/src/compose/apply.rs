@@ -16,6 +16,8 @@ pub const BUILD_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
 pub const DOWN_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// Most of a complaint that is shown.
 const MAX_COMPLAINT_CHARS: usize = 1_000;
+/// How many lines of a build's failed step are shown.
+const STEP_LINES: usize = 5;
 
 /// A project as Compose is told of it.
 #[derive(Clone, Copy)]
@@ -84,9 +86,11 @@ impl Compose {
         if done.success() {
             return Ok(());
         }
+        let step = failed_step(&String::from_utf8_lossy(&done.stdout));
+        let step = step.map(|lines| format!("; its output ends: {lines}")).unwrap_or_default();
         Err(ComposeError::Failed {
             what: format!("docker compose {what} of {}", project.name),
-            message: complaint(&done),
+            message: complaint(&done) + &step,
         })
     }
 }
@@ -123,9 +127,27 @@ fn complaint(done: &Finished) -> String {
     if unique.is_empty() { end } else { unique.join("; ").chars().take(MAX_COMPLAINT_CHARS).collect() }
 }
 
+/// The end of what the failed step of a build said: between the two last lines of dashes, after the step itself.
+fn failed_step(stdout: &str) -> Option<String> {
+    let mut parts = stdout.rsplit("------\n");
+    let lines: Vec<&str> = parts.nth(1)?.lines().skip(1).map(str::trim).filter(|line| !line.is_empty()).collect();
+    let last = lines.get(lines.len().saturating_sub(STEP_LINES)..)?.join(" | ");
+    (!last.is_empty()).then(|| last.chars().take(MAX_COMPLAINT_CHARS).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_failed_build_the_failed_step_is_told() {
+        let stdout =
+            "#5 0.13 bad\n#5 ERROR: exit code: 3\n------\n > [app 2/2] RUN make:\n0.132 hello\n0.134 bad\n------\n";
+        assert_eq!(failed_step(stdout).as_deref(), Some("0.132 hello | 0.134 bad"));
+        for nothing in ["", "Pulling\n", "------\n", "------\n > [app]:\n------\n"] {
+            assert_eq!(failed_step(nothing), None, "{nothing:?}");
+        }
+    }
 
     #[test]
     fn up_names_its_services_and_spares_their_dependencies() {

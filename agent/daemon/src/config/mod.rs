@@ -94,16 +94,17 @@ pub fn socket_of_invalid(path: &Path) -> Option<PathBuf> {
 }
 
 /// What should wake the agent when it changes: the configuration, the environment folder and the files of keys and
-/// tokens. Some of it may not exist yet.
+/// tokens, and logins. Some of it may not exist yet.
 pub fn watched(settings: &Settings, config_path: &Path) -> Vec<PathBuf> {
-    let Settings { source, trust, paths, listen, .. } = settings;
+    let Settings { source, trust, paths, listen, engine, .. } = settings;
     let always = [config_path.to_owned(), paths.env.clone()];
     let lists = [trust.allowed_signers(), trust.openpgp_certificates()].map(|path| path.map(Path::to_owned));
     let keys = [trust.forge_keys.clone(), trust.revoked.clone()];
     let hook_secret = listen.hooks.as_ref().map(|hooks| hooks.secret_file.clone());
     let page_token = listen.page.as_ref().and_then(|page| page.token_file.clone());
     let ssh = source.ssh.iter().flat_map(|ssh| [ssh.key.clone(), ssh.known_hosts.clone()]);
-    let optional = [source.ca_file.clone(), source.token_file.clone(), hook_secret, page_token];
+    let login = engine.registry_auth.clone();
+    let optional = [source.ca_file.clone(), source.token_file.clone(), login, hook_secret, page_token];
     always
         .into_iter()
         .chain(ssh)

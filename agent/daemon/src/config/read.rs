@@ -24,6 +24,7 @@ pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 pub(super) fn settings(root: Found<'_, '_>, host: &str) -> Read<Settings> {
     let root = root.section()?;
     let server = server(&root, host);
+    let server_is_host = root.find("server").is_none();
     let observe = root.flag("observe", false);
     let source = source::source(root.section("source"));
     let interval = source.as_ref().map_or(Duration::ZERO, |source| source.interval);
@@ -45,6 +46,7 @@ pub(super) fn settings(root: Found<'_, '_>, host: &str) -> Read<Settings> {
     root.finish();
     Ok(Settings {
         server: server?,
+        server_is_host,
         observe: observe?,
         source: source?,
         trust: trust?,

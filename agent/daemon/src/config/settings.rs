@@ -17,6 +17,8 @@ pub use super::remote::SshRemote;
 pub struct Settings {
     /// This server's name.
     pub server: ServerName,
+    /// Whether that is only the host's own name, since the configuration gives none.
+    pub server_is_host: bool,
     /// Plan and report, change nothing.
     pub observe: bool,
     /// The repository.

@@ -112,11 +112,14 @@ fn has(mirror: &Path, commit: &CommitId) -> Result<bool, Answer> {
 /// Opens the mirror, or makes it.
 fn open(mirror: &Path, hash: Option<gix::hash::Kind>) -> Result<gix::Repository, Answer> {
     let options = gix::open::Options::isolated().config_overrides(OVERRIDES);
-    let fail = |e: gix::Error| Answer::Mirror(one_line(&e));
+    let fail = |e: gix::Error| if link::is_full(&e) { Answer::Full } else { Answer::Mirror(one_line(&e)) };
     let repo = if mirror.exists() {
         gix::ThreadSafeRepository::open_opts(mirror, options).map_err(fail)?
     } else {
-        std::fs::create_dir_all(mirror).map_err(|e| Answer::Mirror(e.to_string()))?;
+        std::fs::create_dir_all(mirror).map_err(|e| match e.kind() {
+            std::io::ErrorKind::StorageFull => Answer::Full,
+            _ => Answer::Mirror(e.to_string()),
+        })?;
         let create = gix::create::Options { object_hash: hash, ..Default::default() };
         gix::ThreadSafeRepository::init_opts(mirror, gix::create::Kind::Bare, create, options).map_err(fail)?
     };

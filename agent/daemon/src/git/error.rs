@@ -68,6 +68,12 @@ pub enum GitError {
         /// What happened.
         why: String,
     },
+    /// There is no room for our own copy.
+    #[error("there is no room for the mirror {path:?}. Make room on its disk: `df -h` and `df -i` tell what is full")]
+    Full {
+        /// Where it is.
+        path: PathBuf,
+    },
     /// A repository on this machine cannot be opened.
     #[error("cannot open the repository {path:?}: {why}. Name a bare repository or the top folder of a work tree")]
     Open {
@@ -135,6 +141,7 @@ impl GitError {
             Self::Denied { .. } | Self::Config { .. } => Code::SourceDenied,
             Self::Untrusted { .. } => Code::SourceUntrusted,
             Self::NoRef { .. } => Code::SourceNoRef,
+            Self::Full { .. } => Code::DiskFull,
             Self::Invalid { .. }
             | Self::Open { .. }
             | Self::Missing { .. }

@@ -32,6 +32,11 @@ const ELSEWHERE: &str = "it sends us to another address, which is not given the 
 const CERTIFICATE: &str = "if it is signed by a CA of your own, name that CA's certificate in source.ca_file; \
     if not, somebody may be in between";
 
+/// What the HTTP client says when the machine has none, and what is said instead.
+const NO_CERTIFICATES: &str = "No CA certificates were loaded";
+const CERTIFICATES: &str = "this machine has no CA certificates, without which nothing is asked over HTTP; \
+    install the package ca-certificates, or name a file of them in source.ca_file";
+
 /// A connection to the server, opened as far as it needs to be to know the way.
 struct Link {
     transport: Box<dyn Transport + Send>,
@@ -158,7 +163,13 @@ fn classed(error: &gix::Error, request: &Request, asked: &Asked) -> Answer {
     if error.downcast_any_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_redirect) {
         return Answer::Denied(ELSEWHERE.to_owned());
     }
+    if is_full(error) {
+        return Answer::Full;
+    }
     let mut why = in_words(error);
+    if why.contains(NO_CERTIFICATES) {
+        return Answer::Untrusted(CERTIFICATES.to_owned());
+    }
     if let Some(token) = request.credentials.as_ref().map(|c| &c.token) {
         why = why.replace(token.as_str(), "…");
     }
@@ -208,10 +219,17 @@ fn in_words(error: &gix::Error) -> String {
     }
 }
 
+/// Whether there was no room on our own disk.
+pub(super) fn is_full(error: &gix::Error) -> bool {
+    let of_system = |e: &std::io::Error| e.kind() == std::io::ErrorKind::StorageFull;
+    any_cause(error, |cause| cause.downcast_ref().is_some_and(of_system))
+}
+
 /// Whether the connection broke.
 fn lost(error: &gix::Error) -> bool {
     use std::io::ErrorKind as Kind;
-    let of_http = |e: &reqwest::Error| e.is_body() || e.is_decode() || e.is_timeout();
+    let of_http =
+        |e: &reqwest::Error| e.is_request() || e.is_connect() || e.is_body() || e.is_decode() || e.is_timeout();
     let of_system = |e: &std::io::Error| {
         let kinds =
             [Kind::UnexpectedEof, Kind::BrokenPipe, Kind::ConnectionReset, Kind::ConnectionAborted, Kind::TimedOut];

@@ -88,6 +88,7 @@ fn outcome(answer: Answer, source: &Source, mirror: &Path) -> Result<Fetched, Gi
         Answer::NoRef(why) => GitError::NoRef { url, reference: source.reference.clone(), why },
         Answer::Invalid(why) | Answer::Incomplete(why) => GitError::Invalid { url, why },
         Answer::Mirror(why) => GitError::Mirror { path: mirror.to_owned(), why },
+        Answer::Full => GitError::Full { path: mirror.to_owned() },
     })
 }
 

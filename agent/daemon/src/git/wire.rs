@@ -58,4 +58,6 @@ pub(super) enum Answer {
     Incomplete(String),
     /// The mirror cannot be written.
     Mirror(String),
+    /// There is no room for the mirror.
+    Full,
 }

@@ -19,6 +19,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 /// How long a message is tried before it is shown as undelivered.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// It was tried this often at least, over some hours: the clock may have jumped.
+const LEAST_TRIES: u32 = 20;
 /// How long the worker sleeps when nothing is due.
 const IDLE: Duration = Duration::from_secs(60);
 /// How many sinks are served side by side.
@@ -89,7 +91,8 @@ async fn deliver_one(store: &Store, settings: &Settings, client: &Client, queued
         Err(DeliverError::Retry { after, why }) => {
             let age = Duration::from_millis(u64::try_from(now_ms() - queued.created_ms).unwrap_or(0));
             let pause = after.unwrap_or_else(|| pause_after(queued.tries));
-            let next = (age < PATIENCE).then(|| now_ms() + i64::try_from(pause.as_millis()).unwrap_or(i64::MAX / 2));
+            let next = (age < PATIENCE || queued.tries < LEAST_TRIES)
+                .then(|| now_ms() + i64::try_from(pause.as_millis()).unwrap_or(i64::MAX / 2));
             tracing::warn!(sink = sink.name, why, again_in_s = pause.as_secs(), "a report was not delivered");
             store.not_delivered(queued.id, &why, next, now_ms())
         }

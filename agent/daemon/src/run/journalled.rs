@@ -228,6 +228,8 @@ impl Deployment {
     fn kept_out(&self, next: &Progress) -> Option<Quarantine> {
         let halted = match next.state() {
             State::Halted => true,
+            // A disk that is full says nothing about these bytes.
+            State::RolledBack if next.failure().is_some_and(|reason| reason.code.is_of_disk()) => return None,
             State::RolledBack => false,
             _ => return None,
         };
@@ -239,12 +241,14 @@ impl Deployment {
         Some(Quarantine { digest, commit, halted, reason: next.failure()?.clone() })
     }
 
-    /// A stack that cannot be staged is tried again and again, but told once for each commit; an interruption is not told at all.
+    /// What is tried again and again is told once for each commit; an interruption is not told at all.
     fn is_news(&self, host: &Host, outcome: Outcome, reason: Option<&Reason>) -> Result<bool, StoreError> {
         if self.is_heal() {
             return Ok(false); // drift is told as such
         }
-        if outcome != Outcome::Aborted {
+        let is_repeated = outcome == Outcome::Aborted
+            || (outcome == Outcome::RolledBack && reason.is_some_and(|r| r.code.is_of_disk()));
+        if !is_repeated {
             return Ok(true);
         }
         if reason.is_some_and(|r| r.code == Code::Interrupted) {

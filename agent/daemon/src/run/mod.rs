@@ -41,14 +41,10 @@ pub enum Phase {
     Fetch,
     /// Judging every commit.
     Trust,
-    /// Finding the stack set.
-    Resolve,
-    /// Rendering and validating.
+    /// Finding the stack set, rendering and validating.
     Render,
     /// Asking the engine what runs.
     Observe,
-    /// Making the plan.
-    Plan,
     /// Bringing images.
     Stage,
     /// Taking a snapshot.
@@ -67,10 +63,8 @@ impl Phase {
         match self {
             Self::Fetch => "fetch",
             Self::Trust => "trust",
-            Self::Resolve => "resolve",
             Self::Render => "render",
             Self::Observe => "observe",
-            Self::Plan => "plan",
             Self::Stage => "stage",
             Self::Backup => "backup",
             Self::Apply => "apply",
@@ -85,7 +79,7 @@ impl Phase {
         let own = match self {
             Self::Fetch => settings.source.timeout,
             // A history of many commits; a server with many stacks.
-            Self::Trust | Self::Resolve | Self::Render | Self::Plan => 4 * ROOM,
+            Self::Trust | Self::Render => 4 * ROOM,
             Self::Observe => ROOM,
             Self::Stage => PULL_TIMEOUT + BUILD_TIMEOUT,
             Self::Backup => backup::BACKUP_TIMEOUT,
@@ -141,7 +135,8 @@ impl SyncEnd {
 
     /// Whether it is worth trying again by itself, sooner than the next commit.
     pub fn is_transient(&self) -> bool {
-        self.exit() == Exit::Transient
+        let of_disk = |end: &End| end.reason.as_ref().is_some_and(|reason| reason.code.is_of_disk());
+        self.exit() == Exit::Transient || self.ends.iter().any(of_disk)
     }
 }
 

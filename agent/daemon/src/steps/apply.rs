@@ -17,7 +17,7 @@ use evenkeel_core::{
 };
 use evenkeel_layout::name::StackName;
 
-use super::gate;
+use super::{gate, stage::no_room};
 use crate::{
     compose::apply::Project,
     engine::{Container, EngineError},
@@ -135,8 +135,9 @@ async fn up(
                 }
                 // A container that went bad says more than Compose does.
                 let seen = gate::failure_now(host, to, &before).await;
-                let said = || Reason::new(Code::ApplyFailed, gate::without_values(to, &error.to_string()));
-                Err(seen.unwrap_or_else(said))
+                let said = gate::without_values(&to.model, &to.secret_env, &error.to_string());
+                let full = no_room(&said);
+                Err(full.or(seen).unwrap_or_else(|| Reason::new(Code::ApplyFailed, said)))
             }
         },
         reason = gate::first_failure(host, to, &before) => Err(reason),
@@ -283,6 +284,9 @@ fn services_to_make(making: &Making<'_>, permit: &ApplyPermit, standing: &[Conta
         .into_iter()
         .filter(|(name, expected)| {
             let containers: Vec<&Container> = standing.iter().filter(|c| c.service == *name).collect();
+            if expected.replicas == 0 && containers.is_empty() {
+                return false; // it is scaled to nothing
+            }
             let is_short = (containers.len() as u64) < expected.replicas;
             let ended_well = |c: &Container| expected.may_end && c.activity == Activity::Exited(0);
             let made =

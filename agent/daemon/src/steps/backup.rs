@@ -7,7 +7,10 @@ use evenkeel_core::{
     release::{Files, Release},
 };
 
-use crate::host::{Host, backup_plan::backup_plan};
+use crate::{
+    host::{Host, backup_plan::backup_plan},
+    store::Memory,
+};
 
 /// Decides about the backup, and takes it.
 pub async fn back_up(host: &Host, from: Option<&Release>, to: Option<&Release>) -> Result<SnapshotDecision, Reason> {
@@ -22,8 +25,13 @@ pub async fn back_up(host: &Host, from: Option<&Release>, to: Option<&Release>) 
         return Ok(SnapshotDecision::NothingToSave);
     }
     let stack = [to, from].into_iter().flatten().map(|r| r.stack.as_str()).next().unwrap_or_default();
-    match restic.snapshot(stack, &plan.paths).await {
-        Ok(id) => Ok(SnapshotDecision::Taken(id)),
+    let known = host.store.remembered(Memory::BackupRepository).map_err(|e| e.reason())?;
+    let had_one = known == Some(restic.mark());
+    match restic.snapshot(stack, &plan.paths, had_one).await {
+        Ok(id) => {
+            host.store.remember(Memory::BackupRepository, &restic.mark()).map_err(|e| e.reason())?;
+            Ok(SnapshotDecision::Taken(id))
+        }
         Err(error) if settings.required => {
             let reason = error.reason();
             Err(Reason::new(reason.code, format!("{}; nothing was changed", reason.message)))

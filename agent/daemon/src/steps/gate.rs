@@ -4,8 +4,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use evenkeel_core::{
     health::{Activity, ContainerSample, Failure, Gate, GatePolicy, Verdict, expectations},
+    model::Model,
     reason::{Code, Reason},
-    release::Release,
+    release::{Release, SecretEnv},
 };
 use futures_util::{StreamExt as _, stream::BoxStream};
 use tokio::time::{Instant, sleep};
@@ -14,6 +15,8 @@ use crate::host::Host;
 
 /// How often a project is looked at when no event says that something happened.
 const LOOK: Duration = Duration::from_secs(1);
+/// The least time between two looks.
+const LEAST_PAUSE: Duration = Duration::from_millis(5);
 /// Events come in flocks; this long they are gathered.
 const GATHER: Duration = Duration::from_millis(50);
 /// How many lines of a failed container's log are shown.
@@ -45,10 +48,9 @@ pub struct Stood<'a> {
 
 /// Watches a release until the verdict. Containers that nobody touched and that had ended before are not held against it.
 pub async fn watch(host: &Host, release: &Release, policy: GatePolicy, stood: Stood<'_>) -> Watched {
-    let began = Instant::now();
     let mut eyes = Eyes::open(host, release, policy, stood);
     loop {
-        let verdict = eyes.look(began).await;
+        let verdict = eyes.look().await;
         match verdict {
             Verdict::Passed => return Watched::Passed,
             Verdict::Failed(failure) => return Watched::Failed(explain(host, release, failure).await),
@@ -66,11 +68,10 @@ pub async fn watch(host: &Host, release: &Release, policy: GatePolicy, stood: St
 
 /// Ends when a container that was made since `before` fails. Never ends otherwise.
 pub async fn first_failure(host: &Host, release: &Release, before: &[String]) -> Reason {
-    let began = Instant::now();
     let mut eyes = Eyes::open(host, release, never(), Stood { before, ailing: &[], back: false });
     eyes.only_new = true;
     loop {
-        if let Verdict::Failed(failure) = eyes.look(began).await {
+        if let Verdict::Failed(failure) = eyes.look().await {
             return explain(host, release, failure).await;
         }
         eyes.blink().await;
@@ -81,7 +82,7 @@ pub async fn first_failure(host: &Host, release: &Release, before: &[String]) ->
 pub async fn failure_now(host: &Host, release: &Release, before: &[String]) -> Option<Reason> {
     let mut eyes = Eyes::open(host, release, never(), Stood { before, ailing: &[], back: false });
     eyes.only_new = true;
-    match eyes.look(Instant::now()).await {
+    match eyes.look().await {
         Verdict::Failed(failure) => Some(explain(host, release, failure).await),
         Verdict::Waiting(_) | Verdict::Passed => None,
     }
@@ -122,6 +123,7 @@ fn never() -> GatePolicy {
 /// A gate with its source of samples.
 struct Eyes<'a> {
     host: &'a Host,
+    began: Instant,
     release: &'a Release,
     gate: Gate,
     stood: Stood<'a>,
@@ -134,15 +136,21 @@ impl<'a> Eyes<'a> {
     fn open(host: &'a Host, release: &'a Release, policy: GatePolicy, stood: Stood<'a>) -> Self {
         let known = stood.before.iter().cloned().collect();
         let gate = Gate::new(policy, expectations(&release.model), known, 0);
-        Self { host, release, gate, stood, only_new: false, has_set_aside: false, events: None }
+        let began = Instant::now();
+        Self { host, began, release, gate, stood, only_new: false, has_set_aside: false, events: None }
     }
 
-    async fn look(&mut self, began: Instant) -> Verdict {
+    /// Milliseconds since the eyes opened: the gate's clock.
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    async fn look(&mut self) -> Verdict {
         if self.events.is_none() {
             self.events = self.host.engine.events(&self.release.project).ok();
         }
         let samples = self.host.engine.samples(&self.release.project).await;
-        let now = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = self.now_ms();
         match samples {
             Ok(samples) => {
                 let samples = self.chosen(samples);
@@ -173,11 +181,13 @@ impl<'a> Eyes<'a> {
         samples
     }
 
-    /// Waits for an event, or for the next regular look.
+    /// Waits for an event, for the next regular look, or until time alone decides.
     async fn blink(&mut self) {
-        let Some(events) = self.events.as_mut() else { return sleep(LOOK).await };
+        let decided_in = Duration::from_millis(self.gate.next_change_ms().saturating_sub(self.now_ms()));
+        let pause = LOOK.min(decided_in).max(LEAST_PAUSE);
+        let Some(events) = self.events.as_mut() else { return sleep(pause).await };
         tokio::select! {
-            () = sleep(LOOK) => {}
+            () = sleep(pause) => {}
             event = events.next() => {
                 if event.is_none() {
                     self.events = None; // the engine hung up; the next look asks for a new stream
@@ -195,20 +205,25 @@ async fn explain(host: &Host, release: &Release, failure: Failure) -> Reason {
     if failure.reason.code == Code::GateUnhealthy
         && let Some(said) = host.engine.healthcheck_said(&container).await
     {
-        message = format!("{message}; its healthcheck says: {}", without_values(release, &said));
+        message =
+            format!("{message}; its healthcheck says: {}", without_values(&release.model, &release.secret_env, &said));
     }
     let lines = host.engine.log_tail(&container, LOG_LINES).await;
     if !lines.is_empty() {
-        message = format!("{message}; its log ends: {}", without_values(release, &lines.join(" | ")));
+        message = format!(
+            "{message}; its log ends: {}",
+            without_values(&release.model, &release.secret_env, &lines.join(" | "))
+        );
     }
     Reason { message, ..failure.reason }
 }
 
 /// Takes the values of variables out of a text: a log may repeat what it was given.
-pub fn without_values(release: &Release, text: &str) -> String {
-    let services = release.model.services();
-    let given = services.values().flat_map(|s| s.value()["environment"].as_object().into_iter().flatten());
-    let values = given.filter_map(|(_, value)| value.as_str()).chain(release.secret_env.0.values().map(String::as_str));
+pub fn without_values(model: &Model, secrets: &SecretEnv, text: &str) -> String {
+    let services = model.services();
+    let given = services.values().flat_map(|s| [&s.value()["environment"], &s.value()["build"]["args"]]);
+    let given = given.flat_map(|values| values.as_object().into_iter().flatten());
+    let values = given.filter_map(|(_, value)| value.as_str()).chain(secrets.0.values().map(String::as_str));
     let mut values: Vec<&str> = values.filter(|v| v.chars().count() >= MIN_SECRET_CHARS).collect();
     values.sort_by_key(|v| std::cmp::Reverse(v.len()));
     values.into_iter().fold(text.to_owned(), |text, value| text.replace(value, "***"))

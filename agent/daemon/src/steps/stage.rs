@@ -11,7 +11,10 @@ use evenkeel_core::{
 };
 use evenkeel_layout::tree::Tree;
 
-use super::apply::{in_place, shared};
+use super::{
+    apply::{in_place, shared},
+    gate,
+};
 use crate::{
     compose::{ComposeError, apply::Project},
     engine::EngineError,
@@ -20,7 +23,10 @@ use crate::{
 };
 
 /// Least free space, in bytes, on the disks of the state and of the live tree.
-const MIN_FREE: u64 = 64 * 1024 * 1024;
+const MIN_FREE: u64 = 64 * MIB;
+/// Least number of files that can still be made there.
+const MIN_FREE_FILES: u64 = 16;
+const MIB: u64 = 1024 * 1024;
 
 /// What was staged.
 pub struct Staged {
@@ -44,7 +50,7 @@ pub struct StageInput<'a> {
 
 /// Brings a candidate's images and contents, and makes sure that there is a way back.
 pub async fn stage(host: &Host, input: &StageInput<'_>) -> Result<Staged, Reason> {
-    check_space(host)?;
+    check_disks(host, input)?;
     check_files(host, input)?;
     let contents = contents(input)?;
     check_way_back(host, input.from).await?;
@@ -70,20 +76,34 @@ pub async fn stage(host: &Host, input: &StageInput<'_>) -> Result<Staged, Reason
     Ok(Staged { release: Release::of(input.candidate, images), contents })
 }
 
-fn check_space(host: &Host) -> Result<(), Reason> {
+/// Whether the disks of the state and of the live tree have room for what is new, and can be written at all.
+fn check_disks(host: &Host, input: &StageInput<'_>) -> Result<(), Reason> {
+    let is_new = |path: &String, digest: &Digest| {
+        input.from.and_then(|from| from.files.get(path)).is_none_or(|former| former.digest != *digest)
+    };
+    let new = input.candidate.files.iter().filter(|(path, record)| is_new(path, &record.digest));
+    let (files, bytes) = new.fold((0, 0_u64), |(files, bytes), (_, r)| (files + 1, bytes.saturating_add(r.size)));
+    // The store writes its contents twice; a live file is written beside the one that it replaces.
+    let (bytes, files) = (MIN_FREE.saturating_add(bytes.saturating_mul(2)), files + MIN_FREE_FILES);
     for path in [&host.settings.paths.state, &host.settings.paths.live] {
         let Some(existing) = path.ancestors().find(|p| p.exists()) else { continue };
+        if let Err(error) = rustix::fs::access(existing, rustix::fs::Access::WRITE_OK) {
+            let what = format!("{} cannot be written ({error}); nothing was changed", path.display());
+            return Err(Reason::new(Code::FileWrite, what));
+        }
         let Ok(stat) = rustix::fs::statvfs(existing) else { continue };
+        let full = |free: String, wanted: String| {
+            let what =
+                format!("only {free} free at {}, {wanted} needed; make room, nothing was changed", path.display());
+            Err(Reason::new(Code::DiskFull, what))
+        };
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        if free < MIN_FREE {
-            return Err(Reason::new(
-                Code::DiskFull,
-                format!(
-                    "only {} MiB are free at {}; make room, nothing was changed",
-                    free / 1024 / 1024,
-                    path.display()
-                ),
-            ));
+        if free < bytes {
+            return full(format!("{} MiB are", free / MIB), format!("{} MiB are", bytes.div_ceil(MIB)));
+        }
+        // Some file systems count no files.
+        if stat.f_files > 0 && stat.f_favail < files {
+            return full(format!("{} files (inodes) are", stat.f_favail), format!("{files} are"));
         }
     }
     Ok(())
@@ -198,39 +218,57 @@ async fn bring(host: &Host, input: &StageInput<'_>, to_pull: &[String], to_build
     if !pullable.is_empty() {
         tracing::info!(%stack, services = ?pullable, "pulling images");
         host.activity.at_work(stack.as_str(), &format!("pulling images of {}", pullable.join(", ")));
-        host.compose.pull(&project, &pullable, Some(&on_line)).await.map_err(|e| pull_reason(&e))?;
+        let pulled = host.compose.pull(&project, &pullable, Some(&on_line)).await;
+        away_or(host, pulled.map_err(|e| pull_reason(&e))).await?;
     }
     if !to_build.is_empty() {
         tracing::info!(%stack, services = ?to_build, "building images");
         host.activity.at_work(stack.as_str(), &format!("building images of {}", to_build.join(", ")));
-        host.compose
-            .build(&project, to_build, Some(&on_line))
-            .await
-            .map_err(|e| Reason::new(Code::ImageBuild, format!("{e}; nothing was changed")))?;
+        let built = host.compose.build(&project, to_build, Some(&on_line)).await;
+        away_or(host, built.map_err(|e| build_reason(input.candidate, &e))).await?;
     }
     Ok(())
 }
 
-/// An image that does not exist waits for a new commit; a registry that cannot be reached is tried again.
+/// What failed because the engine is away is not held against the image.
+async fn away_or(host: &Host, done: Result<(), Reason>) -> Result<(), Reason> {
+    let Err(reason) = done else { return Ok(()) };
+    match host.engine.version().await {
+        Err(away) if away.is_unreachable() => Err(away.reason(Code::EngineUnreachable)),
+        _ => Err(reason),
+    }
+}
+
+fn build_reason(candidate: &Candidate, error: &ComposeError) -> Reason {
+    let said = gate::without_values(&candidate.model, &candidate.secret_env, &error.to_string());
+    no_room(&said).unwrap_or_else(|| Reason::new(Code::ImageBuild, format!("{said}; nothing was changed")))
+}
+
+/// An image that does not exist, or that we may not have, waits for a person; a registry that cannot be reached is tried again.
 fn pull_reason(error: &ComposeError) -> Reason {
     let text = error.to_string();
     let lower = text.to_ascii_lowercase();
-    let absent = [
-        "manifest unknown",
-        "not found: manifest",
-        "does not exist",
-        "access denied",
-        "invalid reference",
-        "unauthorized",
-    ]
-    .iter()
-    .any(|word| lower.contains(word));
-    if absent {
-        Reason::new(
-            Code::ImageMissing,
-            format!("{text}; check the image's name and tag, and the registry's login; nothing was changed"),
-        )
-    } else {
-        Reason::new(Code::ImagePull, format!("{text}; it is tried again, nothing was changed"))
+    let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    if let Some(full) = no_room(&text) {
+        return full;
     }
+    if says(&["no basic auth credentials", "authentication required", "unauthorized", "access denied", "forbidden"]) {
+        let what = format!(
+            "{text}; the registry wants a login for it: `docker login` as the agent's user, or a config.json named in \
+             engine.registry_auth; or the name is misspelt. Nothing was changed"
+        );
+        return Reason::new(Code::ImageMissing, what);
+    }
+    if says(&["manifest unknown", "not found: manifest", "does not exist", "invalid reference"]) {
+        return Reason::new(Code::ImageMissing, format!("{text}; check the image's name and tag; nothing was changed"));
+    }
+    Reason::new(Code::ImagePull, format!("{text}; it is tried again, nothing was changed"))
+}
+
+/// The reason if the engine's disk is full, in the words of the engine.
+pub fn no_room(said: &str) -> Option<Reason> {
+    said.to_ascii_lowercase().contains("no space left on device").then(|| {
+        let help = "make room on the engine's disk; `docker system df` tells what takes it, `docker image prune` removes unused images";
+        Reason::new(Code::DiskFull, format!("{said}; {help}"))
+    })
 }

@@ -7,6 +7,7 @@
 mod drift;
 mod history;
 mod journal;
+mod memory;
 mod outbox;
 mod release;
 mod source;
@@ -24,18 +25,19 @@ use std::{
 };
 
 use evenkeel_core::reason::{Code, Reason};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub use drift::DriftRecord;
 pub use history::{DeploymentEnd, NewDeployment, instant};
 pub use journal::Unfinished;
+pub use memory::Memory;
 pub use outbox::{OutboxStats, Outgoing, Queued};
 pub use release::{Conclusion, Quarantine, ReleaseMove};
 pub use source::{RefusedTip, SourceState};
 
 /// What each version of the file's layout adds to the one before it. An older file is brought up to date when the agent
 /// opens it; a newer one is left alone.
-const SCHEMAS: &[&str] = &[include_str!("schema.sql"), include_str!("schema-2.sql")];
+const SCHEMAS: &[&str] = &[include_str!("schema.sql"), include_str!("schema-2.sql"), include_str!("schema-3.sql")];
 const SCHEMA_VERSION: i64 = SCHEMAS.len().cast_signed() as i64;
 const FILE: &str = "evenkeel.db";
 const LOCK: &str = "lock";
@@ -81,7 +83,9 @@ pub enum StoreError {
         what: String,
     },
     /// The directory cannot be used.
-    #[error("cannot use the state directory {path}: {source}")]
+    #[error(
+        "cannot use the state directory: {path}: {source}; it must be on a disk that can be written, and belong to the agent's user"
+    )]
     Directory {
         /// The directory or file.
         path: String,
@@ -93,7 +97,27 @@ pub enum StoreError {
 impl StoreError {
     /// The reason that is reported.
     pub fn reason(&self) -> Reason {
-        Reason::new(Code::StoreFailed, self.to_string())
+        if !self.is_full() {
+            return Reason::new(Code::StoreFailed, self.to_string());
+        }
+        let (Self::Sqlite { path, .. } | Self::Directory { path, .. }) = self else {
+            return Reason::new(Code::StoreFailed, self.to_string());
+        };
+        let what = format!("there is no room for {path}; make room on its disk, the agent tries again by itself");
+        Reason::new(Code::DiskFull, what)
+    }
+
+    /// Whether there is no room on the disk, which is nobody's fault and may pass.
+    fn is_full(&self) -> bool {
+        use rusqlite::ffi;
+        match self {
+            // Of the shared memory beside the file SQLite does not say why it cannot grow.
+            Self::Sqlite { source, .. } => source
+                .sqlite_error()
+                .is_some_and(|e| e.code == ErrorCode::DiskFull || e.extended_code == ffi::SQLITE_IOERR_SHMSIZE),
+            Self::Directory { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            Self::Busy(_) | Self::Absent(_) | Self::Older(_) | Self::Newer { .. } | Self::Damaged { .. } => false,
+        }
     }
 }
 
@@ -138,10 +162,23 @@ impl Store {
         if !path.exists() {
             return Err(StoreError::Absent(dir.display().to_string()));
         }
-        let store = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, None)?;
-        if store.version()? < SCHEMA_VERSION {
-            return Err(StoreError::Older(store.path.display().to_string()));
+        let store = Self::connect(path.clone(), OpenFlags::SQLITE_OPEN_READ_ONLY, None)?;
+        match store.version() {
+            Err(StoreError::Sqlite { source, .. }) if source.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
+                Self::open_still(path)
+            }
+            Ok(version) if version < SCHEMA_VERSION => Err(StoreError::Older(store.path.display().to_string())),
+            version => version.map(|_| store),
         }
+    }
+
+    /// Opens a store that nobody can write, not even the files that readers need: on a disk mounted read-only, say.
+    fn open_still(path: PathBuf) -> Result<Self, StoreError> {
+        let name = path.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        let still = Self::connect(PathBuf::from(format!("file:{name}?immutable=1")), flags, None)?;
+        let store = Self { path, ..still };
+        store.version()?;
         Ok(store)
     }
 

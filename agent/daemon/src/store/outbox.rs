@@ -4,6 +4,10 @@ use rusqlite::{Transaction, params};
 
 use super::{Store, StoreError};
 
+/// No pause between two tries is longer, in milliseconds: receivers may ask for an hour. A time that is farther away is
+/// from a clock that was wrong.
+const LONGEST_PAUSE_MS: i64 = 2 * 3600 * 1000;
+
 /// A message to be queued.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
@@ -64,11 +68,11 @@ impl Store {
         self.read(|db| {
             db.prepare(
                 "SELECT id, sink, message, tries, created_ms FROM outbox
-                 WHERE next_ms <= ?1 AND id IN (
+                 WHERE (next_ms <= ?1 OR next_ms > ?1 + ?2) AND id IN (
                      SELECT min(id) FROM outbox WHERE delivered_ms IS NULL AND given_up_ms IS NULL GROUP BY sink, lane)
                  ORDER BY id LIMIT 100",
             )?
-            .query_map([now_ms], |r| {
+            .query_map([now_ms, LONGEST_PAUSE_MS], |r| {
                 Ok(Queued {
                     id: r.get(0)?,
                     sink: r.get(1)?,

@@ -193,6 +193,32 @@ fn messages_keep_their_order_in_a_lane_and_do_not_wait_for_other_lanes() {
 }
 
 #[test]
+fn a_time_of_a_clock_that_was_wrong_is_not_waited_for() {
+    const DAY_MS: i64 = 24 * 3600 * 1000;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let now = 20_000 * DAY_MS;
+    store.enqueue(&[Outgoing { sink: "s".into(), lane: "web".into(), message: "1".into() }], now).unwrap();
+    let id = store.due(now).unwrap()[0].id;
+    store.not_delivered(id, "503", Some(now + 2_000), now).unwrap();
+    assert_eq!(store.due(now + 1_999).unwrap(), []);
+    assert_eq!(store.due(now - 10 * DAY_MS).unwrap()[0].id, id, "the clock was set back");
+}
+
+#[test]
+fn what_is_remembered_outlives_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.remembered(Memory::Server).unwrap(), None);
+    store.remember(Memory::Server, "home").unwrap();
+    store.remember(Memory::Server, "away").unwrap();
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.remembered(Memory::Server).unwrap().as_deref(), Some("away"));
+    assert_eq!(store.remembered(Memory::BackupRepository).unwrap(), None);
+}
+
+#[test]
 fn polls_that_find_nothing_do_not_bury_history() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();

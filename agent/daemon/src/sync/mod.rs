@@ -12,6 +12,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use evenkeel_core::{
     change::StackChangeKind,
     drift::Mode,
+    id::SyncId,
     outcome::Outcome,
     plan::Plan,
     reason::{Code, Reason},
@@ -44,6 +45,11 @@ impl Fault {
         let outcome = if reason.code == Code::StoreFailed { Outcome::Halted } else { Outcome::Aborted };
         Self { outcome, reason }
     }
+
+    /// The end of a sync that the store has no record of.
+    fn end(self, id: Option<SyncId>) -> SyncEnd {
+        SyncEnd::failed(id, self.outcome, self.reason)
+    }
 }
 
 impl From<Reason> for Fault {
@@ -63,7 +69,7 @@ impl From<StoreError> for Fault {
 pub async fn sync(host: &Host, cache: &mut Cache, trigger: &str, insists: bool) -> SyncEnd {
     let run = match Run::begin(host, trigger, insists) {
         Ok(run) => run,
-        Err(error) => return SyncEnd::failed(None, Outcome::Halted, error.reason()),
+        Err(error) => return Fault::from(error).end(None),
     };
     let id = run.id;
     if insists {
@@ -73,7 +79,7 @@ pub async fn sync(host: &Host, cache: &mut Cache, trigger: &str, insists: bool) 
         Ok(()) => run.conclude(),
         Err(fault) => run.fail(fault.outcome, fault.reason),
     };
-    end.unwrap_or_else(|error| SyncEnd::failed(Some(id), Outcome::Halted, error.reason()))
+    end.unwrap_or_else(|error| Fault::from(error).end(Some(id)))
 }
 
 /// What a sync found out before it changes anything.

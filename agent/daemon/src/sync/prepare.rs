@@ -14,7 +14,7 @@ use evenkeel_core::{
     trust::VerifiedRevision,
 };
 use evenkeel_layout::{
-    name::StackName,
+    name::{ServerName, StackName},
     problem::{Problem, Severity},
     servers,
     set::StackSet,
@@ -28,8 +28,8 @@ use crate::{
         Host,
         candidates::{CandidateInput, Candidates, Place, candidates},
     },
-    store::StoreError,
-    tree::stage::{self, Limits},
+    store::{Memory, StoreError},
+    tree::stage::{self, Limits, StageError},
 };
 
 /// A commit, prepared: its tree, where it is staged, and what its stacks became.
@@ -112,6 +112,7 @@ async fn prepare(host: &Host, revision: &VerifiedRevision) -> Result<Prepared, R
     let repo = Repo::open(&host.mirror()).map_err(|e| e.reason())?;
     let tree = repo.tree(revision.tip()).map_err(|e| e.reason())?;
     let set = stack_set(&tree, &host.settings.server, None);
+    refuse_other_name(host, &tree, &set)?;
     refuse_broken(&set)?;
     let root = stage_whole(host, &tree, revision.tip())?;
     let mut made = candidates(CandidateInput {
@@ -139,6 +140,30 @@ async fn prepare(host: &Host, revision: &VerifiedRevision) -> Result<Prepared, R
     Ok(Prepared { tree, root, candidates: made })
 }
 
+/// Nobody who renames a host means to replace what runs on it. Unless the configuration says the server's name, another
+/// name that means other stacks is refused.
+fn refuse_other_name(host: &Host, tree: &GitTree, set: &StackSet) -> Result<(), Reason> {
+    let now = &host.settings.server;
+    let before = host.store.remembered(Memory::Server).map_err(|e| e.reason())?;
+    if host.settings.server_is_host
+        && let Some(before) = before.and_then(|name| ServerName::new(&name).ok()).filter(|before| before != now)
+    {
+        let former = stack_set(tree, &before, None);
+        if !former.is_broken() && former.stacks != set.stacks {
+            let message = format!(
+                "this host was called {before} and is now called {now}, for which the repository has other stacks; nothing \
+                 is changed. Set `server: {before}` in the configuration to go on as before, or `server: {now}` if the \
+                 stacks of {now} shall run here"
+            );
+            return Err(Reason::new(Code::ServerRenamed, message));
+        }
+    }
+    if set.is_broken() {
+        return Ok(()); // that name means nothing; it is refused below
+    }
+    host.store.remember(Memory::Server, now.as_str()).map_err(|e| e.reason())
+}
+
 /// If an error names no stack, nobody can say which stacks the commit means: nothing may be changed, least removed.
 fn refuse_broken(set: &StackSet) -> Result<(), Reason> {
     if !set.is_broken() {
@@ -153,14 +178,12 @@ fn refuse_broken(set: &StackSet) -> Result<(), Reason> {
 /// Writes the whole commit into a folder whose name occurs nowhere else, so that paths in it can be told apart.
 fn stage_whole(host: &Host, tree: &GitTree, commit: &CommitId) -> Result<PathBuf, Reason> {
     let root = host.staging().join(commit.as_str());
-    let failed = |path: &Path, e: &dyn std::fmt::Display| {
-        Reason::new(Code::FileWrite, format!("cannot stage the commit in {}: {e}", path.display()))
-    };
+    let failed = |path: &Path, source| StageError::Write { path: path.to_owned(), source }.reason();
     if root.exists() {
-        fs::remove_dir_all(&root).map_err(|e| failed(&root, &e))?;
+        fs::remove_dir_all(&root).map_err(|e| failed(&root, e))?;
     }
-    fs::create_dir_all(host.staging()).map_err(|e| failed(&host.staging(), &e))?;
-    let report = stage::stage(tree, &root, Limits::default()).map_err(|e| failed(&root, &e))?;
+    fs::create_dir_all(host.staging()).map_err(|e| failed(&host.staging(), e))?;
+    let report = stage::stage(tree, &root, Limits::default()).map_err(|e| e.reason())?;
     tracing::debug!(files = report.files, bytes = report.bytes, "staged the commit");
     Ok(root)
 }

@@ -66,7 +66,8 @@ impl LiveError {
             Self::Io { .. } => Code::FileWrite,
             Self::NoContent(_) | Self::Store(_) => Code::StoreFailed,
         };
-        Reason::new(code, self.to_string())
+        let help = if code == Code::DiskFull { "; make room on its disk, the agent tries again by itself" } else { "" };
+        Reason::new(code, format!("{self}{help}"))
     }
 }
 
@@ -296,20 +297,22 @@ impl LiveTree {
             return Err(LiveError::Conflict(vec![self.root.join(path)]));
         };
         let mode = Mode::from_raw_mode(if executable { 0o755 } else { 0o644 });
-        let write = |name: &OsStr, how: OFlags| -> io::Result<()> {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | how;
+        let write = |name: &OsStr| -> io::Result<()> {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let mut file = File::from(rustix::fs::openat(&parent, name, flags, mode)?);
+            reserve(&file, bytes.len() as u64)?;
             rustix::fs::fchmod(file.as_fd(), mode)?;
             file.write_all(bytes)?;
+            file.set_len(bytes.len() as u64)?;
             file.sync_all()
         };
         if in_place {
-            return write(name, OFlags::TRUNC).map_err(|e| self.io(path, e));
+            return write(name).map_err(|e| self.io(path, e));
         }
         let mut beside = name.to_owned();
         beside.push(TEMPORARY);
         let replace = || -> io::Result<()> {
-            write(&beside, OFlags::TRUNC)?;
+            write(&beside)?;
             Ok(rustix::fs::renameat(&parent, &beside, &parent, name)?)
         };
         replace().map_err(|e| {
@@ -329,6 +332,19 @@ impl LiveTree {
             rustix::fs::unlinkat(&parent, name, AtFlags::empty()).map_err(|e| self.io(path, e))?;
         }
         Ok(())
+    }
+}
+
+/// Takes the room that `bytes` need before anything of the file is overwritten: a disk that is full leaves it as it was.
+fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    use rustix::{fs::FallocateFlags, io::Errno};
+    if bytes == 0 {
+        return Ok(());
+    }
+    match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, bytes) {
+        // Not every file system can; the write then tells.
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+        Err(e) => Err(e.into()),
     }
 }
 

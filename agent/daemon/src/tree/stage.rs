@@ -8,7 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use evenkeel_core::path::{Followed, follow, join};
+use evenkeel_core::{
+    path::{Followed, follow, join},
+    reason::{Code, Reason},
+};
 use evenkeel_layout::{
     problem::Problem,
     tree::{Entry, EntryKind, Tree, TreeError},
@@ -62,6 +65,22 @@ pub enum StageError {
     /// A name that could lead elsewhere, or one that is there twice. Git itself makes none.
     #[error("the repository has an entry with the unusable name {0:?}: somebody made this tree by hand")]
     Name(String),
+}
+
+impl StageError {
+    /// The reason that is reported.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Write { path, source } if source.kind() == std::io::ErrorKind::StorageFull => {
+                let what = format!("there is no room for the commit at {}; make room on its disk", path.display());
+                Reason::new(Code::DiskFull, what)
+            }
+            Self::Write { .. } => Reason::new(Code::FileWrite, format!("cannot stage the commit: {self}")),
+            Self::Tree(_) | Self::TooLarge(_) | Self::Name(_) => {
+                Reason::new(Code::SourceInvalid, format!("cannot stage the commit: {self}"))
+            }
+        }
+    }
 }
 
 /// Writes `tree` into `dest`, a folder that is made here (mode 0700) and must not exist yet. Files get mode 0644 or 0755,

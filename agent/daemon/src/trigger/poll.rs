@@ -9,8 +9,9 @@ use tokio::{sync::watch, time};
 
 use super::{Trigger, Waker};
 
-/// Failures make the pauses longer up to this, unless the interval itself is longer.
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(15 * 60);
+/// Failures make the pauses longer up to this, unless the interval itself is longer. A network that is back after an hour
+/// is noticed this late at most.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(5 * 60);
 
 /// How often to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub struct Schedule {
     pub failures: u32,
 }
 
-/// The pause before the next look: the interval, doubled for each failure up to 15 minutes, and then up to 5 % shorter
+/// The pause before the next look: the interval, doubled for each failure up to 5 minutes, and then up to 5 % shorter
 /// or longer. `fraction` is random, from 0 to 1.
 pub fn delay(schedule: Schedule, fraction: f64) -> Duration {
     let cap = LONGEST_BACK_OFF.max(schedule.interval);
@@ -62,9 +63,9 @@ mod tests {
     }
 
     #[test]
-    fn failures_double_the_pause_up_to_fifteen_minutes() {
+    fn failures_double_the_pause_up_to_five_minutes() {
         let pauses: Vec<u128> = (0..6).map(|failures| secs(60, failures)).collect();
-        assert_eq!(pauses, [60, 120, 240, 480, 900, 900]);
+        assert_eq!(pauses, [60, 120, 240, 300, 300, 300]);
         assert_eq!(secs(3600, 9), 3600, "an interval longer than that is never shortened");
     }
 

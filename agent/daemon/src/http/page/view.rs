@@ -6,7 +6,8 @@ use askama::Template;
 use evenkeel_core::{
     change::ServiceChange,
     outcome::{
-        About, DeploymentRecord, History, OutboxStatus, Outcome, Signer, StackState, StackStatus, Status, SyncRecord,
+        About, DeploymentRecord, History, OutboxStatus, Outcome, Signer, StackActivity, StackState, StackStatus,
+        Status, SyncRecord,
     },
     reason::Reason,
 };
@@ -140,6 +141,39 @@ pub(super) struct StackView {
     pub since: Option<When>,
     pub last: Option<LastView>,
     pub drift: Vec<DriftView>,
+    pub doing: Option<DoingView>,
+}
+
+/// What the agent does for a stack now.
+pub(super) struct DoingView {
+    pub steps: Vec<PathStep>,
+    pub detail: Option<String>,
+    pub since: When,
+}
+
+/// A step on the way of a deployment, and whether it is behind, under way or ahead.
+pub(super) struct PathStep {
+    pub word: &'static str,
+    pub class: &'static str,
+}
+
+impl DoingView {
+    fn new(doing: &StackActivity, goes_back: bool) -> Self {
+        const FORWARD: &[(&str, &str)] =
+            &[("stage", "stage"), ("backup", "back up"), ("apply", "apply"), ("gate", "gate")];
+        const BACK: &[(&str, &str)] = &[("rollback", "roll back"), ("gate", "gate")];
+        let path = if goes_back || doing.phase == "rollback" { BACK } else { FORWARD };
+        let now = path.iter().position(|(phase, _)| *phase == doing.phase);
+        let steps = path.iter().enumerate().map(|(at, (_, word))| PathStep {
+            word,
+            class: match now {
+                Some(now) if at < now => "done",
+                Some(now) if at == now => "now",
+                _ => "ahead",
+            },
+        });
+        Self { steps: steps.collect(), detail: doing.detail.clone(), since: When::new(&doing.since) }
+    }
 }
 
 /// One difference between the server and a stack's release.
@@ -157,7 +191,7 @@ pub(super) struct LastView {
 }
 
 impl StackView {
-    fn new(stack: &StackStatus) -> Self {
+    fn new(stack: &StackStatus, doing: Option<DoingView>) -> Self {
         let last = stack.last.as_ref().map(|last| LastView {
             word: words::outcome(last.outcome),
             at: When::new(&last.at),
@@ -172,6 +206,7 @@ impl StackView {
             since: stack.since.as_deref().map(When::new),
             last,
             drift: stack.drift.iter().map(|d| DriftView { what: d.what.clone(), since: When::new(&d.since) }).collect(),
+            doing,
         }
     }
 }
@@ -317,11 +352,24 @@ impl PageView {
                 short: short(&refused.commit).to_owned(),
                 message: refused.message.clone(),
             }),
-            stacks: status.stacks.iter().map(StackView::new).collect(),
+            stacks: status
+                .stacks
+                .iter()
+                .map(|stack| StackView::new(stack, doing(&stack.name, status, history)))
+                .collect(),
             syncs: history.syncs.iter().map(SyncView::new).collect(),
             outbox: status.outbox.clone(),
         }
     }
+}
+
+/// What the agent does for a stack now, if anything.
+fn doing(stack: &str, status: &Status, history: &History) -> Option<DoingView> {
+    let activity = status.activity.as_ref()?.stacks.iter().find(|doing| doing.stack == stack)?;
+    let under_way = |d: &&DeploymentRecord| d.stack == stack && d.outcome.is_none();
+    let deployment = history.syncs.iter().flat_map(|sync| &sync.deployments).find(under_way);
+    let goes_back = deployment.is_some_and(|d| d.steps.iter().any(|step| step.event == "rollback_started"));
+    Some(DoingView::new(activity, goes_back))
 }
 
 /// The one sentence that matters most.

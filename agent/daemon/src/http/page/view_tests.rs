@@ -185,3 +185,37 @@ fn spans_are_told_as_people_read_them() {
         assert_eq!(span(seconds), text);
     }
 }
+
+#[test]
+fn a_stack_shows_where_its_deployment_is() {
+    let doing = |phase: &str, detail: Option<&str>| {
+        let mut status = status(vec![stack("web", StackState::Deploying, "starting")]);
+        let doing = StackActivity {
+            stack: "web".to_owned(),
+            phase: phase.to_owned(),
+            since: AT.to_owned(),
+            detail: detail.map(str::to_owned),
+        };
+        status.activity = Some(Activity { commit: None, since: AT.to_owned(), phase: None, stacks: vec![doing] });
+        status
+    };
+    let steps = |view: &PageView| -> Vec<String> {
+        let doing = view.stacks[0].doing.as_ref().unwrap();
+        doing.steps.iter().map(|step| format!("{}: {}", step.word, step.class)).collect()
+    };
+    let forward = doing("apply", Some("waiting for app"));
+    let mut history = history();
+    let view = PageView::new(&forward, &history);
+    assert_eq!(steps(&view), ["stage: done", "back up: done", "apply: now", "gate: ahead"]);
+    let text = view.render().unwrap();
+    assert!(text.contains("aria-current=\"step\">apply") && text.contains("<bdi>waiting for app</bdi>"), "{text}");
+
+    // A gate after a rollback is known from the journal.
+    let deployment = &mut history.syncs[0].deployments[0];
+    deployment.stack = "web".to_owned();
+    deployment.outcome = None;
+    deployment.steps[0].event = "rollback_started".to_owned();
+    assert_eq!(steps(&PageView::new(&doing("gate", None), &history)), ["roll back: done", "gate: now"]);
+    let idle = PageView::new(&status(vec![stack("web", StackState::Steady, "healthy")]), &history);
+    assert!(idle.stacks[0].doing.is_none());
+}

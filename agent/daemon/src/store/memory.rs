@@ -1,0 +1,42 @@
+//! What the agent should not take for something else when it is different one day: its own name, its backups' place.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::{Store, StoreError};
+
+/// What is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// The server's name in the repository.
+    Server,
+    /// A digest of where the last backup went.
+    BackupRepository,
+}
+
+impl Memory {
+    fn key(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::BackupRepository => "backup.repository",
+        }
+    }
+}
+
+impl Store {
+    /// What was remembered last.
+    pub fn remembered(&self, what: Memory) -> Result<Option<String>, StoreError> {
+        self.read(|db| {
+            db.query_row("SELECT value FROM memory WHERE what = ?1", [what.key()], |row| row.get(0)).optional()
+        })
+    }
+
+    /// Remembers a value; writes only what is new.
+    pub fn remember(&self, what: Memory, value: &str) -> Result<(), StoreError> {
+        if self.remembered(what)?.as_deref() == Some(value) {
+            return Ok(());
+        }
+        self.write(|tx| {
+            tx.execute("INSERT OR REPLACE INTO memory VALUES (?1, ?2)", params![what.key(), value]).map(drop)
+        })
+    }
+}
