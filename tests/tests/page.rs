@@ -242,7 +242,7 @@ fn the_page_shows_which_step_a_deployment_is_at() {
         let sync = scope.spawn(|| paged.world.evenkeel(&["sync"]));
         wait_until(seconds(30), "the page shows the gate and what it waits for", || {
             let page = paged.get("/").text();
-            let is_shown = page.contains("<li class=\"now\" aria-current=\"step\">gate</li>")
+            let is_shown = page.contains("<li class=\"current\" aria-current=\"step\">gate</li>")
                 && page.contains("to become healthy</bdi>");
             if is_shown { Ok(()) } else { Err(page) }
         });

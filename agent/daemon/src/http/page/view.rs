@@ -168,7 +168,7 @@ impl DoingView {
             word,
             class: match now {
                 Some(now) if at < now => "done",
-                Some(now) if at == now => "now",
+                Some(now) if at == now => "current",
                 _ => "ahead",
             },
         });

@@ -206,7 +206,7 @@ fn a_stack_shows_where_its_deployment_is() {
     let forward = doing("apply", Some("waiting for app"));
     let mut history = history();
     let view = PageView::new(&forward, &history);
-    assert_eq!(steps(&view), ["stage: done", "back up: done", "apply: now", "gate: ahead"]);
+    assert_eq!(steps(&view), ["stage: done", "back up: done", "apply: current", "gate: ahead"]);
     let text = view.render().unwrap();
     assert!(text.contains("aria-current=\"step\">apply") && text.contains("<bdi>waiting for app</bdi>"), "{text}");
 
@@ -215,7 +215,7 @@ fn a_stack_shows_where_its_deployment_is() {
     deployment.stack = "web".to_owned();
     deployment.outcome = None;
     deployment.steps[0].event = "rollback_started".to_owned();
-    assert_eq!(steps(&PageView::new(&doing("gate", None), &history)), ["roll back: done", "gate: now"]);
+    assert_eq!(steps(&PageView::new(&doing("gate", None), &history)), ["roll back: done", "gate: current"]);
     let idle = PageView::new(&status(vec![stack("web", StackState::Steady, "healthy")]), &history);
     assert!(idle.stacks[0].doing.is_none());
 }
