@@ -16,7 +16,7 @@ use std::{
 
 use evenkeel_core::{
     outcome::{Exit, Outcome},
-    reason::{Code, Reason},
+    reason::{Class, Code, Reason},
 };
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -300,9 +300,8 @@ async fn work(
                 SyncEnd::failed(None, Outcome::Aborted, reason)
             }
         };
-        let same =
-            last.as_ref().is_some_and(|l| (l.outcome, &l.reason, &l.ends) == (end.outcome, &end.reason, &end.ends));
-        if !same || end.outcome == Outcome::Committed {
+        let is_known = last.as_ref().is_some_and(|last| is_same(last, &end));
+        if !is_known || end.outcome == Outcome::Committed {
             service.metrics.sync_ended(end.outcome);
             log_end(&end);
         }
@@ -358,6 +357,16 @@ async fn next(service: &Service, slot: &mut Slot<SyncEnd>) -> Option<BTreeSet<Tr
             () = tokio::time::sleep(activity::IDLE_BEAT) => {}
         }
     }
+}
+
+/// Whether a sync ended as the one before it. What is tried again is the same trouble in whatever words it comes: a network
+/// that is away breaks off here today and there tomorrow.
+fn is_same(last: &SyncEnd, end: &SyncEnd) -> bool {
+    let trouble = |end: &SyncEnd| {
+        let reason = end.reason.as_ref()?;
+        Some((reason.code, (reason.class != Class::Transient).then(|| reason.message.clone())))
+    };
+    (last.outcome, &last.ends, trouble(last)) == (end.outcome, &end.ends, trouble(end))
 }
 
 fn log_end(end: &SyncEnd) {
