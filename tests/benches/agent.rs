@@ -219,6 +219,34 @@ fn one_changed_stack() {
     Run::of(Command::new("docker").args(["compose", "down", "--timeout", "0"]).current_dir(hand)).exits(0);
 }
 
+/// Checking everything beside rendering everything and looking at nothing.
+fn check_all(count: usize) {
+    const ROUNDS: u32 = 3;
+    let world = world();
+    push_stacks(&world, count);
+    let repo = world.repository.work.to_string_lossy().into_owned();
+    let folders = by_hand(&world, count, |_| alone());
+    let (mut ours, mut theirs) = (Duration::ZERO, Duration::ZERO);
+    for _ in 0..ROUNDS {
+        let began = Instant::now();
+        Run::of(&mut world.command(&["check", "--repo", &repo])).exits(0);
+        ours += began.elapsed();
+        let began = Instant::now();
+        for folder in &folders {
+            Run::of(Command::new("docker").args(["compose", "config", "--format", "json"]).current_dir(folder))
+                .exits(0);
+        }
+        theirs += began.elapsed();
+    }
+    print(
+        &format!("check of {count} stacks / a loop of `docker compose config`"),
+        ours.as_secs_f64() / f64::from(ROUNDS),
+        theirs.as_secs_f64() / f64::from(ROUNDS),
+        "s",
+        1.0,
+    );
+}
+
 fn idle() {
     let seconds = std::env::var("IDLE_S").ok().and_then(|s| s.parse().ok()).unwrap_or(IDLE_S);
     let mut world = world();
@@ -238,7 +266,8 @@ fn idle() {
 
 fn main() {
     let filter = std::env::args().skip(1).find(|a| !a.starts_with("--")).unwrap_or_default();
-    let benches: [(&str, fn()); 5] = [
+    let benches: [(&str, fn()); 6] = [
+        ("check of all stacks", || check_all(20)),
         ("one changed stack", one_changed_stack),
         ("nothing to do 20", || nothing_to_do(20)),
         ("nothing to do 100", || nothing_to_do(100)),
