@@ -135,6 +135,8 @@ pub struct Source {
     pub accepted: Option<String>,
     /// A commit that trust refused, if the tip is refused.
     pub refused: Option<serde_json::Value>,
+    /// Whether it has not answered for too long.
+    pub stale: bool,
 }
 
 /// One stack.

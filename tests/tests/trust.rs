@@ -213,3 +213,87 @@ fn a_running_agent_takes_a_key_that_is_added_on_the_server() {
         other => Err(format!("{other:?}")),
     });
 }
+
+#[test]
+fn follows_the_signers_that_the_repository_lists() {
+    let mut world = World::new();
+    let bob = Key::make(&world.folder().join("keys"), "bob");
+    let alice = world.repository.key.allowed().replace("alice@", "admin,alice@");
+    let list = |serial: u32, keys: &str| format!("# serial: {serial}\n{keys}");
+    world
+        .change("Begin")
+        .file(".evenkeel/allowed_signers", list(1, &alice))
+        .file(&world.path("web", "compose.yml"), fixture::sleeper(1))
+        .push();
+    let (first, signer) = (world.repository.head(), world.repository.key.fingerprint());
+    let trust = format!("{{ signers: repository, introduction: {{ commit: {first}, signer: \"{signer}\" }} }}");
+    world.config.set("trust", &trust);
+    world.once().exits(0);
+    assert_eq!(world.container("web", "app").state(), "running");
+
+    let both = list(2, &(alice + &bob.allowed()));
+    world.change("Let me in").file(".evenkeel/allowed_signers", &both).signed_by(&bob).commit();
+    world.repository.force_push();
+    let refused = world.once().exits(4).said();
+    assert!(refused.contains("E-UNKNOWN-KEY") && refused.contains(&bob.fingerprint()), "{refused}");
+
+    world.repository.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    world.change("Let bob in").file(".evenkeel/allowed_signers", &both).commit();
+    let commit = world.change("By bob").file("README.md", "words\n").signed_by(&bob).commit();
+    world.repository.force_push();
+    world.once().exits(0);
+    assert_eq!(world.status().source.accepted, Some(commit));
+}
+
+#[test]
+fn does_not_begin_anew_where_its_state_is_gone_and_something_is_deployed() {
+    let served = Served::new();
+    for file in ["evenkeel.db", "evenkeel.db-wal", "evenkeel.db-shm"] {
+        let path = served.world.server().join("state").join(file);
+        if path.exists() {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let run = served.world.once().exits(4).said();
+    let accept = format!("evenkeel trust accept {}", served.head);
+    assert!(run.contains("E-STATE") && run.contains(&served.world.stack("web")) && run.contains(&accept), "{run}");
+    served.is_untouched();
+    assert_eq!(served.world.status().source.accepted, None);
+}
+
+#[test]
+fn throws_a_mirror_away_whose_history_is_cut_off() {
+    let served = Served::new();
+    fs::write(served.world.server().join("state/mirror.git/shallow"), format!("{}\n", served.head)).unwrap();
+    served.world.change("Go on").file(&served.page(), "new\n").push();
+    served.world.once().exits(0);
+    assert_eq!(http::text(&page_at(served.port)), Ok("new".to_owned()));
+}
+
+#[test]
+fn tells_once_that_the_repository_is_silent_and_once_that_it_is_back() {
+    let mut world = World::new();
+    world.change("Begin").file("README.md", "words\n").push();
+    let url = world.repository.url();
+    world.config.source(&url, "200ms");
+    let signers = world.server().join("allowed_signers");
+    world.config.set("trust", &format!("{{ allowed_signers: {}, stale_after: 1s }}", signers.display()));
+    let away = world.folder().join("away.git");
+    fs::rename(&world.repository.bare, &away).unwrap();
+    world.start_and_wait();
+    wait_until(PATIENCE, "the status tells of the silence", || {
+        let status = world.status();
+        if status.source.stale { Ok(()) } else { Err(format!("{:?}", status.source)) }
+    });
+    let alarms = |world: &World| world.history().syncs.iter().filter(|s| s.trigger == "stale").count();
+    wait_until(PATIENCE, "the history tells of it", || match alarms(&world) {
+        1 => Ok(()),
+        n => Err(format!("{n} alarms")),
+    });
+    fs::rename(&away, &world.repository.bare).unwrap();
+    world.evenkeel(&["sync"]);
+    let source = world.status().source;
+    assert!(!source.stale && source.accepted.is_some(), "{source:?}");
+    assert_eq!(alarms(&world), 1);
+    assert!(world.logged().contains("the repository answers again"), "{}", world.logged());
+}

@@ -157,7 +157,7 @@ pub struct SyncRecord {
     pub commit: Option<String>,
     /// What is known of that commit.
     pub about: Option<About>,
-    /// What woke it: `start`, `poll`, `webhook`, `watch`, `manual`.
+    /// What woke it: `start`, `poll`, `webhook`, `watch`, `manual`; `stale` if nothing did and the repository is silent.
     pub trigger: String,
     /// When it began.
     pub started: String,
@@ -297,6 +297,9 @@ pub struct SourceStatus {
     pub refused: Option<RefusedStatus>,
     /// When the repository last answered.
     pub contact: Option<String>,
+    /// Whether that is longer ago than `trust.stale_after`.
+    #[serde(default)]
+    pub stale: bool,
 }
 
 /// A refusal in the status.

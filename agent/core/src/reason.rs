@@ -50,6 +50,8 @@ codes! {
     SourceUntrusted = "source.untrusted", Stalled;
     /// The repository does not have the tracked ref (an empty repository, too).
     SourceNoRef = "source.no-ref", Stalled;
+    /// The repository did not answer for longer than `trust.stale_after`.
+    SourceStale = "source.stale", Transient;
     /// What the repository sent is not a repository, or is damaged.
     SourceInvalid = "source.invalid", Stalled;
     /// Trust refused the tip; the message carries the rule's own code.

@@ -32,6 +32,25 @@ pub enum Verdict {
     Misplaced,
 }
 
+impl Verdict {
+    /// The stable text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Vouched => "vouched",
+            Self::ForgeMerge => "forge-merge",
+            Self::Bad => "bad",
+            Self::Unsigned => "unsigned",
+            Self::UnknownKey => "unknown-key",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Malformed => "malformed",
+            Self::Unauthorised => "unauthorised",
+            Self::Misplaced => "misplaced",
+        }
+    }
+}
+
 /// The judgement on one commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Judgement {

@@ -14,6 +14,8 @@ mod refusal;
 mod trailers;
 
 #[cfg(test)]
+mod agreement;
+#[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};

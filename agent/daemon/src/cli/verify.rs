@@ -1,5 +1,7 @@
 //! `evenkeel verify`.
 
+mod whole;
+
 use std::{
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
@@ -9,7 +11,7 @@ use anstyle::{AnsiColor, Style};
 use evenkeel_core::{
     id::CommitId,
     outcome::Exit,
-    trust::{Authority, Code, Commit, Policy, Revoked, Signer, Signers, Verdict, When},
+    trust::{Authority, Code, Judgement, Policy, Refusal, Revoked, Signer, Signers, Verdict, When},
 };
 use serde::Serialize;
 
@@ -19,10 +21,14 @@ use crate::git::{self, GitError, Repo, graph, openpgp::Keyring};
 /// Where the agent's own keys are, if `--allowed-signers` is not given.
 const AGENT_SIGNERS: &str = "/etc/evenkeel/allowed_signers";
 
-/// Check the signatures of commits.
+/// Check the signatures of commits, and their place in history.
 ///
-/// A revision is judged alone; of a range `A..B` every commit is that `B` has and `A` has not. The key of the newest
-/// commit must count now; for those below it, it is enough that the key is listed.
+/// A revision is judged alone, by its signature; of a range `A..B` every commit is that `B` has and `A` has not, as if
+/// `A` were accepted. The key of the newest commit must count now; for those below it, it is enough that the key is
+/// listed.
+///
+/// With `--introduction`, `--accepted` or `--signers repository` the whole history up to the revision is judged, as a
+/// server does that is configured so: run in a repository's CI, it tells before a merge what the server would tell.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -30,6 +36,8 @@ Examples:
   evenkeel verify --allowed-signers allowed_signers origin/main..main
   evenkeel verify --openpgp-certificates /etc/evenkeel/openpgp v1..main
   evenkeel verify --repo infra.git --revoked revoked main~5..main --format json
+  evenkeel verify --signers repository origin/main..HEAD       # in CI, before the merge
+  evenkeel verify --signers repository --introduction 4b825dc6 main
 
 Exit codes:
   0 every commit is good   4 one is refused   2 no keys, or no such revision")]
@@ -46,9 +54,41 @@ pub struct Args {
     /// Keys that never count, one public key or fingerprint a line
     #[arg(long, value_name = "FILE")]
     pub revoked: Option<PathBuf>,
+    /// Who lists the keys: the server, or the repository in `.evenkeel/allowed_signers`
+    #[arg(long, value_enum, default_value_t, value_name = "WHO")]
+    pub signers: SignersOf,
+    /// The first trusted commit, with the fingerprint of the key that must have signed it
+    #[arg(long, value_name = "ID[:FINGERPRINT]")]
+    pub introduction: Option<String>,
+    /// The commit that the server accepted last: the revision must descend from it
+    #[arg(long, value_name = "ID")]
+    pub accepted: Option<String>,
+    /// The branch that the newest commit must name in its trailer `Deploy-To`
+    #[arg(long, value_name = "REF")]
+    pub require_deploy_to: Option<String>,
+    /// Keys of the forge, whose clean merges are accepted
+    #[arg(long, value_name = "FILE")]
+    pub forge_keys: Option<PathBuf>,
     /// A revision, or a range `A..B`; default HEAD
     #[arg(value_name = "REV|A..B")]
     pub revision: Option<String>,
+}
+
+/// Who lists the keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum SignersOf {
+    /// The server, in a file.
+    #[default]
+    Server,
+    /// The repository, in `.evenkeel/allowed_signers`.
+    Repository,
+}
+
+/// What was found.
+struct Findings {
+    lines: Vec<Line>,
+    refusal: Option<Box<Refusal>>,
+    forward: Option<bool>,
 }
 
 /// The document of `--format json`.
@@ -59,9 +99,8 @@ struct Document {
     /// Whether `A` is an ancestor of `B`; null for a single revision.
     forward: Option<bool>,
     commits: Vec<Line>,
-    /// What to do about the first commit that is refused.
-    #[serde(skip)]
-    next: String,
+    /// Why the revision may not run, as a whole: what a server would say.
+    refusal: Option<Box<Refusal>>,
 }
 
 #[derive(Serialize)]
@@ -82,29 +121,29 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs().cast_signed());
     let (policy, keyring) = policy(args, now)?;
     let repo = Repo::open(&args.repo).map_err(|e| usage("source.invalid", &e))?;
-    let (commits, tip, forward) = commits(&repo, &keyring, args.revision.as_deref().unwrap_or("HEAD"))?;
+    let policy = whole::complete(policy, args, (&repo, &keyring))?;
     let incomplete = repo.incomplete().map_err(|e| failed(&e))?;
-
-    let lines: Vec<Line> = commits
-        .into_iter()
-        .map(|commit| {
-            let when = if commit.id == tip { When::Now(now) } else { When::Member };
-            judge(&policy, commit, when, incomplete)
-        })
-        .collect();
-    // What stops everything stops an empty range too.
-    let stopped = incomplete.is_some() || matches!(policy.revoked, Revoked::Unreadable(_));
-    let good = !stopped && lines.iter().all(|l| l.verdict == Verdict::Good);
+    let found = match incomplete {
+        Some(why) => unreliable(&policy, &repo, args, why)?,
+        None if args.asks_for_history() => whole::examine((&policy, &keyring), &repo, args, now)?,
+        None => alone((&policy, &keyring), &repo, args, now)?,
+    };
+    let Findings { lines, refusal, forward } = found;
+    let good = refusal.is_none();
     let verdict = if good { "good" } else { "refused" };
-    let refused = lines.iter().find_map(|l| l.code.map(|code| (code, &l.id)));
-    let next = refused.map_or_else(String::new, |(code, id)| policy.remedy(code, id, &tip));
-    out.answer(&Document { schema: SCHEMA, verdict, forward, commits: lines, next }, text);
+    out.answer(&Document { schema: SCHEMA, verdict, forward, commits: lines, refusal }, text);
     Ok(if good { Exit::Fine } else { Exit::Refused })
 }
 
 /// The keys that count, and the certificates to check them with.
 fn policy(args: &Args, now: i64) -> Result<(Policy, Keyring), Failure> {
+    if args.signers == SignersOf::Repository && (args.allowed_signers.is_some() || args.openpgp_certificates.is_some())
+    {
+        let message = "--signers repository contradicts --allowed-signers and --openpgp-certificates: the repository lists the keys";
+        return Err(Failure::usage("trust.keys", message, "give one or the other"));
+    }
     let file = match (&args.allowed_signers, &args.openpgp_certificates) {
+        _ if args.signers == SignersOf::Repository => None,
         (Some(path), _) => Some(path.as_path()),
         (None, Some(_)) => None,
         (None, None) if Path::new(AGENT_SIGNERS).exists() => Some(Path::new(AGENT_SIGNERS)),
@@ -129,45 +168,49 @@ fn policy(args: &Args, now: i64) -> Result<(Policy, Keyring), Failure> {
     Ok((policy, keyring))
 }
 
-type Asked = (Vec<Commit>, CommitId, Option<bool>);
-
-/// The commits that `spec` means, parents first, the newest one, and whether a range goes forward.
-fn commits(repo: &Repo, keyring: &Keyring, spec: &str) -> Result<Asked, Failure> {
-    let resolve = |rev: &str| {
-        let rev = if rev.is_empty() { "HEAD" } else { rev };
-        repo.resolve(rev).ok_or_else(|| {
-            Failure::usage(
-                "repo.no-revision",
-                format!("there is no commit {rev:?} in {}", repo.path().display()),
-                "name a branch, a tag or an id that `git rev-parse` knows, or a range A..B",
-            )
-        })
-    };
-    if let Some((from, to)) = spec.split_once("..") {
-        let (from, to) = (resolve(from)?, resolve(to)?);
-        let (commits, forward) = graph::range(repo, keyring, &from, &to).map_err(|e| failed(&e))?;
-        return Ok((commits, to, Some(forward)));
-    }
-    let id = resolve(spec)?;
-    Ok((vec![graph::one(repo, keyring, &id).map_err(|e| failed(&e))?], id, None))
+fn resolve(repo: &Repo, rev: &str) -> Result<CommitId, Failure> {
+    let rev = if rev.is_empty() { "HEAD" } else { rev };
+    repo.resolve(rev).ok_or_else(|| {
+        Failure::usage(
+            "repo.no-revision",
+            format!("there is no commit {rev:?} in {}", repo.path().display()),
+            "name a branch, a tag or an id that `git rev-parse` knows, or a range A..B",
+        )
+    })
 }
 
-fn judge(policy: &Policy, commit: Commit, when: When, incomplete: Option<&str>) -> Line {
-    let Commit { id, subject, signature, .. } = commit;
-    if let Some(why) = incomplete {
-        let (verdict, code, reason) = (Verdict::Malformed, Some(Code::Shallow), why.to_owned());
-        return Line { id, verdict, code, signer: None, reason, subject, fingerprint: None };
+/// One revision by its signature.
+fn alone((policy, keyring): (&Policy, &Keyring), repo: &Repo, args: &Args, now: i64) -> Result<Findings, Failure> {
+    let id = resolve(repo, args.revision.as_deref().unwrap_or("HEAD"))?;
+    let commit = graph::one(repo, keyring, &id).map_err(|e| failed(&e))?;
+    let judged = policy.judge(&commit.signature, When::Now(now));
+    let mut refusal = judged.code.map(|code| {
+        let refused = (code, judged.reason.clone());
+        Box::new(Refusal {
+            fingerprint: judged.fingerprint.clone(),
+            ..*Refusal::of_tip(policy, None, (&id, &commit.subject), refused)
+        })
+    });
+    // What stops everything stops a commit without a signature too.
+    if let Revoked::Unreadable(why) = &policy.revoked {
+        refusal = Some(Refusal::of_tip(policy, None, (&id, &commit.subject), (Code::Revocation, why.clone())));
     }
-    let judged = policy.judge(&signature, when);
-    Line {
-        id,
-        verdict: judged.verdict,
-        code: judged.code,
-        signer: judged.signer,
-        reason: judged.reason,
-        subject,
-        fingerprint: judged.fingerprint,
-    }
+    Ok(Findings { lines: vec![Line::new((id, commit.subject), judged)], refusal, forward: None })
+}
+
+/// Of a repository that cannot be relied on nothing is judged.
+fn unreliable(policy: &Policy, repo: &Repo, args: &Args, why: &str) -> Result<Findings, Failure> {
+    let spec = args.revision.as_deref().unwrap_or("HEAD");
+    let tip = resolve(repo, spec.split_once("..").map_or(spec, |(_, to)| to))?;
+    let judged = Judgement {
+        verdict: Verdict::Malformed,
+        code: Some(Code::Shallow),
+        signer: None,
+        fingerprint: None,
+        reason: why.to_owned(),
+    };
+    let refusal = Refusal::of_tip(policy, None, (&tip, ""), (Code::Shallow, why.to_owned()));
+    Ok(Findings { lines: vec![Line::new((tip, String::new()), judged)], refusal: Some(refusal), forward: None })
 }
 
 fn text(document: &Document) -> String {
@@ -182,25 +225,34 @@ fn text(document: &Document) -> String {
 }
 
 fn summary(document: &Document) -> String {
-    let refused: Vec<&Line> = document.commits.iter().filter(|l| l.verdict != Verdict::Good).collect();
+    let refused = document.commits.iter().filter(|l| l.code.is_some()).count();
     let total = document.commits.len();
-    match (document.verdict, total, refused.first()) {
-        ("good", 0, _) => "Nothing to verify: the range is empty.\n".to_owned(),
-        ("good", 1, _) => "The commit is good.\n".to_owned(),
-        ("good", n, _) => format!("All {n} commits are good.\n"),
-        (_, _, Some(_)) => {
-            format!("{} of {total} refused. Next: {}\n", refused.len(), document.next)
+    match (&document.refusal, total) {
+        (None, 0) if document.forward.is_some() => "Nothing to verify: the range is empty.\n".to_owned(),
+        (None, 0) => "It may run: there is nothing new in it.\n".to_owned(),
+        (None, 1) => "The commit is good.\n".to_owned(),
+        (None, n) => format!("All {n} commits are good.\n"),
+        // The commit's own line has said why.
+        (Some(refusal), _)
+            if document.commits.iter().any(|l| l.id == refusal.commit && l.code == Some(refusal.code)) =>
+        {
+            format!("{refused} of {total} refused. Next: {}\n", refusal.remedy)
         }
-        _ => "Refused: the repository or the list of revoked keys cannot be relied on.\n".to_owned(),
+        (Some(refusal), _) => format!("Refused. {refusal}\n"),
     }
 }
 
 impl Line {
+    fn new((id, subject): (CommitId, String), judged: Judgement) -> Self {
+        let Judgement { verdict, code, signer, fingerprint, reason } = judged;
+        Self { id, verdict, code, signer, reason, subject, fingerprint }
+    }
+
     /// Two lines: what, and why.
     fn text(&self) -> String {
-        let (mark, style) = match self.verdict {
-            Verdict::Good => ("good", AnsiColor::Green.on_default()),
-            _ => (self.code.map_or("refused", Code::as_str), AnsiColor::Red.on_default().bold()),
+        let (mark, style) = match self.code {
+            None => (self.verdict.as_str(), AnsiColor::Green.on_default()),
+            Some(code) => (code.as_str(), AnsiColor::Red.on_default().bold()),
         };
         let dim = Style::new().dimmed();
         let key = self.fingerprint.as_ref().map(|key| format!(", key {key}")).unwrap_or_default();

@@ -26,6 +26,7 @@ pub use secret::{SecretError, read_secret};
 use section::{Found, Reader};
 use settings::Settings;
 pub(crate) use sinks::topic_of;
+pub(crate) use value::duration_text;
 pub use value::parse_duration;
 
 /// Where the agent's configuration is unless the command line says otherwise.

@@ -257,6 +257,8 @@ pub enum Event {
     Drift,
     /// What was wrong is right again.
     Recovered,
+    /// The repository did not answer for too long.
+    Stale,
 }
 
 /// What listens. Nothing, unless asked for.

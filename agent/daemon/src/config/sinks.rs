@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Every event and its word.
-const EVENTS: [(&str, Event); 7] = [
+const EVENTS: [(&str, Event); 8] = [
     ("deployed", Event::Deployed),
     ("rolled_back", Event::RolledBack),
     ("refused", Event::Refused),
@@ -18,6 +18,7 @@ const EVENTS: [(&str, Event); 7] = [
     ("halted", Event::Halted),
     ("drift", Event::Drift),
     ("recovered", Event::Recovered),
+    ("stale", Event::Stale),
 ];
 
 /// More sinks than anyone has; each costs a delivery for each event.

@@ -28,7 +28,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// A duration as [`parse_duration`] reads it, in the largest unit that fits.
-pub(super) fn duration_text(duration: Duration) -> String {
+pub(crate) fn duration_text(duration: Duration) -> String {
     let millis = duration.as_millis();
     for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
         if millis >= size && millis.is_multiple_of(size) {

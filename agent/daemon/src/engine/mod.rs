@@ -7,6 +7,7 @@ mod leftovers;
 pub mod own;
 mod samples;
 mod standing;
+mod traces;
 
 use std::{collections::HashMap, time::Duration};
 

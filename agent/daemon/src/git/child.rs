@@ -74,6 +74,9 @@ fn limit() {
 /// A mirror that turns out to be damaged is thrown away, once: everything in it can be fetched again.
 fn run(request: &Request) -> Result<Answer, Answer> {
     sweep(&request.mirror);
+    if is_redirected(&request.mirror) {
+        discard(&request.mirror)?;
+    }
     let fresh = !request.mirror.exists();
     match fetch(request) {
         Err(Answer::Mirror(_) | Answer::Incomplete(_)) if !fresh => {
@@ -128,6 +131,11 @@ fn open(mirror: &Path, hash: Option<gix::hash::Kind>) -> Result<gix::Repository,
 
 fn discard(mirror: &Path) -> Result<(), Answer> {
     std::fs::remove_dir_all(mirror).map_err(|e| Answer::Mirror(format!("it cannot be removed: {e}")))
+}
+
+/// Whether the mirror's history is cut off, borrowed or replaced: no fetch of ours makes it so.
+fn is_redirected(mirror: &Path) -> bool {
+    mirror.exists() && Repo::open(mirror).is_ok_and(|repo| matches!(repo.incomplete(), Ok(Some(_))))
 }
 
 /// Removes what a killed fetch left behind. Nobody else writes there: there is one agent a state folder.

@@ -5,6 +5,7 @@ pub mod backup_plan;
 pub mod candidates;
 pub mod messages;
 pub mod outbox;
+pub mod silence;
 pub mod stacks;
 pub mod status;
 pub mod tags;
@@ -94,7 +95,12 @@ impl Host {
 
     /// The model of a stack as a file: a stable path that people meet in `docker compose ls`.
     pub fn model_path(&self, stack: &StackName) -> PathBuf {
-        self.settings.paths.state.join("models").join(format!("{stack}.json"))
+        self.models().join(format!("{stack}.json"))
+    }
+
+    /// Where the models are that Compose is given.
+    pub fn models(&self) -> PathBuf {
+        self.settings.paths.state.join("models")
     }
 
     /// A project directory in the live tree.

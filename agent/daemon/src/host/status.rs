@@ -13,6 +13,7 @@ use evenkeel_core::{
 };
 use evenkeel_layout::name::StackName;
 
+use super::{now_ms, silence};
 use crate::{
     config::settings::Settings,
     engine::{Container, Engine},
@@ -123,6 +124,7 @@ pub fn status(input: StatusInput<'_>) -> Result<Status, StoreError> {
         });
     }
     let outbox = input.store.outbox_stats()?;
+    let silence = silence::too_long(input.store, input.settings, now_ms())?;
     Ok(Status {
         schema: SCHEMA,
         server: input.settings.server.to_string(),
@@ -134,6 +136,7 @@ pub fn status(input: StatusInput<'_>) -> Result<Status, StoreError> {
             accepted,
             refused: source.refused.map(|r| RefusedStatus { commit: r.commit, code: r.code, message: r.message }),
             contact: source.contact_ms.map(instant),
+            stale: silence.is_some(),
         },
         stacks,
         agent: AgentStatus {
@@ -148,7 +151,7 @@ pub fn status(input: StatusInput<'_>) -> Result<Status, StoreError> {
             undelivered: outbox.undelivered,
             last_error: outbox.last_error,
         },
-        notices: input.notices,
+        notices: input.notices.into_iter().chain(silence).collect(),
     })
 }
 

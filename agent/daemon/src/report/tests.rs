@@ -261,6 +261,7 @@ fn a_headline_says_what_happened_where_and_why() {
         not_taken(Outcome::Aborted),
         held(Outcome::Quarantined),
         Message { event: Event::Halted, ..rolled_back() },
+        Message { event: Event::Stale, commit: None, stack: None, ..rolled_back() },
         Message { event: Event::Recovered, reason: None, commit: None, ..rolled_back() },
         Message { event: Event::Recovered, reason: None, commit: None, stack: None, ..rolled_back() },
     ];

@@ -5,6 +5,7 @@ mod container;
 mod drift;
 mod listeners;
 mod logging;
+mod silence;
 mod systemd;
 
 use std::{
@@ -246,6 +247,7 @@ pub async fn run(config_path: PathBuf) -> Result<(), ServiceError> {
         service.stop.clone(),
     ));
     tasks.spawn(drift::watch(Arc::clone(&service), waker.clone()));
+    tasks.spawn(silence::watch(Arc::clone(&service)));
     let socket_path = service.settings().paths.socket.clone();
     systemd::ready(&service.activity, &service.stop, &tasks);
     service.show_on_terminal();

@@ -1,10 +1,14 @@
 //! The source: the accepted commit, the tip as last seen, and a refusal.
 
-use evenkeel_core::id::{CommitId, Digest};
+use evenkeel_core::{
+    id::{CommitId, Digest},
+    outcome::Outcome,
+    reason::Reason,
+};
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError, encode};
+use super::{Outgoing, Store, StoreError, encode, outbox};
 
 /// A tip that trust refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,14 +59,41 @@ impl Store {
         })
     }
 
-    /// Notes that the repository answered with this tip.
-    pub fn contact(&self, tip: &CommitId, now_ms: i64) -> Result<(), StoreError> {
+    /// Notes that the repository answered with this tip. `messages` tell of the end of a silence.
+    pub fn contact(&self, tip: &CommitId, messages: &[Outgoing], now_ms: i64) -> Result<(), StoreError> {
         self.write(|tx| {
+            outbox::enqueue(tx, messages, now_ms)?;
             tx.execute(
                 "INSERT INTO source VALUES (1, ?1, ?2, NULL) ON CONFLICT (id) DO UPDATE SET tip = ?1, contact_ms = ?2",
                 params![tip.as_str(), now_ms],
             )
             .map(drop)
+        })
+    }
+
+    /// Since when the repository has not answered, in milliseconds since 1970: since it last did, or else since it was
+    /// asked for the first time. `None` if it never was.
+    pub fn silent_since(&self) -> Result<Option<i64>, StoreError> {
+        let sql = "SELECT coalesce((SELECT contact_ms FROM source), (SELECT min(started_ms) FROM syncs))";
+        self.read(|db| db.query_row(sql, [], |r| r.get(0)))
+    }
+
+    /// Whether the alarm was raised since the repository last answered.
+    pub fn silence_was_told(&self) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM syncs WHERE trigger = 'stale'
+                   AND started_ms >= coalesce((SELECT contact_ms FROM source), 0))";
+        self.read(|db| db.query_row(sql, [], |r| r.get(0)))
+    }
+
+    /// Raises the alarm: a line in the history, and what is told.
+    pub fn tell_silence(&self, reason: &Reason, messages: &[Outgoing], now_ms: i64) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.execute(
+                "INSERT INTO syncs (trigger, started_ms, ended_ms, outcome, reason)
+                 VALUES ('stale', ?1, ?1, ?2, ?3)",
+                params![now_ms, Outcome::Aborted.as_str(), encode(reason)?],
+            )?;
+            outbox::enqueue(tx, messages, now_ms)
         })
     }
 

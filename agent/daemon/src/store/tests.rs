@@ -249,7 +249,7 @@ fn a_reader_sees_the_store_of_a_running_agent() {
 fn a_refusal_is_new_once_and_cleared_by_the_next_accepted_commit() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    store.contact(&commit("b"), 1).unwrap();
+    store.contact(&commit("b"), &[], 1).unwrap();
     let refused = RefusedTip {
         tip: commit("b").to_string(),
         commit: commit("b").to_string(),

@@ -3,7 +3,7 @@
 use evenkeel_core::{
     outcome::Outcome,
     reason::{Code, Reason},
-    trust::{Accepted, VerifiedRevision},
+    trust::{self, Accepted, VerifiedRevision},
 };
 
 use super::Fault;
@@ -29,6 +29,7 @@ pub(super) async fn judge(
     let accepted = host.store.accepted().map_err(|e| e.reason())?;
     let accepted = accepted.map(|(commit, payload)| Accepted { commit, payload });
     let known = accepted.clone();
+    let traces = traces(host, known.as_ref()).await?;
     let tip = fetched.tip.clone();
     let judged = tokio::task::spawn_blocking(move || {
         let verdict = git::verify(
@@ -38,6 +39,14 @@ pub(super) async fn judge(
             accepted.as_ref(),
             now_ms() / 1000,
         )?;
+        let verdict = match verdict {
+            // Only what may run otherwise is worth a person's look.
+            Ok(revision) => {
+                let (policy, _) = git::policy(&settings.trust, &settings.source.reference, now_ms() / 1000)?;
+                trust::may_begin(&policy, &tip, &traces).map(|()| revision)
+            }
+            refused => refused,
+        };
         let repo = Repo::open(&mirror)?;
         let commit = messages::commit(Some(&repo), &tip, verdict.as_ref().ok());
         Ok::<_, git::GitError>((verdict, commit))
@@ -71,6 +80,16 @@ pub(super) async fn judge(
             Ok(Err(Fault { outcome: Outcome::Refused, reason }))
         }
     }
+}
+
+/// What an agent whose state is gone had deployed here. One that has accepted a commit has its state.
+async fn traces(host: &Host, accepted: Option<&Accepted>) -> Result<Vec<String>, Reason> {
+    if accepted.is_some() {
+        return Ok(Vec::new());
+    }
+    let found = host.engine.deployed_from(&host.models(), &host.settings.paths.live).await;
+    let projects = found.map_err(|e| e.reason(Code::EngineUnreachable))?;
+    Ok(projects.into_iter().map(|project| format!("the Compose project {project}")).collect())
 }
 
 impl Run<'_> {

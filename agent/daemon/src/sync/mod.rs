@@ -27,7 +27,7 @@ pub use recover::recover;
 
 use crate::{
     git,
-    host::{Host, now_ms},
+    host::Host,
     run::{Phase, Run, SyncEnd},
     store::StoreError,
 };
@@ -94,7 +94,7 @@ struct Seen {
 async fn look(host: &Host, cache: &mut Cache, run: &Run<'_>) -> Result<Seen, Fault> {
     let fetched = run.phase(Phase::Fetch, git::fetch(&host.settings.source, &host.mirror())).await;
     let fetched = fetched.map_err(|e| e.reason())?;
-    host.store.contact(&fetched.tip, now_ms())?;
+    host.contact(&fetched.tip)?;
     let revision = run.phase(Phase::Trust, judge::judge(host, run, fetched)).await.map_err(Fault::from)??;
     let prepared = run.phase(Phase::Render, cache.prepare(host, &revision)).await?;
     let containers = run.phase(Phase::Observe, host.engine.containers()).await;

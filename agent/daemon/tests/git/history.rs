@@ -174,6 +174,8 @@ fn replaced_and_missing_objects_deceive_nobody() {
     world.git(["reset", "-q", "--hard", first.as_str()]);
     let good = world.commit("2 signed", "me");
     world.git(["replace", bad.as_str(), good.as_str()]);
+    assert_eq!(refused(&world, None, Some(&accepted), &bad), (Code::Shallow, bad.clone()));
+    world.git(["replace", "-d", bad.as_str()]);
     assert_eq!(refused(&world, None, Some(&accepted), &bad), (Code::Unsigned, bad));
 
     let shallow = World::new();

@@ -10,6 +10,7 @@ mod gpg;
 mod history;
 #[cfg(feature = "openpgp")]
 mod openpgp;
+mod rules;
 mod signatures;
 mod verify;
 mod world;

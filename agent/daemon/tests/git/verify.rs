@@ -45,6 +45,7 @@ fn a_revision_is_judged_alone() {
                 "signer": {"principal": "me@example.org", "fingerprint": world.fingerprint("me")},
                 "reason": "signed by me@example.org",
             }],
+            "refusal": null,
         })
     );
 }
@@ -134,4 +135,59 @@ fn a_person_sees_at_a_glance_what_is_wrong_and_what_to_do() {
     let bare = world.path("bare.git");
     world.git(["clone", "-q", "--bare", ".", bare.to_str().unwrap()]);
     assert_eq!(verify(&world, &[&KEYS[..], &["--repo", bare.to_str().unwrap(), first.as_str()]].concat()).0, 0);
+}
+
+#[test]
+fn the_whole_history_is_judged_as_a_server_would() {
+    let world = world();
+    let public = world.public("me");
+    std::fs::create_dir_all(world.repo().join(".evenkeel")).unwrap();
+    let list = |serial: u32| format!("# serial: {serial}\nme,admin {public}\n");
+    std::fs::write(world.repo().join(".evenkeel/allowed_signers"), list(1)).unwrap();
+    world.git(["add", "--all"]);
+    let first = world.commit("1", "me");
+    let second = world.commit("2", "me");
+    let introduction = format!("{first}:{}", world.fingerprint("me"));
+    let whole = ["--signers", "repository", "--introduction", &introduction];
+    let (code, document) = verify(&world, &whole);
+    assert_eq!((code, document["commits"].as_array().unwrap().len()), (0, 1), "{document}");
+
+    world.key("other", &["ed25519"]);
+    let stated = format!("{first}:{}", world.fingerprint("other"));
+    let (code, document) = verify(&world, &["--signers", "repository", "--introduction", &stated]);
+    assert_eq!((code, &document["refusal"]["code"]), (4, &json!("E-UNKNOWN-KEY")), "{document}");
+
+    let third = world.commit("3", "me");
+    let (code, document) = verify(&world, &[&KEYS[..], &["--accepted", third.as_str(), second.as_str()]].concat());
+    assert_eq!((code, &document["refusal"]["code"]), (4, &json!("E-ROLLBACK")), "{document}");
+    let remedy = document["refusal"]["remedy"].as_str().unwrap();
+    assert!(remedy.contains(&format!("evenkeel trust accept {second}")), "{remedy}");
+
+    world.git(["reset", "-q", "--hard", second.as_str()]);
+    let aside = world.commit("aside", "me");
+    let (code, document) = verify(&world, &[&KEYS[..], &["--accepted", third.as_str(), aside.as_str()]].concat());
+    assert_eq!((code, &document["refusal"]["code"]), (4, &json!("E-DIVERGED")), "{document}");
+
+    // In CI: a branch behind its base is judged from where they part.
+    std::fs::write(world.repo().join(".evenkeel/allowed_signers"), list(1) + "# odd\n").unwrap();
+    world.git(["add", "--all"]);
+    let edit = world.commit("edit", "me");
+    let (code, document) = verify(&world, &["--signers", "repository", &format!("{third}..{edit}")]);
+    let refused: Vec<_> = document["commits"].as_array().unwrap().iter().map(|c| &c["code"]).collect();
+    assert_eq!((code, &document["forward"], refused), (4, &json!(false), vec![&json!(null), &json!("E-AUTHZ")]));
+    assert_eq!(document["refusal"]["commit"], json!(edit.as_str()));
+}
+
+#[test]
+fn options_that_contradict_each_other_are_wrong_usage() {
+    let world = world();
+    let id = world.commit("1", "me");
+    for args in [
+        &["--signers", "repository"][..],
+        &["--signers", "repository", "--allowed-signers", "../signers"],
+        &["--allowed-signers", "../signers", "--accepted", id.as_str(), "HEAD..HEAD"],
+        &["--allowed-signers", "../signers", "--require-deploy-to", "main"],
+    ] {
+        assert_eq!(run(&world, args).status.code(), Some(2), "{args:?}");
+    }
 }

@@ -67,6 +67,7 @@ mod tests {
                 about: None,
                 refused: None,
                 contact: contact.map(str::to_owned),
+                stale: false,
             },
             stacks: vec![],
             agent: AgentStatus { running: true, version: "0".to_owned(), pid: None },

@@ -104,6 +104,8 @@ fn source(out: &mut Text, input: &MetricsInput<'_>) {
     }
     let help = "Whether trust refuses the newest commit: 1 or 0.";
     out.one("evenkeel_source_refused", help, flag(source.refused.is_some()));
+    let help = "Whether the repository has been silent for longer than trust.stale_after: 1 or 0.";
+    out.one("evenkeel_source_stale", help, flag(source.stale));
 }
 
 fn phases(out: &mut Text, counts: &Counts) {

@@ -397,6 +397,9 @@ fn headline(status: &Status) -> Mark {
     if status.source.refused.is_some() {
         return Mark::new(Tone::Bad, "The newest commit is refused");
     }
+    if status.source.stale {
+        return Mark::new(Tone::Bad, "The repository has not answered for too long");
+    }
     if !behind.is_empty() {
         return Mark::new(Tone::Warn, format!("Not as the newest commit wants: {}", some(&behind)));
     }

@@ -55,6 +55,7 @@ fn status(stacks: Vec<StackStatus>) -> Status {
             about: Some(about()),
             refused: None,
             contact: Some(AT.to_owned()),
+            stale: false,
         },
         stacks,
         agent: AgentStatus { running: true, version: "0.1.0".to_owned(), pid: None },
