@@ -124,7 +124,7 @@ fn a_live_tree_that_fills_up_in_the_middle_keeps_its_files_whole_and_rolls_back(
     let port = world.serve("good");
     let file = world.path("web", "compose.yml");
     let build = "    build: { dockerfile_inline: \"FROM evenkeel-test/busybox:2\\nRUN sleep 4\", network: none }\n";
-    let name = format!("evenkeel-test/{}:built", world.prefix());
+    let name = format!("{}:built", world.prefix());
     let compose = fixture::web(1, port).replace("evenkeel-test/busybox:1", &name) + build;
     world.config.source(&world.repository.url(), "1h");
     world.start_and_wait();

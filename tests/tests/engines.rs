@@ -59,7 +59,7 @@ fn an_engine_that_leaves_while_images_are_staged_is_not_held_against_them() {
     world.start_and_wait();
     let before = world.container("web", "app");
     let build = "    build: { dockerfile_inline: \"FROM evenkeel-test/busybox:2\\nRUN sleep 2; date > /made\", network: none }\n";
-    let name = format!("evenkeel-test/{}:built", world.prefix());
+    let name = format!("{}:built", world.prefix());
     let compose = fixture::web(1, port).replace("evenkeel-test/busybox:1", &name) + build;
     let commit = world.change("Build it").file(&world.path("web", "compose.yml"), compose).push();
     world.wait_logged("building images");
