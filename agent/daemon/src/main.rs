@@ -9,6 +9,7 @@ fn main() -> ExitCode {
     match args.get(1).and_then(|verb| verb.to_str()) {
         Some(evenkeel::process::supervisor::VERB) => evenkeel::process::supervisor::main(&args[2..]),
         Some(evenkeel::git::VERB) => evenkeel::git::child::main(),
+        Some(evenkeel::git::apart::VERIFY_VERB) => evenkeel::git::apart::main(),
         _ => evenkeel::cli::main(&args),
     }
 }

@@ -9,6 +9,7 @@ use std::{
 
 use evenkeel_core::id::CommitId;
 use evenkeel_layout::name::ServerName;
+use serde::{Deserialize, Serialize};
 
 pub use super::remote::SshRemote;
 
@@ -80,7 +81,7 @@ pub struct Ssh {
 }
 
 /// Whose commits may run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trust {
     /// Who lists the keys whose signatures count.
     pub signers: SignersOf,
@@ -98,7 +99,7 @@ pub struct Trust {
 }
 
 /// Who lists the keys whose signatures count.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SignersOf {
     /// The server, in at least one of two places.
     Server {
@@ -130,7 +131,7 @@ impl Trust {
 }
 
 /// The first trusted commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Introduction {
     /// Its id.
     pub commit: CommitId,
@@ -240,7 +241,7 @@ pub enum SinkKind {
 }
 
 /// What can be told. The text form is part of the contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
     /// A stack was deployed or removed.

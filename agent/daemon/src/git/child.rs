@@ -1,4 +1,5 @@
-//! The fetch process: `evenkeel __fetch`. It reads one request from standard input, fetches, and says how it went.
+//! Processes that read what strangers write: they take one request from standard input, and say what came of it.
+//! `evenkeel __fetch` is the one that fetches; `apart` has the one that verifies.
 
 use std::{
     io::{BufRead as _, Read as _, Write as _},
@@ -10,6 +11,7 @@ use std::{
 use evenkeel_core::id::CommitId;
 use gix::{bstr::ByteSlice as _, protocol::handshake::Ref};
 use rustix::process::{Resource, Rlimit, Signal, kill_current_process_group, setrlimit};
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     error::one_line,
@@ -23,33 +25,45 @@ use super::{
 const MAX_REQUEST_BYTES: u64 = 64 * 1024;
 /// Most memory that the fetch may map, in bytes: packs are mapped whole.
 const MAX_MEMORY_BYTES: u64 = 8 << 30;
+/// Most memory that it may fill, in bytes: what is not the mapping of a file.
+pub(super) const MAX_HEAP_BYTES: u64 = 512 << 20;
 /// Largest file that the fetch may write, in bytes.
 const MAX_FILE_BYTES: u64 = 4 << 30;
 
-/// Runs the verb. The exit code says only whether there is an answer.
+/// Fetches. The exit code says only whether there is an answer.
 pub fn main() -> ExitCode {
+    serve(VERB, MAX_FILE_BYTES, |request: Request| {
+        // Fails only if a provider is there already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        run(&request).unwrap_or_else(|answer| answer)
+    })
+}
+
+/// Runs a hidden verb: one request in, one answer out, within limits.
+pub(super) fn serve<Q: DeserializeOwned, A: Serialize>(
+    verb: &str,
+    max_file_bytes: u64,
+    answer: impl FnOnce(Q) -> A,
+) -> ExitCode {
     if rustix::process::getpgrp() != rustix::process::getpid() {
-        eprintln!("evenkeel {VERB}: this is not for people: it needs a process group of its own");
+        eprintln!("evenkeel {verb}: this is not for people: it needs a process group of its own");
         return ExitCode::FAILURE;
     }
     let mut line = String::new();
     let read = std::io::stdin().lock().take(MAX_REQUEST_BYTES).read_line(&mut line);
     // The error is not printed whole: it could quote the token.
-    let request: Request = match read.map_err(|e| e.to_string()).and_then(|_| {
+    let request: Q = match read.map_err(|e| e.to_string()).and_then(|_| {
         serde_json::from_str(&line).map_err(|e| format!("the request is damaged in column {}", e.column()))
     }) {
         Ok(request) => request,
         Err(why) => {
-            eprintln!("evenkeel {VERB}: {why}");
+            eprintln!("evenkeel {verb}: {why}");
             return ExitCode::FAILURE;
         }
     };
     thread::spawn(end_with_the_agent);
-    limit();
-    // Fails only if a provider is there already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let answer = run(&request).unwrap_or_else(|answer| answer);
-    match serde_json::to_string(&answer).map(|text| writeln!(std::io::stdout(), "{text}")) {
+    limit(max_file_bytes);
+    match serde_json::to_string(&answer(request)).map(|text| writeln!(std::io::stdout(), "{text}")) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }
@@ -64,10 +78,11 @@ fn end_with_the_agent() {
 }
 
 /// Bounds what a hostile server can make us use. A limit that cannot be set is none.
-fn limit() {
+fn limit(max_file_bytes: u64) {
     let to = |bytes| Rlimit { current: Some(bytes), maximum: Some(bytes) };
     let _ = setrlimit(Resource::As, to(MAX_MEMORY_BYTES));
-    let _ = setrlimit(Resource::Fsize, to(MAX_FILE_BYTES));
+    let _ = setrlimit(Resource::Fsize, to(max_file_bytes));
+    let _ = setrlimit(Resource::Data, to(MAX_HEAP_BYTES));
     let _ = setrlimit(Resource::Core, to(0));
 }
 
@@ -105,11 +120,10 @@ fn fetch(request: &Request) -> Result<Answer, Answer> {
     Ok(Answer::Tip(commit))
 }
 
-/// Whether the mirror has the commit and its tree, undamaged.
+/// Whether the mirror has the commit and the root of its tree, undamaged.
 fn has(mirror: &Path, commit: &CommitId) -> Result<bool, Answer> {
-    use evenkeel_layout::tree::Tree as _;
     let repo = Repo::open(mirror).map_err(|e| Answer::Mirror(e.to_string()))?;
-    Ok(repo.tree(commit).is_ok_and(|tree| tree.list("").is_ok()))
+    Ok(repo.tree(commit).is_ok_and(|tree| tree.has_root()))
 }
 
 /// Opens the mirror, or makes it.

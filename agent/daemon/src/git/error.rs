@@ -6,9 +6,10 @@ use evenkeel_core::{
     id::CommitId,
     reason::{Code, Reason},
 };
+use serde::{Deserialize, Serialize};
 
 /// A fault of the repository, its server, or the way to it. A commit that may not run is no fault but a refusal.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum GitError {
     /// The server did not answer.
     #[error("cannot reach {url}: {why}. Check the network and source.url")]
@@ -128,8 +129,18 @@ pub enum GitError {
         /// What happened.
         why: String,
     },
+    /// A process that reads what strangers write came to its limits.
+    #[error(
+        "{doing} was stopped: {why}. Something in the repository is far larger than any configuration: look at what was pushed last"
+    )]
+    TooMuch {
+        /// `fetching` or `verifying`.
+        doing: String,
+        /// The limit.
+        why: String,
+    },
     /// A fault of ours.
-    #[error("the fetch process failed: {0}. This is a fault of evenkeel: please report it")]
+    #[error("a process of ours failed: {0}. This is a fault of evenkeel: please report it")]
     Internal(String),
 }
 
@@ -146,6 +157,7 @@ impl GitError {
             | Self::Open { .. }
             | Self::Missing { .. }
             | Self::Object { .. }
+            | Self::TooMuch { .. }
             | Self::TooLong { .. } => Code::SourceInvalid,
             Self::Keys { .. } | Self::Certificates { .. } => Code::TrustKeys,
             Self::Internal(_) => Code::Internal,

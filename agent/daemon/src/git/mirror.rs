@@ -3,26 +3,20 @@
 //! A blocked read of HTTP cannot be interrupted, and a parser may have faults: so the fetch runs in a child that can be
 //! killed as a whole, has nothing in its environment, and dies with the agent.
 
-use std::{ffi::OsString, io, path::Path, process::Stdio};
+use std::{ffi::OsString, path::Path};
 
 use evenkeel_core::id::CommitId;
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
-    process::{Child, Command},
-};
 
 use super::{
     GitError,
     wire::{Answer, Credentials, Request, SshAccess},
+    worker::{Job, Lost},
 };
 use crate::config::settings::{Source, Ssh};
 
 /// The hidden verb of the fetch process.
 pub const VERB: &str = "__fetch";
 
-/// Most bytes that the fetch process may say on one stream.
-const MAX_OUTPUT_BYTES: u64 = 64 * 1024;
 /// Longest token, in bytes.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 /// What the fetch process gets of our environment: the way to `git-upload-pack` (for
@@ -69,13 +63,13 @@ pub async fn fetch_with(program: &Path, source: &Source, mirror: &Path) -> Resul
             known_hosts: known_hosts.clone(),
         }),
     };
-    let mut line = serde_json::to_vec(&request).map_err(|e| GitError::Internal(e.to_string()))?;
-    line.push(b'\n');
-    let answer = tokio::time::timeout(source.timeout, run(program, &line, source.ca_file.as_deref())).await;
-    let Ok(answer) = answer else {
-        return Err(GitError::Timeout { url: shown(&source.url), after: source.timeout });
-    };
-    outcome(answer?, source, mirror)
+    let job = Job { program, verb: VERB, environment: environment(source.ca_file.as_deref()), request };
+    match job.ask(source.timeout).await {
+        Ok(answer) => outcome(answer, source, mirror),
+        Err(Lost::Deadline) => Err(GitError::Timeout { url: shown(&source.url), after: source.timeout }),
+        Err(Lost::Limit(why)) => Err(GitError::TooMuch { doing: "fetching".to_owned(), why }),
+        Err(Lost::Failed(why)) => Err(GitError::Internal(why)),
+    }
 }
 
 fn outcome(answer: Answer, source: &Source, mirror: &Path) -> Result<Fetched, GitError> {
@@ -90,68 +84,6 @@ fn outcome(answer: Answer, source: &Source, mirror: &Path) -> Result<Fetched, Gi
         Answer::Mirror(why) => GitError::Mirror { path: mirror.to_owned(), why },
         Answer::Full => GitError::Full { path: mirror.to_owned() },
     })
-}
-
-/// Runs the fetch process to its end.
-async fn run(program: &Path, request: &[u8], ca_file: Option<&Path>) -> Result<Answer, GitError> {
-    let internal = |what: &str, e: io::Error| GitError::Internal(format!("{what}: {e}"));
-    let mut child = Command::new(program)
-        .arg(VERB)
-        .env_clear()
-        .envs(environment(ca_file))
-        .current_dir("/")
-        .process_group(0)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|e| internal("it cannot be started", e))?;
-    let mut group = Group::of(&child);
-    let (Some(mut stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
-    else {
-        return Err(GitError::Internal("it has no standard streams".to_owned()));
-    };
-    // Standard input stays open: its end tells the child that we are gone.
-    let sent = async { stdin.write_all(request).await };
-    let (sent, said, complained) = tokio::join!(sent, capped(stdout), capped(stderr));
-    let status = child.wait().await.map_err(|e| internal("it cannot be waited for", e))?;
-    group.ended();
-    drop(stdin);
-    let said = said.map_err(|e| internal("its answer cannot be read", e))?;
-    serde_json::from_slice(&said).map_err(|_| {
-        let complained = complained.unwrap_or_default();
-        let last = complained.trim_ascii().split(|&b| b == b'\n').next_back().unwrap_or_default();
-        let sent = sent.err().map(|e| format!(", the request was not read ({e})")).unwrap_or_default();
-        GitError::Internal(format!("no answer, {status}{sent}: {}", super::commit::displayable(last, 300)))
-    })
-}
-
-async fn capped(stream: impl AsyncRead + Unpin) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    stream.take(MAX_OUTPUT_BYTES).read_to_end(&mut bytes).await?;
-    Ok(bytes)
-}
-
-/// Ends a process group when dropped, unless its leader was waited for: from then on the number may be another's.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn of(child: &Child) -> Self {
-        Self(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)))
-    }
-
-    fn ended(&mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(leader) = self.0 {
-            let _ = kill_process_group(leader, Signal::KILL);
-        }
-    }
 }
 
 fn environment(ca_file: Option<&Path>) -> Vec<(&'static str, OsString)> {

@@ -2,6 +2,7 @@
 //! `evenkeel_core::trust`.
 
 pub mod allowed_signers;
+pub mod apart;
 pub mod child;
 pub mod commit;
 mod error;
@@ -21,6 +22,7 @@ mod ssh;
 pub mod sshsig;
 mod verify;
 mod wire;
+mod worker;
 
 pub use error::GitError;
 pub use mirror::{Fetched, VERB, fetch, fetch_with};

@@ -1,17 +1,19 @@
 //! A commit's tree, read from Git's objects.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use evenkeel_layout::tree::{Entry, EntryKind, MAX_FILE_BYTES, Tree, TreeError};
 use gix::objs::{self, tree::EntryKind as GitKind};
 
-use super::repo::Objects;
+use super::{GitError, repo::Objects};
 
 /// Largest tree object that is read, in bytes.
 pub(super) const MAX_TREE_BYTES: u64 = 8 * 1024 * 1024;
+/// Most entries of one folder, and of a commit.
+const MAX_ENTRIES: usize = 100_000;
 /// Longest path that is followed, in parts.
 const MAX_DEPTH: usize = 64;
 
@@ -38,6 +40,9 @@ impl GitTree {
         let mut entries = BTreeMap::new();
         for entry in objs::TreeRefIter::from_bytes(&data, id.kind()) {
             let entry = entry.map_err(|_| format!("the tree {id} is damaged"))?;
+            if entries.len() == MAX_ENTRIES {
+                return Err(format!("the tree {id} holds more than {MAX_ENTRIES} entries"));
+            }
             let name = name(entry.filename)?;
             let kind = match entry.mode.kind() {
                 GitKind::Tree => EntryKind::Directory,
@@ -53,6 +58,41 @@ impl GitTree {
         let listing = Arc::new(entries);
         self.listings.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&listing));
         Ok(listing)
+    }
+
+    /// Whether the root can be read as an object.
+    pub(super) fn has_root(&self) -> bool {
+        self.objects.read(self.root, objs::Kind::Tree, MAX_TREE_BYTES).is_ok()
+    }
+
+    /// Reads everything that may be read of this tree, once. What is too large to be read ever is passed over.
+    pub(super) fn read_all(&self) -> Result<(), GitError> {
+        let fail = |why: String| GitError::Object { id: self.root.to_string(), why };
+        let mut queue = vec![(self.root, 0)];
+        let mut seen = BTreeSet::new();
+        let mut entries = 0;
+        while let Some((id, depth)) = queue.pop() {
+            if depth == MAX_DEPTH {
+                return Err(fail(format!("its folders are nested deeper than {MAX_DEPTH}")));
+            }
+            if !seen.insert(id) {
+                continue;
+            }
+            for (kind, id) in self.listing(id).map_err(fail)?.values() {
+                entries += 1;
+                match kind {
+                    _ if entries > MAX_ENTRIES => {
+                        return Err(fail(format!("it holds more than {MAX_ENTRIES} files and folders")));
+                    }
+                    EntryKind::Directory => queue.push((*id, depth + 1)),
+                    EntryKind::File { .. } | EntryKind::Symlink if seen.insert(*id) => {
+                        self.objects.read_if_small(*id, MAX_FILE_BYTES as u64)?;
+                    }
+                    EntryKind::File { .. } | EntryKind::Symlink | EntryKind::Submodule => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What stands at a path: its kind and object, or `None`.

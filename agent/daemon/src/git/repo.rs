@@ -172,6 +172,14 @@ pub(super) fn object_id(commit: &CommitId) -> Result<gix::ObjectId, GitError> {
 pub(super) struct Objects(pub gix::ThreadSafeRepository);
 
 impl Objects {
+    /// Reads a blob, unless it is larger than this, in bytes.
+    pub fn read_if_small(&self, id: gix::ObjectId, max_bytes: u64) -> Result<(), GitError> {
+        let repo = self.0.to_thread_local();
+        let header = repo.try_find_header(id);
+        let large = header.is_ok_and(|header| header.is_some_and(|header| header.size() > max_bytes));
+        if large { Ok(()) } else { read(&repo, id, objs::Kind::Blob, max_bytes).map(drop) }
+    }
+
     /// Reads one object of this kind and at most this size, in bytes.
     pub fn read(&self, id: gix::ObjectId, kind: objs::Kind, max_bytes: u64) -> Result<Vec<u8>, GitError> {
         read(&self.0.to_thread_local(), id, kind, max_bytes)

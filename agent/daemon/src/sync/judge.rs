@@ -9,7 +9,7 @@ use evenkeel_core::{
 use super::Fault;
 use crate::{
     config::settings::Event,
-    git::{self, Repo},
+    git::{self, Repo, apart::Question},
     host::{
         Host,
         messages::{self, Happening},
@@ -31,24 +31,28 @@ pub(super) async fn judge(
     let known = accepted.clone();
     let traces = traces(host, known.as_ref()).await?;
     let tip = fetched.tip.clone();
+    let question = Question {
+        mirror,
+        trust: settings.trust.clone(),
+        reference: settings.source.reference.clone(),
+        tip,
+        accepted,
+        now_unix: now_ms() / 1000,
+    };
+    // Of the accepted tip nothing is read but what was read before: that needs no process of its own.
+    let is_accepted = question.accepted.as_ref().is_some_and(|accepted| accepted.commit == question.tip);
+    let apart = if is_accepted { None } else { Some(question.decide_apart().await.map_err(|e| e.reason())?) };
     let judged = tokio::task::spawn_blocking(move || {
-        let verdict = git::verify(
-            &mirror,
-            (&settings.trust, &settings.source.reference),
-            &tip,
-            accepted.as_ref(),
-            now_ms() / 1000,
-        )?;
-        let verdict = match verdict {
+        let verdict = match apart.map_or_else(|| question.decide(), Ok)? {
             // Only what may run otherwise is worth a person's look.
             Ok(revision) => {
-                let (policy, _) = git::policy(&settings.trust, &settings.source.reference, now_ms() / 1000)?;
-                trust::may_begin(&policy, &tip, &traces).map(|()| revision)
+                let (policy, _) = git::policy(&question.trust, &question.reference, question.now_unix)?;
+                trust::may_begin(&policy, &question.tip, &traces).map(|()| revision)
             }
             refused => refused,
         };
-        let repo = Repo::open(&mirror)?;
-        let commit = messages::commit(Some(&repo), &tip, verdict.as_ref().ok());
+        let repo = Repo::open(&question.mirror)?;
+        let commit = messages::commit(Some(&repo), &question.tip, verdict.as_ref().ok());
         Ok::<_, git::GitError>((verdict, commit))
     })
     .await

@@ -37,15 +37,15 @@ fn source(url: impl Into<String>) -> Source {
     }
 }
 
-fn files(world: &World) -> Source {
+pub fn files(world: &World) -> Source {
     source(format!("file://{}", world.repo().display()))
 }
 
-async fn fetched(world: &World, source: &Source) -> Result<Fetched, GitError> {
+pub async fn fetched(world: &World, source: &Source) -> Result<Fetched, GitError> {
     fetch_with(Path::new(env!("CARGO_BIN_EXE_evenkeel")), source, &world.path("mirror.git")).await
 }
 
-async fn code(world: &World, source: &Source) -> Code {
+pub async fn code_of(world: &World, source: &Source) -> Code {
     fetched(world, source).await.unwrap_err().reason().code
 }
 
@@ -235,7 +235,7 @@ async fn says_what_is_missing() {
     let other = Source { reference: "refs/heads/prod".to_owned(), ..files(&world) };
     let missing = fetched(&world, &other).await.unwrap_err();
     assert!(missing.to_string().contains("its branches are main"), "{missing}");
-    assert_eq!(code(&world, &source("file:///nowhere/at/all")).await, Code::SourceUnreachable);
+    assert_eq!(code_of(&world, &source("file:///nowhere/at/all")).await, Code::SourceUnreachable);
 }
 
 #[tokio::test]
@@ -248,7 +248,7 @@ async fn a_server_that_is_away_is_worth_another_try() {
     assert_eq!((error.reason().code, error.reason().class), (Code::SourceUnreachable, Class::Transient));
     for status in [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE] {
         let server = Server::says(move || status.into_response()).await;
-        assert_eq!(code(&world, &server.source()).await, Code::SourceUnreachable, "{status}");
+        assert_eq!(code_of(&world, &server.source()).await, Code::SourceUnreachable, "{status}");
     }
 }
 
@@ -256,9 +256,9 @@ async fn a_server_that_is_away_is_worth_another_try() {
 async fn a_web_page_is_not_a_repository() {
     let world = World::new();
     let page = Server::says(|| ([(header::CONTENT_TYPE, "text/html")], "<html>hello</html>").into_response()).await;
-    assert_eq!(code(&world, &page.source()).await, Code::SourceInvalid);
+    assert_eq!(code_of(&world, &page.source()).await, Code::SourceInvalid);
     let absent = Server::says(|| StatusCode::NOT_FOUND.into_response()).await;
-    assert_eq!(code(&world, &absent.source()).await, Code::SourceInvalid);
+    assert_eq!(code_of(&world, &absent.source()).await, Code::SourceInvalid);
 }
 
 #[tokio::test]
@@ -270,11 +270,11 @@ async fn a_token_opens_its_own_server_and_is_said_to_nobody_else() {
     let server = Server::git(&world, Some(OPENS)).await;
     let token = |text: &str| Source { token_file: Some(world.write("token", text)), ..server.source() };
 
-    assert_eq!(code(&world, &server.source()).await, Code::SourceDenied);
+    assert_eq!(code_of(&world, &server.source()).await, Code::SourceDenied);
     let wrong = fetched(&world, &token("another-token")).await.unwrap_err();
     assert_eq!(wrong.reason().code, Code::SourceDenied, "{wrong}");
     assert!(!format!("{wrong} {wrong:?}").contains("another-token"), "{wrong:?}");
-    assert_eq!(code(&world, &token("")).await, Code::SourceDenied);
+    assert_eq!(code_of(&world, &token("")).await, Code::SourceDenied);
     assert_eq!(fetched(&world, &token("s3cr3t-token\n")).await.unwrap().tip, tip);
 
     // A server that sends us on to another one, which then asks for the token.
@@ -285,11 +285,11 @@ async fn a_token_opens_its_own_server_and_is_said_to_nobody_else() {
     let sends_on =
         Server::says(move || (StatusCode::FOUND, [(header::LOCATION, elsewhere.clone())]).into_response()).await;
     let lured = Source { url: sends_on.url("/repo/.git"), ..token("s3cr3t-token") };
-    assert_eq!(code(&world, &lured).await, Code::SourceDenied);
+    assert_eq!(code_of(&world, &lured).await, Code::SourceDenied);
     assert_eq!(thief.count(""), 0, "it was asked");
 
     let forbidden = Server::says(|| StatusCode::FORBIDDEN.into_response()).await;
-    assert_eq!(code(&world, &forbidden.source()).await, Code::SourceDenied);
+    assert_eq!(code_of(&world, &forbidden.source()).await, Code::SourceDenied);
 }
 
 #[tokio::test]

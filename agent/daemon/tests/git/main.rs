@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its world cannot be made")]
 
+mod bombs;
 #[cfg(feature = "openpgp")]
 mod certificates;
 mod fetch;
