@@ -194,9 +194,11 @@ fn depend(repo: &Repo<'_>, ready: Vec<Ready>) -> Vec<Stack> {
     let mut stacks = Vec::new();
     for Ready { draft, name, files, env_files, project } in ready {
         let mut gate = GateSpec::default();
+        let mut window = None;
         let mut wanted: Vec<(&str, &Written)> = Vec::new();
         for (layer, file) in draft.layers.iter().zip(&files) {
             gate.overlay(file.extension.gate);
+            window = file.extension.window.clone().or(window);
             wanted.extend(file.extension.depends_on.iter().map(|w| (layer.path.as_str(), w)));
         }
         if let Some(stated) = repo.config.stacks.get(&name) {
@@ -216,6 +218,7 @@ fn depend(repo: &Repo<'_>, ready: Vec<Ready>) -> Vec<Stack> {
             env_files,
             depends_on: depends_on.into_iter().collect(),
             gate,
+            window,
         });
     }
     stacks

@@ -91,5 +91,6 @@ impl ComposeFile {
         let said = extension::read(source, document);
         self.extension.depends_on.extend(said.depends_on);
         self.extension.gate.overlay(said.gate);
+        self.extension.window = said.window.or(self.extension.window.take());
     }
 }

@@ -4,11 +4,12 @@ use crate::{
     duration,
     gate::GateSpec,
     section::{Section, Source, Written},
+    window::{Window, WindowError},
     yaml::{Node, Step},
 };
 
 /// Keys of the top-level `x-evenkeel`. The schema `x-evenkeel.schema.json` names the same.
-pub(crate) const KEYS: &[&str] = &["depends_on", "gate"];
+pub(crate) const KEYS: &[&str] = &["depends_on", "gate", "window"];
 /// Keys of `x-evenkeel.gate`.
 pub(crate) const GATE_KEYS: &[&str] = &["healthy_deadline", "min_healthy_time"];
 /// Keys of a service's `x-evenkeel`: none yet.
@@ -23,6 +24,8 @@ pub(crate) struct Extension {
     pub depends_on: Vec<Written>,
     /// Times of the gate.
     pub gate: GateSpec,
+    /// When deployments may begin.
+    pub window: Option<Window>,
 }
 
 /// Reads the block of a whole file, and refuses what its services say that has no effect.
@@ -36,6 +39,7 @@ pub(crate) fn read(source: &Source<'_>, document: &Node) -> Extension {
             extension.gate.min_healthy_time = time(&gate, "min_healthy_time");
             extension.gate.healthy_deadline = time(&gate, "healthy_deadline");
         }
+        extension.window = window(&block);
     }
     for (service, body) in document.get("services").map(Node::entries).unwrap_or_default() {
         if let Some(node) = body.get(NAME) {
@@ -44,6 +48,25 @@ pub(crate) fn read(source: &Source<'_>, document: &Node) -> Extension {
         }
     }
     extension
+}
+
+/// One span, or a list of spans. What cannot be read is a problem, so that nothing begins at a wrong hour.
+fn window(block: &Section<'_, '_>) -> Option<Window> {
+    let written = block.one_or_more("window")?;
+    let mut spans = Vec::new();
+    for (steps, text) in &written {
+        match text.parse() {
+            Ok(span) => spans.push(span),
+            Err(error) => {
+                let error: WindowError = error;
+                block.refuse(steps, &error.to_string(), "correct the window, or remove it");
+            }
+        }
+    }
+    if written.is_empty() {
+        block.refuse(&[Step::Key("window")], "it has no span", "write one, or remove the key");
+    }
+    Window::new(spans)
 }
 
 fn time(gate: &Section<'_, '_>, key: &str) -> Option<std::time::Duration> {

@@ -28,6 +28,7 @@ mod server_file;
 pub mod set;
 mod stack_set;
 pub mod tree;
+pub mod window;
 pub mod yaml;
 
 pub use claims::unclaimed;

@@ -85,6 +85,7 @@ mod tests {
             env_files: vec![],
             depends_on: deps.iter().map(|d| name(d)).collect(),
             gate: GateSpec::default(),
+            window: None,
         };
         edges.iter().map(stack).collect()
     }

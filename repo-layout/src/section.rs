@@ -202,6 +202,16 @@ impl<'a, 's> Section<'a, 's> {
         }
     }
 
+    /// The text at `key`, or those listed there, each with its place; `None` if the key is not there.
+    pub fn one_or_more(&self, key: &'s str) -> Option<Vec<(Vec<Step<'s>>, String)>> {
+        if let Node::Scalar(text) = self.node.get(key)? {
+            return Some(vec![(vec![Step::Key(key)], text.clone())]);
+        }
+        let texts = self.texts(key)?;
+        let at = |(index, written): (usize, Written)| (vec![Step::Key(key), Step::Index(index)], written.text);
+        Some(texts.into_iter().enumerate().map(at).collect())
+    }
+
     /// The texts listed at `key`; `None` if the key is not there.
     pub fn texts(&self, key: &str) -> Option<Vec<Written>> {
         let node = self.node.get(key)?;

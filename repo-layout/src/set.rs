@@ -8,6 +8,7 @@ use crate::{
     gate::GateSpec,
     name::StackName,
     problem::{Problem, Severity},
+    window::Window,
 };
 
 /// How a repository is laid out.
@@ -71,6 +72,9 @@ pub struct Stack {
     /// What the stack says of its health gate; unset fields take the server's values.
     #[serde(skip)]
     pub gate: GateSpec,
+    /// When deployments may begin; `None`: as the server's configuration has it.
+    #[serde(skip)]
+    pub window: Option<Window>,
 }
 
 impl Stack {

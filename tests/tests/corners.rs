@@ -265,8 +265,8 @@ fn each_commit_that_cannot_be_staged_is_told_once() {
 }
 
 #[test]
-fn a_renamed_stack_waits_until_the_old_one_may_go() {
-    let mut world = World::new();
+fn a_stack_that_is_renamed_and_keeps_its_project_is_taken_over_as_it_runs() {
+    let world = World::new();
     let projects = ["x", "y"].map(|p| world.stack(p));
     let named = |project: &str| format!("name: {project}\n{}", fixture::sleeper(1));
     world
@@ -284,15 +284,19 @@ fn a_renamed_stack_waits_until_the_old_one_may_go() {
         .file(&world.path("first", "compose.yml"), named(&projects[0]))
         .file(&world.path("second", "compose.yml"), named(&projects[1]))
         .push();
-    world.once().exits(1);
-    assert_eq!(ids(), before, "nothing may be taken over from a stack that is still there");
-    world.config.set("prune", "{ max: 2 }");
     world.once().exits(0);
+    assert_eq!(ids(), before, "nothing may be removed or made anew for a name");
+    let runs: Vec<String> = world.status().stacks.iter().map(|s| format!("{} {}", s.name, s.state)).collect();
+    let expected = ["first", "second"].map(|name| format!("{} steady", world.stack(name)));
+    assert_eq!(runs, expected);
+    // The images of its former life are still kept and let go under the name that they had.
+    world
+        .change("On")
+        .file(&world.path("first", "compose.yml"), named(&projects[0]).replace("busybox:1", "busybox:2"))
+        .push();
     world.once().exits(0);
-    for project in &projects {
-        let found = Container::of_project(project);
-        assert_eq!(found.iter().map(Container::state).collect::<Vec<_>>(), ["running"]);
-    }
+    let kept = world.evenkeel(&["releases", &world.stack("first"), "--format", "json"]).json();
+    assert_eq!(kept["releases"].as_array().map(Vec::len), Some(3), "{kept:#}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! reached by events cannot be reached at all. [`Progress::todo`] says what comes next; the spine does it and
 //! journals what came of it.
 
-mod names;
+mod event;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,8 @@ use crate::{
     outcome::Outcome,
     reason::{Code, Reason},
 };
+
+pub use event::{Event, Seen, SnapshotDecision};
 
 /// How often an apply is begun before the agent gives a candidate up.
 pub const APPLY_TRIES: u32 = 2;
@@ -87,88 +89,6 @@ impl State {
     }
 }
 
-/// What was decided about a backup. There is no way past this decision to an apply.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SnapshotDecision {
-    /// restic's snapshot of the stack's volumes.
-    Taken(String),
-    /// Nothing to save: the stack has no volume with data yet.
-    NothingToSave,
-    /// No backup is configured. Reported as such.
-    NotConfigured,
-    /// The backup failed and is not required.
-    Failed(String),
-    /// The release that runs is put back as it was: nothing reads the data in another way than before.
-    SameRelease,
-}
-
-impl SnapshotDecision {
-    /// The snapshot's id, if one was taken.
-    pub fn id(&self) -> Option<&str> {
-        match self {
-            Self::Taken(id) => Some(id),
-            Self::NothingToSave | Self::NotConfigured | Self::Failed(_) | Self::SameRelease => None,
-        }
-    }
-}
-
-/// What happened. Written before the effect it announces, or right after the effect it records.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
-    /// The deployment is meant: nothing has been done yet.
-    Intended {
-        /// The candidate's digest; `None` for a removal.
-        digest: Option<Digest>,
-        /// The release that runs now.
-        from: Option<ReleaseId>,
-        /// Services of that release that are to be put back; empty unless the deployment is for that alone.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        heal: Vec<String>,
-    },
-    /// The candidate's images are here and it is stored as a release to be.
-    Staged {
-        /// The stored candidate; `None` for a removal.
-        to: Option<ReleaseId>,
-    },
-    /// A backup begins.
-    BackupStarted,
-    /// The backup is decided.
-    BackedUp {
-        /// What was decided.
-        snapshot: SnapshotDecision,
-    },
-    /// A try at the apply begins.
-    ApplyStarted {
-        /// The containers that stood before the first try.
-        before: Vec<String>,
-        /// Of these, the ones that were not well: ended, restarting or unhealthy. Nobody holds them against the candidate.
-        #[serde(default)]
-        ailing: Vec<String>,
-    },
-    /// Compose has done its part.
-    Applied,
-    /// The gate let the candidate pass.
-    GatePassed,
-    /// What was under way failed.
-    Failed {
-        /// Why.
-        reason: Reason,
-    },
-    /// A try at the rollback begins.
-    RollbackStarted {
-        /// The containers that stood before the first try of the rollback.
-        before: Vec<String>,
-    },
-    /// Compose has done its part of the rollback.
-    RollbackApplied,
-    /// The gate let the former release pass.
-    RollbackPassed,
-    /// The agent was asked to stop, or found this deployment unfinished when it started.
-    Interrupted,
-}
-
 /// An event that cannot happen in a state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the event {event} cannot happen in the state {state:?}")]
@@ -184,6 +104,7 @@ pub struct Progress {
     digest: Option<Digest>,
     from: Option<ReleaseId>,
     heal: Vec<String>,
+    again: Option<ReleaseId>,
     to: Option<ReleaseId>,
     snapshot: Option<SnapshotDecision>,
     before: Vec<String>,
@@ -260,11 +181,12 @@ impl Progress {
     /// Begins with the first event, which must be `Intended`.
     pub fn begin(event: &Event) -> Result<Self, Illegal> {
         match event {
-            Event::Intended { digest, from, heal } => Ok(Self {
+            Event::Intended { digest, from, heal, again } => Ok(Self {
                 state: State::Staging,
                 digest: digest.clone(),
                 from: *from,
                 heal: heal.clone(),
+                again: *again,
                 to: None,
                 snapshot: None,
                 before: Vec::new(),
@@ -307,7 +229,7 @@ impl Progress {
                 S::Applying
             }
             (S::Applying, Event::Applied) if !self.must_spend() => S::Gating,
-            (S::Gating, Event::GatePassed) => S::Committed,
+            (S::Gating, Event::GatePassed { .. }) => S::Committed,
             (S::Staging | S::Staged | S::BackingUp | S::BackedUp, Event::Failed { reason }) => {
                 self.failure = Some(reason.clone());
                 S::Aborted
@@ -371,7 +293,10 @@ impl Progress {
         };
         match self.state {
             State::Staging | State::Staged | State::BackingUp | State::BackedUp => {
-                let message = "the agent was stopped before this stack was touched; the next sync deploys it again";
+                let message = match self.again {
+                    None => "the agent was stopped before this stack was touched; the next sync deploys it again",
+                    Some(_) => "the agent was stopped before this stack was touched; say `evenkeel rollback` again",
+                };
                 self.failure = Some(Reason::new(Code::Interrupted, message));
                 State::Aborted
             }
@@ -444,6 +369,11 @@ impl Progress {
     /// Services that are to be put back, if the deployment is for that alone.
     pub fn heal(&self) -> &[String] {
         &self.heal
+    }
+
+    /// The kept release that a person wants back, if this deployment is for that.
+    pub fn again(&self) -> Option<ReleaseId> {
+        self.again
     }
 
     /// The stored candidate.

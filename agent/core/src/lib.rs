@@ -2,6 +2,7 @@
 //!
 //! Pure: no input or output, no async, no clock, no randomness. Time comes in as an argument.
 
+pub mod answer;
 pub mod change;
 pub mod drift;
 pub mod health;
@@ -10,6 +11,7 @@ pub mod journal;
 pub mod model;
 pub mod outcome;
 pub mod path;
+pub mod people;
 pub mod plan;
 pub mod reason;
 pub mod references;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     change::{DriftKind, ServiceChange},
     id::{DeploymentId, SyncId},
+    people::{Guarded, Hold, Intervention, Stated, Suspended, WindowState},
     reason::{Class, Code, Reason},
 };
 
@@ -126,6 +127,9 @@ pub struct History {
     pub schema: u32,
     /// Newest first.
     pub syncs: Vec<SyncRecord>,
+    /// What people told the agent since the oldest of these syncs; newest first.
+    #[serde(default)]
+    pub interventions: Vec<Intervention>,
 }
 
 /// What people want to know of a commit. Subject and author are whatever its author wrote: data, never markup.
@@ -157,8 +161,12 @@ pub struct SyncRecord {
     pub commit: Option<String>,
     /// What is known of that commit.
     pub about: Option<About>,
-    /// What woke it: `start`, `poll`, `webhook`, `watch`, `manual`; `stale` if nothing did and the repository is silent.
+    /// What woke it: `start`, `poll`, `webhook`, `watch`, `due`, `drift`, `manual`; `stale` if nothing did and the repository
+    /// is silent; or what a person wanted: `rollback`, `accept`.
     pub trigger: String,
+    /// Who asked for it and why, if a person had to say so.
+    #[serde(default)]
+    pub stated: Option<Stated>,
     /// When it began.
     pub started: String,
     /// When it ended; `None` while it runs.
@@ -262,6 +270,15 @@ pub struct StackStatus {
     /// Where the server differs from the release, as it was told.
     #[serde(default)]
     pub drift: Vec<DriftStatus>,
+    /// Left alone for a while, if a person said so.
+    #[serde(default)]
+    pub suspended: Option<Suspended>,
+    /// Kept at a release that a person chose.
+    #[serde(default)]
+    pub hold: Option<Hold>,
+    /// When its deployments may begin, if not at any time.
+    #[serde(default)]
+    pub window: Option<WindowState>,
 }
 
 /// One difference between a server and the release that it should run.
@@ -379,6 +396,12 @@ pub struct Status {
     pub source: SourceStatus,
     /// Sorted by name.
     pub stacks: Vec<StackStatus>,
+    /// All stacks are left alone for a while, if a person said so.
+    #[serde(default)]
+    pub suspended: Option<Suspended>,
+    /// A plan that removes more stacks than may go at once, and waits for a person.
+    #[serde(default)]
+    pub guarded: Option<Guarded>,
     /// The agent itself.
     pub agent: AgentStatus,
     /// The engine.

@@ -100,6 +100,14 @@ codes! {
     Quarantined = "quarantine", Stalled;
     /// A stack that this one depends on is not committed.
     HeldByDependency = "held.dependency", Stalled;
+    /// A person suspended the stack for a while.
+    HeldBySuspension = "held.suspended", Stalled;
+    /// The stack waits for its maintenance window.
+    HeldByWindow = "held.window", Stalled;
+    /// A person put an earlier release back, or accepted what runs: it stays until the repository wants something else.
+    HeldByPerson = "held.person", Stalled;
+    /// The release that a person wants back is not kept.
+    ReleaseGone = "release.gone", Stalled;
     /// More stacks would be removed than the prune guard lets go at once.
     PruneGuard = "prune.guard", Stalled;
     /// The server differs from the release that it should run.

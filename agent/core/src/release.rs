@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use evenkeel_layout::{gate::GateSpec, name::StackName};
+use evenkeel_layout::{gate::GateSpec, name::StackName, window::Window};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -52,6 +52,8 @@ pub struct Candidate {
     pub passive: Vec<String>,
     /// Values of secrets that come from the environment.
     pub secret_env: SecretEnv,
+    /// When deployments of the stack may begin.
+    pub window: Option<Window>,
 }
 
 impl Candidate {
@@ -111,6 +113,15 @@ pub struct Release {
     pub secret_env: SecretEnv,
     /// The restic snapshot that was taken before this release replaced its predecessor.
     pub snapshot: Option<String>,
+    /// The kept release that this one is again, since a person wanted it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<ReleaseId>,
+    /// The name that our tags of its images have, if not the stack's: it had another one when they were made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_as: Option<StackName>,
+    /// When deployments of the stack may begin; `None`: at any time, unless the server says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
 }
 
 impl Release {
@@ -131,6 +142,27 @@ impl Release {
             passive: candidate.passive.clone(),
             secret_env: candidate.secret_env.clone(),
             snapshot: None,
+            again: None,
+            kept_as: None,
+            window: candidate.window.clone(),
         }
     }
+
+    /// This kept release as a candidate, to be put back.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self { id: ReleaseId(0), snapshot: None, again: Some(self.origin()), kept_as: None, ..self.clone() }
+    }
+
+    /// The release whose bytes these are first.
+    pub fn origin(&self) -> ReleaseId {
+        self.again.unwrap_or(self.id)
+    }
+}
+
+/// The release that a person means who says `rollback` and no number: the newest kept one that is older than what runs
+/// and differs from it. After a rollback it is one further back.
+pub fn before<'r>(kept: &'r [Release], current: &Release) -> Option<&'r Release> {
+    let older = kept.iter().filter(|r| r.id < current.origin() && r.digest != current.digest);
+    older.max_by_key(|r| r.id)
 }

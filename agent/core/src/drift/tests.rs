@@ -30,6 +30,9 @@ fn release(services: &Value) -> Release {
         passive: Vec::new(),
         secret_env: SecretEnv::default(),
         snapshot: None,
+        again: None,
+        kept_as: None,
+        window: None,
     }
 }
 

@@ -3,7 +3,21 @@ use std::collections::{BTreeSet, VecDeque};
 use super::*;
 
 fn intended() -> Event {
-    Event::Intended { digest: Some(Digest::of(b"x")), from: Some(ReleaseId(1)), heal: Vec::new() }
+    Event::Intended { digest: Some(Digest::of(b"x")), from: Some(ReleaseId(1)), heal: Vec::new(), again: None }
+}
+
+/// A person wants a kept release back.
+fn wanted_back() -> Event {
+    Event::Intended {
+        digest: Some(Digest::of(b"x")),
+        from: Some(ReleaseId(2)),
+        heal: Vec::new(),
+        again: Some(ReleaseId(1)),
+    }
+}
+
+fn passed() -> Event {
+    Event::GatePassed { seen: vec![Seen { container: "web-1".to_owned(), state: "healthy".to_owned() }] }
 }
 
 fn failed() -> Event {
@@ -17,12 +31,13 @@ fn before(id: &str) -> Vec<String> {
 fn every_event() -> Vec<Event> {
     vec![
         intended(),
+        wanted_back(),
         Event::Staged { to: Some(ReleaseId(2)) },
         Event::BackupStarted,
         Event::BackedUp { snapshot: SnapshotDecision::NotConfigured },
         Event::ApplyStarted { before: before("a"), ailing: vec![] },
         Event::Applied,
-        Event::GatePassed,
+        passed(),
         failed(),
         Event::RollbackStarted { before: before("b") },
         Event::RollbackApplied,
@@ -39,14 +54,15 @@ fn good_path() -> Vec<Event> {
         Event::BackedUp { snapshot: SnapshotDecision::NotConfigured },
         Event::ApplyStarted { before: before("a"), ailing: vec![] },
         Event::Applied,
-        Event::GatePassed,
+        passed(),
     ]
 }
 
 /// Every progress that any sequence of events can reach.
 fn reachable() -> Vec<Progress> {
     let mut found: Vec<Progress> = Vec::new();
-    let mut queue = VecDeque::from([Progress::begin(&intended()).unwrap()]);
+    let mut queue =
+        [intended(), wanted_back()].iter().map(|first| Progress::begin(first).unwrap()).collect::<VecDeque<_>>();
     while let Some(progress) = queue.pop_front() {
         if found.contains(&progress) {
             continue;
@@ -132,6 +148,28 @@ fn interruptions_at_every_step_reach_an_end() {
 }
 
 #[test]
+fn what_a_person_wants_back_is_known_in_every_state_and_goes_the_same_way() {
+    let mut events = good_path();
+    events[0] = wanted_back();
+    for cut in 1..=events.len() {
+        assert_eq!(Progress::replay(&events[..cut]).unwrap().again(), Some(ReleaseId(1)));
+    }
+    assert_eq!(Progress::replay(&events).unwrap().state(), State::Committed);
+    let of_both = |wanted: Option<ReleaseId>| -> BTreeSet<State> {
+        reachable().iter().filter(|p| p.again() == wanted).map(Progress::state).collect()
+    };
+    assert_eq!(of_both(None), of_both(Some(ReleaseId(1))));
+}
+
+#[test]
+fn a_journal_from_before_people_could_ask_is_read() {
+    let old = [r#"{"event":"intended","digest":null,"from":1}"#, r#"{"event":"gate_passed"}"#];
+    let events = old.map(|text| serde_json::from_str::<Event>(text).unwrap());
+    assert_eq!(events[0], Event::Intended { digest: None, from: Some(ReleaseId(1)), heal: Vec::new(), again: None });
+    assert_eq!(events[1], Event::GatePassed { seen: vec![] });
+}
+
+#[test]
 fn after_an_interruption_a_try_is_spent_before_anything_is_touched() {
     let applying = Progress::replay(&good_path()[..5]).unwrap();
     assert!(matches!(applying.todo(), Some(Todo::Apply(_))));
@@ -187,7 +225,7 @@ fn the_journal_reads_back_what_it_wrote() {
 fn what_could_not_be_put_back_is_left_for_another_try_and_never_rolled_back() {
     let heal = |event: &Event| match event {
         Event::Intended { digest, from, .. } => {
-            Event::Intended { digest: digest.clone(), from: *from, heal: vec!["web".to_owned()] }
+            Event::Intended { digest: digest.clone(), from: *from, heal: vec!["web".to_owned()], again: None }
         }
         other => other.clone(),
     };

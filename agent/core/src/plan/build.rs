@@ -63,6 +63,25 @@ pub fn build(desired: Desired<'_>, releases: &BTreeMap<StackName, Release>, obse
     plan
 }
 
+/// Stacks that have another name than before and are the same Compose project: the release goes with the new name, so
+/// that nothing is removed and made again. Old name first. Only where it is certain: one old stack that nobody wants any
+/// more, one new one that has no release.
+pub fn renamed(
+    accepted: &[Candidate],
+    rejected: &[StackName],
+    releases: &BTreeMap<StackName, Release>,
+) -> Vec<(StackName, StackName)> {
+    let is_wanted = |stack: &StackName| accepted.iter().any(|c| c.stack == *stack) || rejected.contains(stack);
+    let fresh = accepted.iter().filter(|c| !releases.contains_key(&c.stack));
+    fresh
+        .filter_map(|candidate| {
+            let mut before = releases.values().filter(|r| r.project == candidate.project && !is_wanted(&r.stack));
+            let old = before.next().filter(|_| before.next().is_none())?;
+            Some((old.stack.clone(), candidate.stack.clone()))
+        })
+        .collect()
+}
+
 fn change(
     desired: Desired<'_>,
     candidate: &Candidate,

@@ -8,7 +8,7 @@ use evenkeel_layout::{name::StackName, problem::Problem};
 use serde::Serialize;
 
 pub use crate::change::{ServiceChange, ServiceChangeKind, StackChange, StackChangeKind, Why, WhyKind};
-pub use build::{Containers, Desired, build};
+pub use build::{Containers, Desired, build, renamed};
 pub use diff::{Side, diff, notes};
 pub use effects::{Down, Effects, effects};
 

@@ -191,6 +191,7 @@ fn candidate(stack: &str, image: &str, needs: &[&str]) -> Candidate {
         commit: CommitId::new(&"0".repeat(40)).unwrap(),
         depends_on: needs.iter().map(|n| name(n)).collect(),
         gate: GateSpec::default(),
+        window: None,
         model: model(&json!({"name": stack, "services": {"a": {"image": image}, "b": {"image": "y"}}})),
         files: Files::new(),
         passive: vec![],

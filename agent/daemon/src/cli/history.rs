@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use evenkeel_core::outcome::{Exit, SyncRecord};
+use evenkeel_core::{
+    outcome::{Exit, History},
+    people::Intervention,
+};
 use jiff::Timestamp;
 
 use super::{
@@ -43,7 +46,7 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
         Ok(settings) => settings,
         Err(failure) => {
             let found = config::socket_of_invalid(&args.config).and_then(|s| ask(&s).ok()).ok_or(failure)?;
-            out.answer(&found, |history| text(&history.syncs, Timestamp::now()));
+            out.answer(&found, |history| text(history, Timestamp::now()));
             return Ok(Exit::Fine);
         }
     };
@@ -57,12 +60,15 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
                 .map_err(|e| Failure::failed("store.failed", e.to_string(), "look at the state directory"))?
         }
     };
-    out.answer(&history, |history| text(&history.syncs, Timestamp::now()));
+    out.answer(&history, |history| text(history, Timestamp::now()));
     Ok(Exit::Fine)
 }
 
-fn text(syncs: &[SyncRecord], now: Timestamp) -> String {
-    if syncs.is_empty() {
+fn text(history: &History, now: Timestamp) -> String {
+    let syncs = &history.syncs;
+    // What began a sync is told with it.
+    let mut interventions = history.interventions.iter().filter(|told| told.sync.is_none()).peekable();
+    if syncs.is_empty() && interventions.peek().is_none() {
         return "no sync yet\n".to_owned();
     }
     let mut text = String::new();
@@ -71,7 +77,11 @@ fn text(syncs: &[SyncRecord], now: Timestamp) -> String {
         let outcome = words::outcome_so_far(record.outcome);
         let took = words::took(&record.started, record.ended.as_deref());
         let when = ago(&record.started, now);
-        let _ = writeln!(text, "#{} {commit} {outcome}, {when} by {}{took}", record.id, record.trigger);
+        while let Some(told) = interventions.next_if(|told| told.at > record.started) {
+            text.push_str(&intervention(told, now));
+        }
+        let by = record.stated.as_ref().map_or_else(String::new, |s| format!(" of {} ({})", s.by.name, s.reason));
+        let _ = writeln!(text, "#{} {commit} {outcome}, {when} by {}{by}{took}", record.id, record.trigger);
         if let Some(reason) = &record.reason {
             let _ = writeln!(text, "  {reason}");
         }
@@ -79,5 +89,13 @@ fn text(syncs: &[SyncRecord], now: Timestamp) -> String {
             text.push_str(&sync::line(deployment));
         }
     }
+    interventions.for_each(|told| text.push_str(&intervention(told, now)));
     text
+}
+
+fn intervention(told: &Intervention, now: Timestamp) -> String {
+    let stack = told.stack.as_deref().map_or_else(String::new, |stack| format!(" {stack}"));
+    let detail = told.detail.as_deref().map_or_else(String::new, |detail| format!(", {detail}"));
+    let reason = if told.reason.is_empty() { String::new() } else { format!(": {}", told.reason) };
+    format!("{}{stack} by {}, {}{detail}{reason}\n", told.told.as_str(), told.by.name, ago(&told.at, now))
 }

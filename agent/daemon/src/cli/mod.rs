@@ -1,17 +1,26 @@
 //! The command line: one file for each verb.
 
+pub mod accept;
 pub mod agent;
 pub mod check;
 pub mod completions;
+pub mod confirm;
+pub mod explain;
 pub mod history;
 pub mod man;
 pub mod output;
 pub mod plan;
+pub mod releases;
 pub mod render;
 mod repo;
+pub mod resume;
+pub mod retry;
+pub mod rollback;
 pub mod stacks;
 pub mod status;
+pub mod suspend;
 pub mod sync;
+mod tell;
 mod text;
 pub mod verify;
 mod words;
@@ -62,6 +71,14 @@ enum Verb {
     Sync(sync::Args),
     Status(status::Args),
     History(history::Args),
+    Explain(explain::Args),
+    Releases(releases::Args),
+    Rollback(rollback::Args),
+    Retry(retry::Args),
+    Accept(accept::Args),
+    Confirm(confirm::Args),
+    Suspend(suspend::Args),
+    Resume(resume::Args),
     Verify(verify::Args),
     Stacks(stacks::Args),
     Render(render::Args),
@@ -113,6 +130,14 @@ fn run(verb: Verb, out: &Output) -> Result<Exit, Failure> {
         Verb::Sync(args) => sync::run(&args, out),
         Verb::Status(args) => status::run(&args, out),
         Verb::History(args) => history::run(&args, out),
+        Verb::Explain(args) => explain::run(&args, out),
+        Verb::Releases(args) => releases::run(&args, out),
+        Verb::Rollback(args) => rollback::run(&args, out),
+        Verb::Retry(args) => retry::run(&args, out),
+        Verb::Accept(args) => accept::run(&args, out),
+        Verb::Confirm(args) => confirm::run(&args, out),
+        Verb::Suspend(args) => suspend::run(&args, out),
+        Verb::Resume(args) => resume::run(&args, out),
         Verb::Verify(args) => verify::run(&args, out),
         Verb::Stacks(args) => stacks::run(&args, out),
         Verb::Render(args) => render::run(&args, out),

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, path::PathBuf};
 
 use anstyle::Style;
-use evenkeel_core::outcome::{Exit, Status};
+use evenkeel_core::outcome::{Exit, StackStatus, Status};
 use jiff::Timestamp;
 
 use super::{
@@ -89,17 +89,28 @@ fn shown(status: &Status, now: Timestamp) -> String {
     if let Some(activity) = &status.activity {
         let _ = writeln!(text, "{}", activity::line(activity, Some(now)));
     }
+    if let Some(suspended) = &status.suspended {
+        let _ = writeln!(
+            text,
+            "{YELLOW}SUSPENDED{YELLOW:#} every stack, by {} until {}: {}",
+            suspended.by.name, suspended.until, suspended.reason
+        );
+    }
+    if let Some(guarded) = status.guarded.as_ref().filter(|g| g.confirmed.is_none()) {
+        let removes = guarded.removes.join(", ");
+        let _ = writeln!(
+            text,
+            "{YELLOW}WAITS{YELLOW:#} plan {} removes {removes}: `evenkeel confirm {} --reason WHY`",
+            guarded.plan, guarded.plan
+        );
+    }
     if status.stacks.is_empty() {
         let _ = writeln!(text, "\nno stack was deployed yet");
     } else {
         text.push('\n');
         text.push_str(&table(status, now));
     }
-    for stack in &status.stacks {
-        if let Some(reason) = stack.last.as_ref().and_then(|l| l.reason.as_ref()) {
-            let _ = writeln!(text, "{}: {reason}", stack.name);
-        }
-    }
+    status.stacks.iter().for_each(|stack| text.push_str(&reasons(stack)));
     for (stack, drift) in status.stacks.iter().flat_map(|s| s.drift.iter().map(move |d| (s, d))) {
         let since = ago(&drift.since, now);
         let _ = writeln!(text, "{}: {YELLOW}drift{YELLOW:#}: {}, since {since}", stack.name, drift.what);
@@ -130,4 +141,30 @@ fn table(status: &Status, now: Timestamp) -> String {
         .collect();
     let width = terminal::width(std::io::stdout());
     text::table(["STACK", "STATE", "HEALTH", "COMMIT", "SINCE"], &rows, width)
+}
+
+/// Why a stack is as it is.
+fn reasons(stack: &StackStatus) -> String {
+    let mut text = String::new();
+    if let Some(reason) = stack.last.as_ref().and_then(|l| l.reason.as_ref()) {
+        let _ = writeln!(text, "{}: {reason}", stack.name);
+    }
+    if let Some(suspended) = &stack.suspended {
+        let _ = writeln!(
+            text,
+            "{}: suspended by {} until {}: {}",
+            stack.name, suspended.by.name, suspended.until, suspended.reason
+        );
+    }
+    if let Some(hold) = &stack.hold {
+        // The last end says the same once a sync has seen it.
+        if stack.last.as_ref().and_then(|l| l.reason.as_ref()).is_none_or(|r| r.message != hold.reason) {
+            let _ = writeln!(text, "{}: {}", stack.name, hold.reason);
+        }
+    }
+    if let Some(window) = stack.window.as_ref().filter(|window| !window.open) {
+        let opens = window.changes.as_deref().map_or_else(String::new, |at| format!(", opens at {at}"));
+        let _ = writeln!(text, "{}: window {} is closed{opens}", stack.name, window.window);
+    }
+    text
 }

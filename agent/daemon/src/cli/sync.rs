@@ -15,13 +15,13 @@ use jiff::Timestamp;
 
 use super::{
     output::{Failure, Output},
-    runtime,
+    runtime, tell,
     words::{self, short},
 };
 use crate::{
     config::DEFAULT_PATH,
     host::activity,
-    socket::{self, ClientError, SyncAnswer},
+    socket::{self, ClientError, SyncAnswer, Tell},
     terminal,
 };
 
@@ -39,29 +39,46 @@ The exit code says how it ended: 0 fine, 1 failed or held, 4 refused by trust,
 
 Examples:
   evenkeel sync
+  evenkeel sync --override --reason \"the fix cannot wait for tonight\"
   evenkeel sync --format json")]
 pub struct Args {
     /// The agent's configuration, which says where its socket is
     #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
     pub config: PathBuf,
+    /// Deploy outside of maintenance windows too
+    #[arg(long = "override", requires = "reason")]
+    pub overrides: bool,
+    /// Why, for the history
+    #[arg(long, value_name = "WHY", requires = "overrides")]
+    pub reason: Option<String>,
 }
 
 /// Runs the verb.
 pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
+    if let Some(reason) = args.reason.as_deref().filter(|_| args.overrides) {
+        return tell::run(&args.config, &Tell::Override { reason: reason.to_owned() }, out);
+    }
     let settings = words::settings(&args.config)?;
     let socket = &settings.paths.socket;
-    let answer = runtime()?.block_on(async {
-        if out.is_json() || !terminal::is_watched() {
-            return patiently(socket, out).await;
-        }
-        let answer = tokio::select! {
-            answer = socket::sync(socket) => answer,
-            never = show_progress(socket) => match never {},
-        };
-        terminal::show("");
-        answer
-    });
+    let answer = runtime()?.block_on(watched(socket, out, socket::sync(socket)));
     show(&answer.map_err(|e| failure(&e))?, out)
+}
+
+/// Waits for an answer that may take long: on a terminal what happens is shown, elsewhere it is said that it takes long.
+pub async fn watched<T>(
+    socket: &Path,
+    out: &Output,
+    asking: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
+    if out.is_json() || !terminal::is_watched() {
+        return patiently(out, asking).await;
+    }
+    let answer = tokio::select! {
+        answer = asking => answer,
+        never = show_progress(socket) => match never {},
+    };
+    terminal::show("");
+    answer
 }
 
 /// Shows in one line what the agent is doing, for ever. An agent that does not say is waited for without.
@@ -76,12 +93,12 @@ async fn show_progress(socket: &Path) -> Infallible {
 }
 
 /// Waits for the answer, and says now and then that there is none yet.
-async fn patiently(socket: &Path, out: &Output) -> Result<SyncAnswer, ClientError> {
-    let mut answer = std::pin::pin!(socket::sync(socket));
+async fn patiently<T>(out: &Output, asking: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
+    let mut answer = std::pin::pin!(asking);
     loop {
         match tokio::time::timeout(PATIENCE, &mut answer).await {
             Ok(answer) => return answer,
-            Err(_) => out.note("the sync has not ended yet; `evenkeel status` shows what it does"),
+            Err(_) => out.note("it has not ended yet; `evenkeel status` shows what it does"),
         }
     }
 }
@@ -100,6 +117,9 @@ pub fn failure(error: &ClientError) -> Failure {
             Failure::failed("agent.not-running", error.to_string(), help)
         }
         ClientError::Denied(_) => Failure::usage("agent.denied", error.to_string(), "use sudo"),
+        ClientError::Declined(refusal) => {
+            Failure::new(words::exit(refusal.exit), &refusal.code, &*refusal.message, &*refusal.help)
+        }
         ClientError::Refused(_) => Failure::failed("agent.refused", error.to_string(), "look at the agent's log"),
         ClientError::Broken { .. } | ClientError::Silent(_) => {
             Failure::transient(Code::Interrupted, error.to_string(), "see `evenkeel status`, then try again")
@@ -107,7 +127,8 @@ pub fn failure(error: &ClientError) -> Failure {
     }
 }
 
-fn text(answer: &SyncAnswer) -> String {
+/// A sync, for people.
+pub fn text(answer: &SyncAnswer) -> String {
     let mut text = String::new();
     let commit = answer.sync.as_ref().and_then(|s| s.commit.as_deref()).map_or("no commit", short);
     let _ = writeln!(text, "{commit}: {}", words::outcome(answer.outcome));

@@ -30,7 +30,9 @@ pub fn from_the_store(error: &ClientError) -> Option<String> {
     match error {
         ClientError::NotRunning(_) => Some("the agent does not run; this is what its store says".to_owned()),
         ClientError::Silent(_) => Some(format!("{error}; this is what its store says. See its log")),
-        ClientError::Denied(_) | ClientError::Refused(_) | ClientError::Broken { .. } => None,
+        ClientError::Denied(_) | ClientError::Refused(_) | ClientError::Declined(_) | ClientError::Broken { .. } => {
+            None
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use section::{Found, Reader};
 use settings::Settings;
 pub(crate) use sinks::topic_of;
 pub(crate) use value::duration_text;
-pub use value::parse_duration;
+pub use value::{parse_duration, time_zone};
 
 /// Where the agent's configuration is unless the command line says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/evenkeel/agent.yml";

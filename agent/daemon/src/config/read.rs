@@ -3,7 +3,10 @@
 use std::{path::Path, time::Duration};
 
 use evenkeel_core::drift::Mode;
-use evenkeel_layout::name::ServerName;
+use evenkeel_layout::{
+    name::ServerName,
+    window::{Span, Window},
+};
 use tracing::Level;
 
 use super::{
@@ -33,6 +36,7 @@ pub(super) fn settings(root: Found<'_, '_>, host: &str) -> Read<Settings> {
     let engine = engine(root.section("engine"));
     let gate = gate(root.section("gate"));
     let drift = drift(root.section("drift"));
+    let window = root.find("window").map(|found| window(&found)).transpose();
     let prune = root.section("prune");
     let prune_max = prune.count("max", 1, (0, 1000));
     prune.finish();
@@ -54,6 +58,7 @@ pub(super) fn settings(root: Found<'_, '_>, host: &str) -> Read<Settings> {
         engine: engine?,
         gate: gate?,
         drift: drift?,
+        window: window?,
         prune_max: prune_max?,
         releases_keep: releases_keep?,
         backup: backup?,
@@ -61,6 +66,23 @@ pub(super) fn settings(root: Found<'_, '_>, host: &str) -> Read<Settings> {
         listen: listen?,
         log: log?,
     })
+}
+
+/// One span, or a list of spans.
+fn window(found: &Found<'_, '_>) -> Read<Window> {
+    let help = "write days, times and a zone: Mon-Fri 02:00-05:00 Europe/Berlin, or a list of such";
+    let span = |found: &Found<'_, '_>| {
+        let span: Span = found.parsed(str::parse, help)?;
+        value::time_zone(&span).map_or_else(|message| found.wrong(message, help), |_| Ok(span))
+    };
+    if found.is_list() {
+        // Each wrong span is told, not the first alone.
+        let spans: Vec<Read<Span>> = found.items()?.iter().map(span).collect();
+        let spans = spans.into_iter().collect::<Read<Vec<Span>>>()?;
+        return Window::new(spans).map_or_else(|| found.wrong("has no span, or too many", help), Ok);
+    }
+    let spans = vec![span(found)?];
+    Window::new(spans).map_or_else(|| found.wrong("has no span", help), Ok)
 }
 
 pub(super) fn optional<'d, 'r, T>(

@@ -117,6 +117,11 @@ impl<'d, 'r> Found<'d, 'r> {
         }
     }
 
+    /// Whether this is a list.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.node, Node::List(_))
+    }
+
     /// The items of the list that this is.
     pub(super) fn items(&self) -> Read<Vec<Found<'d, 'r>>> {
         let Node::List(items) = self.node else { return self.mistyped("a list") };

@@ -8,7 +8,7 @@ use std::{
 };
 
 use evenkeel_core::id::CommitId;
-use evenkeel_layout::name::ServerName;
+use evenkeel_layout::{name::ServerName, window::Window};
 use serde::{Deserialize, Serialize};
 
 pub use super::remote::SshRemote;
@@ -34,6 +34,8 @@ pub struct Settings {
     pub gate: Gate,
     /// What is done about drift.
     pub drift: Drift,
+    /// When deployments may begin, unless a stack says otherwise; `None`: at any time.
+    pub window: Option<Window>,
     /// How many stacks may be removed at once without a person's confirm.
     pub prune_max: usize,
     /// How many releases of a stack are kept.

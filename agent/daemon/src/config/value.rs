@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use evenkeel_layout::window::Span;
+use jiff::tz::TimeZone;
 use reqwest::Url;
 
 /// Reads `500ms`, `10s`, `5m`, `2h` or `7d`: a whole number and one unit.
@@ -25,6 +27,14 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     number.checked_mul(millis).map(Duration::from_millis)
+}
+
+/// The time zone of a window's span; the server's own if it names none.
+pub fn time_zone(span: &Span) -> Result<TimeZone, String> {
+    let Some(name) = &span.zone else { return Ok(TimeZone::system()) };
+    TimeZone::get(name).map_err(|_| {
+        format!("this server knows no time zone {name}; correct the name, install the package tzdata, or write UTC")
+    })
 }
 
 /// A duration as [`parse_duration`] reads it, in the largest unit that fits.

@@ -230,6 +230,7 @@ impl Work<'_> {
             commit: self.input.commit.clone(),
             depends_on: self.stack.depends_on.clone(),
             gate: self.stack.gate,
+            window: self.stack.window.clone(),
             model,
             files: slice.files,
             passive: slice.passive,

@@ -5,7 +5,7 @@ use evenkeel_layout::name::StackName;
 
 use super::{Host, now_ms};
 use crate::{
-    config::settings::Event,
+    config::settings::{Event, Settings},
     git::{CommitInfo, Repo},
     report::{self, Message},
     store::Outgoing,
@@ -38,37 +38,42 @@ pub struct Happening<'a> {
 impl Host {
     /// One outbox entry for each sink that is told of this.
     pub fn tell(&self, what: &Happening<'_>) -> Vec<Outgoing> {
-        self.settings
-            .reports
-            .iter()
-            .filter(|sink| sink.on.contains(&what.event))
-            .filter_map(|sink| {
-                let message = self.message(what, &delivery_id());
-                // A message is plain data of ours, which always has a JSON form.
-                let json = serde_json::to_string(&message).ok()?;
-                let lane = what.stack.map(ToString::to_string).unwrap_or_default();
-                Some(Outgoing { sink: sink.name.clone(), lane, message: json })
-            })
-            .collect()
+        tell(&self.settings, what)
     }
+}
 
-    fn message(&self, what: &Happening<'_>, id: &str) -> Message {
-        Message {
-            id: id.to_owned(),
-            event: what.event,
-            server: self.settings.server.clone(),
-            stack: what.stack.cloned(),
-            commit: what.commit.cloned(),
-            from: what.from.cloned(),
-            to: what.to.cloned(),
-            outcome: what.outcome,
-            reason: what.reason.map(report::Why::from),
-            services: what.services.to_vec(),
-            duration_ms: what.duration_ms,
-            snapshot: what.snapshot.map(str::to_owned),
-            url: None,
-            at: now_ms() / 1000,
-        }
+/// One outbox entry for each sink that is told of this.
+pub fn tell(settings: &Settings, what: &Happening<'_>) -> Vec<Outgoing> {
+    settings
+        .reports
+        .iter()
+        .filter(|sink| sink.on.contains(&what.event))
+        .filter_map(|sink| {
+            let message = message(settings, what, &delivery_id());
+            // A message is plain data of ours, which always has a JSON form.
+            let json = serde_json::to_string(&message).ok()?;
+            let lane = what.stack.map(ToString::to_string).unwrap_or_default();
+            Some(Outgoing { sink: sink.name.clone(), lane, message: json })
+        })
+        .collect()
+}
+
+fn message(settings: &Settings, what: &Happening<'_>, id: &str) -> Message {
+    Message {
+        id: id.to_owned(),
+        event: what.event,
+        server: settings.server.clone(),
+        stack: what.stack.cloned(),
+        commit: what.commit.cloned(),
+        from: what.from.cloned(),
+        to: what.to.cloned(),
+        outcome: what.outcome,
+        reason: what.reason.map(report::Why::from),
+        services: what.services.to_vec(),
+        duration_ms: what.duration_ms,
+        snapshot: what.snapshot.map(str::to_owned),
+        url: None,
+        at: now_ms() / 1000,
     }
 }
 

@@ -5,15 +5,17 @@ pub mod backup_plan;
 pub mod candidates;
 pub mod messages;
 pub mod outbox;
+pub mod people;
 pub mod silence;
 pub mod stacks;
 pub mod status;
 pub mod tags;
+pub mod window;
 pub mod words;
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicI64},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -56,6 +58,8 @@ pub struct Host {
     pub activity: activity::Tracker,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// When the next window opens that a stack waits for, in milliseconds since 1970; never if far away.
+    pub opens: Arc<AtomicI64>,
 }
 
 impl Host {
@@ -80,6 +84,7 @@ impl Host {
             outbox: Arc::default(),
             activity: activity::Tracker::default(),
             metrics: Arc::default(),
+            opens: Arc::new(AtomicI64::new(i64::MAX)),
         })
     }
 

@@ -3,17 +3,19 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use evenkeel_core::{
+    answer::Releases,
     drift::Finding,
     health::{self, Health},
     outcome::{
         Activity, AgentStatus, DriftStatus, EngineStatus, History, OutboxStatus, Outcome, RefusedStatus, SourceStatus,
         StackLast, StackState, StackStatus, Status,
     },
+    people::Suspension,
     release::Release,
 };
 use evenkeel_layout::name::StackName;
 
-use super::{now_ms, silence};
+use super::{now_ms, people, silence, window};
 use crate::{
     config::settings::Settings,
     engine::{Container, Engine},
@@ -23,12 +25,23 @@ use crate::{
 /// The shape's version.
 const SCHEMA: u32 = 1;
 
+/// Most interventions that are told at once.
+const MOST_WORDS: usize = 1000;
+
 /// How long the engine may take to say what it runs.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The last syncs, newest first.
 pub fn history(store: &Store, limit: usize) -> Result<History, StoreError> {
-    Ok(History { schema: SCHEMA, syncs: store.history(limit)? })
+    let syncs = store.history(limit)?;
+    let since = syncs.last().filter(|_| syncs.len() >= limit).and_then(|sync| sync.started.parse().ok());
+    let since = since.map_or(0, |at: jiff::Timestamp| at.as_millisecond());
+    Ok(History { schema: SCHEMA, interventions: store.interventions(since, MOST_WORDS)?, syncs })
+}
+
+/// The kept releases, of one stack or of all.
+pub fn releases(store: &Store, stack: Option<&StackName>) -> Result<Releases, StoreError> {
+    Ok(Releases { schema: SCHEMA, releases: store.kept_releases(stack)? })
 }
 
 /// The status as the running agent gives it: it looks at the engine. `rejected` is what is wrong with a configuration on
@@ -104,24 +117,14 @@ pub fn status(input: StatusInput<'_>) -> Result<Status, StoreError> {
     names.sort();
     names.dedup();
     let drifted = input.store.drift()?;
+    let now = now_ms();
+    let suspensions: Vec<_> = input.store.suspensions()?.into_iter().filter(|s| !s.is_over(now)).collect();
     let mut stacks = Vec::new();
     for name in &names {
-        let last = input.store.last_end(name)?;
         let release = releases.get(name);
-        let is_gone = release.is_none() && last.as_ref().is_none_or(|l| l.outcome == Outcome::Committed);
-        if is_gone && !deploying.contains(name) {
-            continue; // it was removed on purpose
-        }
-        stacks.push(StackStatus {
-            name: name.to_string(),
-            state: state(deploying.contains(name), last.as_ref()),
-            commit: release.map(|r| r.commit.to_string()),
-            digest: release.map(|r| r.digest.to_string()),
-            health: health(release, input.containers).to_owned(),
-            since: input.store.committed_at(name)?.map(instant),
-            last,
-            drift: drifted.get(name).map(drift).unwrap_or_default(),
-        });
+        let found = stack_status(&input, (name, release), deploying.contains(name), &suspensions)?;
+        let drift = || drifted.get(name).map(drift).unwrap_or_default();
+        stacks.extend(found.map(|found| StackStatus { drift: drift(), ..found }));
     }
     let outbox = input.store.outbox_stats()?;
     let silence = silence::too_long(input.store, input.settings, now_ms())?;
@@ -139,6 +142,8 @@ pub fn status(input: StatusInput<'_>) -> Result<Status, StoreError> {
             stale: silence.is_some(),
         },
         stacks,
+        suspended: suspensions.iter().find(|s| s.stack.is_none()).map(people::suspended),
+        guarded: input.store.guarded()?,
         agent: AgentStatus {
             running: input.pid.is_some(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -164,6 +169,40 @@ fn drift(record: &DriftRecord) -> Vec<DriftStatus> {
         since: instant(record.since_ms),
     };
     record.findings.iter().map(status).collect()
+}
+
+/// One stack; `None` of one that was removed on purpose.
+fn stack_status(
+    input: &StatusInput<'_>,
+    (name, release): (&StackName, Option<&Release>),
+    is_deploying: bool,
+    suspensions: &[Suspension],
+) -> Result<Option<StackStatus>, StoreError> {
+    let last = input.store.last_end(name)?;
+    let is_gone = release.is_none() && last.as_ref().is_none_or(|l| l.outcome == Outcome::Committed);
+    if is_gone && !is_deploying {
+        return Ok(None);
+    }
+    let hold = input.store.hold(name)?;
+    let state = match state(is_deploying, last.as_ref()) {
+        // A person put it there; the next sync has not said so yet.
+        StackState::Steady if hold.is_some() => StackState::Held,
+        state => state,
+    };
+    let window = release.and_then(|r| r.window.as_ref()).or(input.settings.window.as_ref());
+    Ok(Some(StackStatus {
+        name: name.to_string(),
+        state,
+        commit: release.map(|r| r.commit.to_string()),
+        digest: release.map(|r| r.digest.to_string()),
+        health: health(release, input.containers).to_owned(),
+        since: input.store.committed_at(name)?.map(instant),
+        last,
+        drift: Vec::new(),
+        suspended: suspensions.iter().find(|s| s.stack.as_deref() == Some(name.as_str())).map(people::suspended),
+        hold,
+        window: window.map(|window| window::state(window, jiff::Timestamp::now())),
+    }))
 }
 
 fn state(deploying: bool, last: Option<&StackLast>) -> StackState {

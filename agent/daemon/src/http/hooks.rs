@@ -41,7 +41,10 @@ pub struct HookState {
 
 impl HookState {
     /// Follows `current`, so that a changed branch or secret counts at once; only the address needs a new listener.
-    pub fn new<R: Send + 'static>(current: watch::Receiver<CurrentConfig>, waker: Waker<R>) -> Self {
+    pub fn new<R: Send + 'static, O: Send + 'static>(
+        current: watch::Receiver<CurrentConfig>,
+        waker: Waker<R, O>,
+    ) -> Self {
         Self { current, wake: Arc::new(move || waker.wake(Trigger::Webhook)) }
     }
 }

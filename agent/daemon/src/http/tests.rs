@@ -25,7 +25,7 @@ use super::*;
 use crate::{
     config,
     report::{Client, client},
-    trigger::{CurrentConfig, Slot, Trigger, slot},
+    trigger::{CurrentConfig, Slot, Trigger, Work, slot},
 };
 
 const SOON: Duration = Duration::from_secs(5);
@@ -33,7 +33,7 @@ const PUSH: &str = r#"{"ref":"refs/heads/main","after":"whatever"}"#;
 
 struct World {
     address: SocketAddr,
-    slot: Slot<()>,
+    slot: Slot<(), ()>,
     client: Client,
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<()>,
@@ -91,7 +91,7 @@ impl World {
     async fn woken(&mut self) -> bool {
         timeout(Duration::from_millis(50), self.slot.next())
             .await
-            .is_ok_and(|t| t == BTreeSet::from([Trigger::Webhook]))
+            .is_ok_and(|t| t == Work::Sync(BTreeSet::from([Trigger::Webhook])))
     }
 }
 

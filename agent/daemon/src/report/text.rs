@@ -29,6 +29,8 @@ pub(super) fn heading(message: &Message) -> String {
     let Message { server, stack, commit, event, outcome, .. } = message;
     let commit = commit.as_ref().map(|commit| format!("commit {}", commit.id.short()));
     let who = match (event, stack) {
+        // Nothing but a suspension holds everything.
+        (Event::Held, None) => "every stack".to_owned(),
         (_, None) => commit.unwrap_or_else(|| "the configured commit".to_owned()),
         (_, Some(stack)) => stack.to_string(),
     };

@@ -2,8 +2,8 @@
 
 use evenkeel_core::{
     change::ServiceChange,
-    id::{CommitId, DeploymentId, Digest},
-    journal::{Event, Illegal, Progress, SnapshotDecision, State},
+    id::{CommitId, DeploymentId, Digest, ReleaseId, SyncId},
+    journal::{Event, Illegal, Progress, Seen, SnapshotDecision, State},
     outcome::Outcome,
     reason::{Code, Reason},
     release::{Release, removal_digest},
@@ -17,13 +17,13 @@ use crate::{
         now_ms,
     },
     report,
-    store::{Conclusion, NewDeployment, Quarantine, ReleaseMove, StoreError, Unfinished},
+    store::{Conclusion, Keep, KeptOut, NewDeployment, ReleaseMove, StoreError, Unfinished},
 };
 
 /// What a deployment is meant to do.
 pub struct Intent<'a> {
     /// The sync it belongs to.
-    pub sync: evenkeel_core::id::SyncId,
+    pub sync: SyncId,
     /// The stack.
     pub stack: &'a StackName,
     /// The candidate's digest; `None` for a removal.
@@ -36,12 +36,16 @@ pub struct Intent<'a> {
     pub changes: &'a [ServiceChange],
     /// Services to put back, if the deployment is for that alone.
     pub heal: Vec<String>,
+    /// The kept release that a person wants back.
+    pub again: Option<ReleaseId>,
 }
 
 /// A deployment that is under way. Its journal is on disk before anything that the journal announces is done.
 pub struct Deployment {
     /// Its number.
     pub id: DeploymentId,
+    /// The sync that it belongs to.
+    sync: SyncId,
     /// The stack.
     pub stack: StackName,
     /// The commit this is about, as it is told.
@@ -85,6 +89,7 @@ impl Deployment {
             digest: intent.digest.clone(),
             from: intent.from.map(|r| r.id),
             heal: intent.heal.clone(),
+            again: intent.again,
         };
         let progress = Progress::begin(&event)?;
         let from_commit = intent.from.map(|r| r.commit.clone());
@@ -100,6 +105,7 @@ impl Deployment {
         let id = host.store.intend(&new, &event, started_ms)?;
         Ok(Self {
             id,
+            sync: intent.sync,
             stack: intent.stack.clone(),
             commit: intent.commit.cloned(),
             from_commit,
@@ -114,6 +120,7 @@ impl Deployment {
     pub fn found(unfinished: Unfinished, commit: Option<report::Commit>, from: Option<&Release>) -> Self {
         Self {
             id: unfinished.id,
+            sync: unfinished.sync,
             stack: unfinished.stack,
             commit,
             from_commit: from.map(|r| r.commit.clone()),
@@ -169,6 +176,7 @@ impl Deployment {
         match event {
             Event::Intended { .. } if removal => "to be removed".to_owned(),
             Event::Intended { heal, .. } if !heal.is_empty() => format!("to be put back: {}", heal.join(", ")),
+            Event::Intended { again: Some(release), .. } => format!("release {release} to be put back"),
             Event::Intended { .. } => "to be deployed".to_owned(),
             Event::Staged { .. } => "its images are here".to_owned(),
             Event::BackupStarted => "backing up".to_owned(),
@@ -183,9 +191,9 @@ impl Deployment {
             Event::ApplyStarted { .. } => "applying".to_owned(),
             Event::Applied if removal => "taken down".to_owned(),
             Event::Applied => "applied, watching its health".to_owned(),
-            Event::GatePassed if removal => "removed; its volumes stay".to_owned(),
-            Event::GatePassed if self.is_heal() => "put back".to_owned(),
-            Event::GatePassed => "deployed".to_owned(),
+            Event::GatePassed { .. } if removal => "removed; its volumes stay".to_owned(),
+            Event::GatePassed { .. } if self.is_heal() => "put back".to_owned(),
+            Event::GatePassed { .. } => "deployed".to_owned(),
             Event::Failed { reason } => format!("failed: {reason}"),
             Event::RollbackStarted { .. } if self.from_commit.is_none() => "taking it down again".to_owned(),
             Event::RollbackStarted { .. } => "putting the last good release back".to_owned(),
@@ -214,7 +222,8 @@ impl Deployment {
             reason,
             snapshot,
             release,
-            quarantine: self.kept_out(next),
+            keep_out: self.kept_out(host, next)?,
+            evidence: evidence_of(event),
             messages,
         };
         host.store.conclude(&end, now_ms())?;
@@ -223,22 +232,47 @@ impl Deployment {
         Ok(())
     }
 
-    /// What stays out from now on: the candidate, or the removal. Not what ran before and runs again: a container that
-    /// was missing and could not be made at once may be missing again.
-    fn kept_out(&self, next: &Progress) -> Option<Quarantine> {
+    /// What stays out from now on: the candidate, or the removal; after a rollback that a person wanted, what it replaced.
+    /// Not what ran before and runs again: a container that was missing and could not be made at once may be missing again.
+    fn kept_out(&self, host: &Host, next: &Progress) -> Result<Option<KeptOut>, StoreError> {
         let halted = match next.state() {
             State::Halted => true,
             // A disk that is full says nothing about these bytes.
-            State::RolledBack if next.failure().is_some_and(|reason| reason.code.is_of_disk()) => return None,
+            State::RolledBack if next.failure().is_some_and(|reason| reason.code.is_of_disk()) => return Ok(None),
             State::RolledBack => false,
-            _ => return None,
+            State::Committed if next.again().is_some() => return self.held(host, next),
+            _ => return Ok(None),
         };
-        let digest = next.digest().cloned().or_else(|| self.from_digest.as_ref().map(removal_digest))?;
+        let removal = || self.from_digest.as_ref().map(removal_digest);
+        let Some(digest) = next.digest().cloned().or_else(removal) else { return Ok(None) };
         if !halted && self.from_digest.as_ref() == Some(&digest) {
-            return None;
+            return Ok(None);
         }
-        let commit = self.commit.as_ref()?.id.clone();
-        Some(Quarantine { digest, commit, halted, reason: next.failure()?.clone() })
+        let (Some(commit), Some(reason)) = (&self.commit, next.failure()) else { return Ok(None) };
+        let keep = if halted { Keep::Halted } else { Keep::Failed };
+        Ok(Some(KeptOut { digest, commit: commit.id.clone(), keep, tip: None, reason: reason.clone() }))
+    }
+
+    /// A person put an earlier release back: what ran until now stays out, and so does what the repository wants now.
+    fn held(&self, host: &Host, next: &Progress) -> Result<Option<KeptOut>, StoreError> {
+        let (Some(digest), Some(commit)) = (self.from_digest.clone(), self.from_commit.clone()) else {
+            return Ok(None);
+        };
+        if next.digest() == Some(&digest) {
+            return Ok(None);
+        }
+        let (by, why) = match host.store.stated(self.sync)? {
+            Some(stated) => (stated.by.name, stated.reason),
+            None => ("a person".to_owned(), "no reason given".to_owned()),
+        };
+        let stack = &self.stack;
+        let message = format!(
+            "{by} put an earlier release back ({why}); it stays until the repository wants something else of this stack, \
+             or somebody says `evenkeel retry {stack}`"
+        );
+        let tip = host.store.accepted()?.map(|(tip, _)| tip);
+        let reason = Reason::new(Code::HeldByPerson, message);
+        Ok(Some(KeptOut { digest, commit, keep: Keep::Held, tip, reason }))
     }
 
     /// What is tried again and again is told once for each commit; an interruption is not told at all.
@@ -282,5 +316,12 @@ impl Deployment {
             duration_ms: u64::try_from(now_ms() - self.started_ms).ok(),
             snapshot,
         })
+    }
+}
+
+fn evidence_of(event: &Event) -> &[Seen] {
+    match event {
+        Event::GatePassed { seen } => seen,
+        _ => &[],
     }
 }

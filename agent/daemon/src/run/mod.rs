@@ -31,7 +31,7 @@ use crate::{
         now_ms,
     },
     report, steps,
-    store::{DeploymentEnd, NewDeployment, StoreError},
+    store::{DeploymentEnd, NewDeployment, StoreError, Words},
 };
 
 /// The phases of a sync and of a deployment. The names are those of logs and metrics.
@@ -150,6 +150,8 @@ pub struct Run<'h> {
     pub insists: bool,
     /// Whether a person asked for it.
     pub is_asked_for: bool,
+    /// Whether a person wants that maintenance windows do not count.
+    pub overrides: bool,
     commit: OnceLock<report::Commit>,
     ends: Mutex<Vec<End>>,
     /// The gravest of what keeps stacks out as it did before, and so has no record of its own.
@@ -164,6 +166,19 @@ impl<'h> Run<'h> {
         Ok(Self { insists, is_asked_for: trigger == "manual", ..Self::resume(host, id) })
     }
 
+    /// Begins a sync that a person asked for, with who and why.
+    pub fn begin_told(host: &'h Host, trigger: &str, words: Words<'_>) -> Result<Self, StoreError> {
+        let id = host.store.begin_told_sync(trigger, words, now_ms())?;
+        Ok(Self { insists: true, ..Self::resume(host, id) })
+    }
+
+    /// The same, outside of maintenance windows if a person wants it so.
+    #[must_use]
+    pub fn overriding(mut self, overrides: bool) -> Self {
+        self.overrides = overrides;
+        self
+    }
+
     /// Takes a sync up again whose deployments were found unfinished.
     pub fn resume(host: &'h Host, id: SyncId) -> Self {
         Self {
@@ -171,6 +186,7 @@ impl<'h> Run<'h> {
             id,
             insists: false,
             is_asked_for: false,
+            overrides: false,
             commit: OnceLock::new(),
             ends: Mutex::default(),
             as_before: Mutex::default(),

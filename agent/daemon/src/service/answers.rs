@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
-use evenkeel_core::outcome::{History, Status};
+use evenkeel_core::{
+    answer::{Explanation, Releases},
+    outcome::{History, Status},
+    people::{Person, Stated},
+};
+use evenkeel_layout::name::StackName;
 use futures_util::future::BoxFuture;
 
-use super::Service;
+use super::{Order, Service, explain::explain, told::store_failed};
 use crate::{
-    host::status,
+    host::{people, status},
     run::SyncEnd,
-    socket::{ActivityAnswer, Answers, SyncAnswer},
+    socket::{ActivityAnswer, Answers, Refusal, SyncAnswer, Tell, TellAnswer},
     store::Store,
     trigger::Waker,
 };
@@ -19,13 +24,13 @@ const SCHEMA: u32 = 1;
 
 /// Answers from the running agent's own state.
 pub(super) struct AgentAnswers {
-    service: Arc<Service>,
-    waker: Waker<SyncEnd>,
+    pub(super) service: Arc<Service>,
+    pub(super) waker: Waker<SyncEnd, Order>,
 }
 
 impl AgentAnswers {
     /// Answers for a service, asking for syncs with `waker`.
-    pub(super) fn new(service: Arc<Service>, waker: Waker<SyncEnd>) -> Self {
+    pub(super) fn new(service: Arc<Service>, waker: Waker<SyncEnd, Order>) -> Self {
         Self { service, waker }
     }
 }
@@ -46,6 +51,26 @@ impl Answers for AgentAnswers {
 
     fn history(&self, limit: usize) -> Result<History, String> {
         status::history(&self.service.store, limit).map_err(|e| e.to_string())
+    }
+
+    fn releases(&self, stack: Option<&str>) -> Result<Releases, Refusal> {
+        let stack = stack.map(|name| self.known(name)).transpose()?;
+        status::releases(&self.service.store, stack.as_ref()).map_err(|e| store_failed(&e))
+    }
+
+    fn explain(&self, stack: Option<String>) -> BoxFuture<'_, Result<Explanation, Refusal>> {
+        Box::pin(async move {
+            let stack = self.maybe_known(stack.as_ref())?;
+            let status = self.status().await.map_err(|e| store_failed(&e))?;
+            let name = stack.as_ref().map(StackName::as_str);
+            explain(&self.service.settings(), &self.service.store, status, name).await.map_err(|e| store_failed(&e))
+        })
+    }
+
+    fn tell(&self, by: Person, tell: Tell) -> BoxFuture<'_, Result<TellAnswer, Refusal>> {
+        let stated = Stated { by, reason: people::tidy(tell.reason()) };
+        tracing::info!(by = stated.by.name, reason = stated.reason, "told: {tell:?}");
+        Box::pin(self.told(stated, tell))
     }
 
     fn sync(&self) -> BoxFuture<'_, Result<SyncAnswer, String>> {

@@ -11,7 +11,7 @@ use evenkeel_core::id::ReleaseId;
 use futures_util::{StreamExt as _, stream::BoxStream};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Service;
+use super::{Order, Service};
 use crate::{
     engine::{Engine, Happened},
     host::now_ms,
@@ -26,7 +26,7 @@ const GATHER: Duration = Duration::from_millis(500);
 const RECONNECT: Duration = Duration::from_secs(5);
 
 /// Follows the engine and the live files until the stop, and wakes the loop.
-pub(super) async fn watch(service: Arc<Service>, waker: Waker<SyncEnd>) {
+pub(super) async fn watch(service: Arc<Service>, waker: Waker<SyncEnd, Order>) {
     let stop = service.stop.clone();
     tokio::select! {
         () = follow(&service, &waker) => {}
@@ -34,7 +34,7 @@ pub(super) async fn watch(service: Arc<Service>, waker: Waker<SyncEnd>) {
     }
 }
 
-async fn follow(service: &Service, waker: &Waker<SyncEnd>) {
+async fn follow(service: &Service, waker: &Waker<SyncEnd, Order>) {
     let mut files = LiveFiles::default();
     let mut events = None;
     let mut next_look = Instant::now() + service.settings().drift.interval;

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use tokio::{net::TcpListener, time};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Service, ServiceError};
+use super::{Order, Service, ServiceError};
 use crate::{
     config::settings::Listen,
     http::{HookState, PageState, serve_hooks, serve_page},
@@ -33,7 +33,7 @@ type Serve = Box<dyn Fn(TcpListener, CancellationToken) -> BoxFuture<'static, ()
 /// forge that cannot reach it would go unnoticed.
 pub(super) async fn hooks(
     service: &Arc<Service>,
-    waker: &Waker<SyncEnd>,
+    waker: &Waker<SyncEnd, Order>,
     tasks: &TaskTracker,
 ) -> Result<(), ServiceError> {
     let (current, waker) = (service.current.subscribe(), waker.clone());

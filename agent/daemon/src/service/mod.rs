@@ -3,20 +3,23 @@
 pub mod answers;
 mod container;
 mod drift;
+mod due;
+pub mod explain;
 mod listeners;
 mod logging;
 mod silence;
 mod systemd;
+mod told;
 
 use std::{
-    collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicI64},
     time::Duration,
 };
 
 use evenkeel_core::{
     outcome::{Exit, Outcome},
+    people::Stated,
     reason::{Class, Code, Reason},
 };
 use tokio::sync::watch;
@@ -38,9 +41,9 @@ use crate::{
     run::SyncEnd,
     socket,
     store::{Store, StoreError},
-    sync::{Cache, Looked, Memory, look_for_drift, recover, sync},
+    sync::{Cache, Looked, Memory, PutBack, Wish, look_for_drift, put_back, recover, sync},
     terminal,
-    trigger::{self, ConfigWatch, CurrentConfig, Schedule, Slot, Trigger, Waker},
+    trigger::{self, ConfigWatch, CurrentConfig, Schedule, Slot, Trigger, Waker, Work},
 };
 
 /// How long an apply may go on when the agent is asked to stop. Then it is left where it is, as after a kill, and the
@@ -104,6 +107,15 @@ impl ServiceError {
     }
 }
 
+/// What a person orders, to be done by the one loop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Order {
+    /// An earlier release.
+    PutBack(PutBack),
+    /// A sync that waits for no maintenance window.
+    Override(Stated),
+}
+
 /// Everything that lives as long as the process.
 struct Service {
     store: Arc<Store>,
@@ -113,6 +125,10 @@ struct Service {
     metrics: Arc<Metrics>,
     stop: CancellationToken,
     activity: Tracker,
+    /// Wakes who waits for the end of suspensions.
+    due: tokio::sync::Notify,
+    /// When the next window opens that a stack waits for.
+    opens: Arc<AtomicI64>,
 }
 
 impl Service {
@@ -130,6 +146,8 @@ impl Service {
             metrics: Arc::default(),
             stop: CancellationToken::new(),
             activity: Tracker::default(),
+            due: tokio::sync::Notify::new(),
+            opens: Arc::new(AtomicI64::new(i64::MAX)),
         })
     }
 
@@ -142,6 +160,7 @@ impl Service {
         host.outbox = Arc::clone(&self.wake_outbox);
         host.activity = self.activity.clone();
         host.metrics = Arc::clone(&self.metrics);
+        host.opens = Arc::clone(&self.opens);
         Ok(host)
     }
 
@@ -183,14 +202,14 @@ impl Service {
     }
 }
 
-/// Finishes what was left unfinished, then syncs. When the agent is asked to stop, this ends within [`STOP_PATIENCE`].
-async fn recover_and_sync(host: &Host, cache: &mut Cache, trigger: Trigger, insists: bool) -> SyncEnd {
+/// Finishes what was left unfinished, then works. When the agent is asked to stop, this ends within [`STOP_PATIENCE`].
+async fn recover_and(host: &Host, work: impl Future<Output = SyncEnd>) -> SyncEnd {
     let too_long = async {
         host.stop.cancelled().await;
         tokio::time::sleep(STOP_PATIENCE).await;
     };
     tokio::select! {
-        end = recover_then_sync(host, cache, trigger, insists) => end,
+        end = recover_then(host, work) => end,
         () = too_long => {
             let what = "the agent was asked to stop and this took too long; the next start finishes it";
             SyncEnd::failed(None, Outcome::Aborted, Reason::new(Code::Interrupted, what))
@@ -199,14 +218,14 @@ async fn recover_and_sync(host: &Host, cache: &mut Cache, trigger: Trigger, insi
 }
 
 /// What is unfinished because the engine is away stays so.
-async fn recover_then_sync(host: &Host, cache: &mut Cache, trigger: Trigger, insists: bool) -> SyncEnd {
+async fn recover_then(host: &Host, work: impl Future<Output = SyncEnd>) -> SyncEnd {
     match recover(host).await {
         Ok(0) => {}
         Ok(count) => tracing::info!(count, "took up unfinished deployments"),
         Err(reason) if reason.code == Code::StoreFailed => return SyncEnd::failed(None, Outcome::Halted, reason),
         Err(reason) => return SyncEnd::failed(None, Outcome::Aborted, reason),
     }
-    sync(host, cache, trigger.as_str(), insists).await
+    work.await
 }
 
 /// One sync, and the end. SIGTERM ends it as it ends the agent.
@@ -216,7 +235,9 @@ pub async fn once(config_path: &Path) -> Result<(SyncEnd, Arc<Store>), ServiceEr
     let host = service.host()?;
     tokio::spawn(stop_on_signal(service.stop.clone()));
     service.show_on_terminal();
-    let end = recover_and_sync(&host, &mut Cache::default(), Trigger::Manual, true).await;
+    let mut cache = Cache::default();
+    let wish = Wish { trigger: Trigger::Manual.as_str(), insists: true, overrides: None };
+    let end = recover_and(&host, Box::pin(sync(&host, &mut cache, wish))).await;
     log_end(&end);
     service.last_words(LAST_WORDS_ONCE).await;
     terminal::show("");
@@ -228,7 +249,7 @@ pub async fn run(config_path: PathBuf) -> Result<(), ServiceError> {
     let service = Arc::new(Service::start(&config_path)?);
     let is_placed = service.is_placed().await?;
     let tasks = TaskTracker::new();
-    let (waker, slot) = trigger::slot::<SyncEnd>();
+    let (waker, slot) = trigger::slot::<SyncEnd, Order>();
     let listener = socket::bind(&service.settings().paths.socket)?;
     let answers = answers::AgentAnswers::new(Arc::clone(&service), waker.clone());
     tasks.spawn(socket::serve(listener, Arc::new(answers), service.stop.clone().cancelled_owned()));
@@ -238,6 +259,7 @@ pub async fn run(config_path: PathBuf) -> Result<(), ServiceError> {
         .map_err(|e| ServiceError::System(e.to_string()))?;
     tokio::spawn(trigger::follow(config_path, watch, service.current.clone(), waker.clone()));
     tokio::spawn(stop_on_signal(service.stop.clone()));
+    tasks.spawn(due::watch(Arc::clone(&service), waker.clone()));
     let of_service = Arc::clone(&service);
     tasks.spawn(outbox::work(
         Arc::clone(&service.store),
@@ -270,8 +292,8 @@ pub async fn run(config_path: PathBuf) -> Result<(), ServiceError> {
 /// The loop: one sync at a time, until the stop.
 async fn work(
     service: &Service,
-    waker: Waker<SyncEnd>,
-    mut slot: Slot<SyncEnd>,
+    waker: Waker<SyncEnd, Order>,
+    mut slot: Slot<SyncEnd, Order>,
     mut is_placed: bool,
 ) -> Result<(), ServiceError> {
     let schedule = |failures| Schedule { interval: service.settings().source.interval, failures };
@@ -283,19 +305,18 @@ async fn work(
     let mut failures = 0;
     // A poll that ends as the one before it did is no news.
     let mut last: Option<SyncEnd> = None;
-    while let Some(triggers) = next(service, &mut slot).await {
-        let Some(strongest) = triggers.first().copied() else { continue };
+    while let Some(work) = next(service, &mut slot).await {
         if !is_placed {
             is_placed = service.is_placed().await?;
         }
-        if triggers.iter().all(|t| *t == Trigger::Drift) {
+        if let Work::Sync(triggers) = &work
+            && triggers.iter().all(|t| *t == Trigger::Drift)
+        {
             drift_only(service, &mut memory, &waker).await;
             continue;
         }
-        // A person, a changed file and a start ask again for what waits; time alone does not.
-        let insists = triggers.iter().any(|t| matches!(t, Trigger::Manual | Trigger::Watch | Trigger::Start));
         let end = match service.host() {
-            Ok(host) => recover_and_sync(&host, &mut cache, strongest, insists).await,
+            Ok(host) => recover_and(&host, Box::pin(carry_out(&host, &mut cache, &work))).await,
             Err(error) => {
                 let code = error.code().unwrap_or(Code::ComposeMissing);
                 let reason = Reason::new(code, error.to_string());
@@ -310,7 +331,8 @@ async fn work(
         failures = if end.is_transient() || end.reason.is_some() { failures + 1 } else { 0 };
         schedules.send_replace(schedule(failures));
         slot.finished(&end);
-        if triggers.contains(&Trigger::Drift) || !end.ends.is_empty() {
+        let was_drift = matches!(&work, Work::Sync(triggers) if triggers.contains(&Trigger::Drift));
+        if was_drift || !end.ends.is_empty() {
             waker.wake(Trigger::Drift);
         }
         last = Some(end.clone());
@@ -320,7 +342,7 @@ async fn work(
 }
 
 /// Looks for drift, and sees to it that somebody looks again when that is worth it.
-async fn drift_only(service: &Service, memory: &mut Memory, waker: &Waker<SyncEnd>) {
+async fn drift_only(service: &Service, memory: &mut Memory, waker: &Waker<SyncEnd, Order>) {
     // Without Compose there is nothing to put back with; the next sync says so.
     let Ok(host) = service.host() else { return };
     let looked = async {
@@ -348,14 +370,30 @@ async fn drift_only(service: &Service, memory: &mut Memory, waker: &Waker<SyncEn
     }
 }
 
+async fn carry_out(host: &Host, cache: &mut Cache, work: &Work<Order>) -> SyncEnd {
+    let wish = match work {
+        Work::Order(Order::PutBack(order)) => return put_back(host, order).await,
+        Work::Order(Order::Override(stated)) => {
+            Wish { trigger: Trigger::Manual.as_str(), insists: true, overrides: Some(stated) }
+        }
+        Work::Sync(triggers) => Wish {
+            trigger: triggers.first().copied().unwrap_or(Trigger::Poll).as_str(),
+            // A person, a changed file and a start ask again for what waits; time alone does not.
+            insists: triggers.iter().any(|t| matches!(t, Trigger::Manual | Trigger::Watch | Trigger::Start)),
+            overrides: None,
+        },
+    };
+    sync(host, cache, wish).await
+}
+
 /// Waits for something to do; `None` at the stop. Says meanwhile that it waits.
-async fn next(service: &Service, slot: &mut Slot<SyncEnd>) -> Option<BTreeSet<Trigger>> {
+async fn next(service: &Service, slot: &mut Slot<SyncEnd, Order>) -> Option<Work<Order>> {
     loop {
         service.activity.waits();
         tokio::select! {
             biased;
             () = service.stop.cancelled() => return None,
-            triggers = slot.next() => return Some(triggers),
+            work = slot.next() => return Some(work),
             () = tokio::time::sleep(activity::IDLE_BEAT) => {}
         }
     }

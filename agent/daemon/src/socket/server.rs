@@ -11,20 +11,27 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::{Query, State},
+    extract::{ConnectInfo, DefaultBodyLimit, Query, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use evenkeel_core::outcome::{History, Status};
+use evenkeel_core::{
+    answer::{Explanation, Releases},
+    outcome::{Exit, History, Status},
+    people::Person,
+};
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use tokio::net::UnixListener;
 
-use super::{ActivityAnswer, SyncAnswer};
+use super::{ActivityAnswer, Refusal, SyncAnswer, Tell, TellAnswer, peer::Peer};
 
 /// Most syncs that are told at once.
 const MAX_HISTORY: usize = 1000;
+
+/// Most that is read of what a person tells, in bytes.
+const MAX_BODY: usize = 64 * 1024;
 
 /// What the agent answers. Each gives a message for people where it cannot.
 pub trait Answers: Send + Sync + 'static {
@@ -36,6 +43,12 @@ pub trait Answers: Send + Sync + 'static {
     fn history(&self, limit: usize) -> Result<History, String>;
     /// Asks for a sync that begins after this call, and waits for its end.
     fn sync(&self) -> BoxFuture<'_, Result<SyncAnswer, String>>;
+    /// The kept releases, of one stack or of all.
+    fn releases(&self, stack: Option<&str>) -> Result<Releases, Refusal>;
+    /// What there is to say of a stack, or of all.
+    fn explain(&self, stack: Option<String>) -> BoxFuture<'_, Result<Explanation, Refusal>>;
+    /// Does what a person tells, and waits for the end of what it begins.
+    fn tell(&self, by: Person, tell: Tell) -> BoxFuture<'_, Result<TellAnswer, Refusal>>;
 }
 
 /// The socket cannot be opened.
@@ -83,7 +96,12 @@ pub async fn serve(
         .route("/v1/activity", get(activity))
         .route("/v1/history", get(history))
         .route("/v1/sync", post(sync))
-        .with_state(answers);
+        .route("/v1/releases", get(releases))
+        .route("/v1/explain", get(explain))
+        .route("/v1/tell", post(told))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(answers)
+        .into_make_service_with_connect_info::<Peer>();
     if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(shutdown).await {
         tracing::error!(%error, "the socket failed");
     }
@@ -115,4 +133,37 @@ async fn history(State(answers): State<Arc<dyn Answers>>, Query(query): Query<Hi
 
 async fn sync(State(answers): State<Arc<dyn Answers>>) -> Response {
     answer(answers.sync().await)
+}
+
+fn answer_or_refuse<T: serde::Serialize>(result: Result<T, Refusal>) -> Response {
+    match result {
+        Ok(value) => Json(value).into_response(),
+        Err(refusal) => (StatusCode::CONFLICT, Json(refusal)).into_response(),
+    }
+}
+
+#[derive(Deserialize)]
+struct StackQuery {
+    stack: Option<String>,
+}
+
+async fn releases(State(answers): State<Arc<dyn Answers>>, Query(query): Query<StackQuery>) -> Response {
+    answer_or_refuse(answers.releases(query.stack.as_deref()))
+}
+
+async fn explain(State(answers): State<Arc<dyn Answers>>, Query(query): Query<StackQuery>) -> Response {
+    answer_or_refuse(answers.explain(query.stack).await)
+}
+
+async fn told(
+    State(answers): State<Arc<dyn Answers>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(tell): Json<Tell>,
+) -> Response {
+    let Some(by) = peer.person() else {
+        let message = "the kernel does not say who asks";
+        let refusal = Refusal::new(Exit::Failed, "agent.who", message, "ask through the agent's own Unix socket");
+        return answer_or_refuse::<TellAnswer>(Err(refusal));
+    };
+    answer_or_refuse(answers.tell(by, tell).await)
 }

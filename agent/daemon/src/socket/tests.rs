@@ -1,6 +1,9 @@
 use std::{os::unix::fs::PermissionsExt as _, sync::Arc};
 
-use evenkeel_core::outcome::{History, Outcome, Status};
+use evenkeel_core::{
+    answer::{Explanation, Releases},
+    outcome::{History, Outcome, Status},
+};
 use futures_util::future::BoxFuture;
 
 use super::*;
@@ -18,12 +21,29 @@ impl Answers for Canned {
 
     fn history(&self, limit: usize) -> Result<History, String> {
         assert_eq!(limit, 7);
-        Ok(History { schema: 1, syncs: vec![] })
+        Ok(History { schema: 1, syncs: vec![], interventions: vec![] })
     }
 
     fn sync(&self) -> BoxFuture<'_, Result<SyncAnswer, String>> {
         let answer = SyncAnswer { schema: 1, outcome: Outcome::Committed, reason: None, exit: 0, sync: None };
         Box::pin(async { Ok(answer) })
+    }
+
+    fn releases(&self, stack: Option<&str>) -> Result<Releases, Refusal> {
+        assert_eq!(stack, Some("web"));
+        Ok(Releases { schema: 1, releases: vec![] })
+    }
+
+    fn explain(&self, _: Option<String>) -> BoxFuture<'_, Result<Explanation, Refusal>> {
+        let refusal = Refusal::new(Exit::Usage, "stack.unknown", "this server knows no stack", "look at the status");
+        Box::pin(async { Err(refusal) })
+    }
+
+    fn tell(&self, by: Person, tell: Tell) -> BoxFuture<'_, Result<TellAnswer, Refusal>> {
+        let said = tell.reason().to_owned();
+        Box::pin(async {
+            Ok(TellAnswer { schema: 1, told: Told::Override, stack: None, by, said, until: None, sync: None })
+        })
     }
 }
 
@@ -36,8 +56,22 @@ async fn the_command_line_gets_the_agents_answers_and_its_refusals() {
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
     assert_eq!(history(&path, 7).await.unwrap().syncs, []);
     assert_eq!(sync(&path).await.unwrap().outcome, Outcome::Committed);
+    assert_eq!(releases(&path, Some("web")).await.unwrap().releases, []);
+    let declined = explain(&path, None).await.unwrap_err();
+    assert!(matches!(&declined, ClientError::Declined(why) if why.exit == 2 && !why.help.is_empty()), "{declined}");
     let refused = status(&path).await.unwrap_err();
     assert!(matches!(&refused, ClientError::Refused(why) if why.contains("the store")), "{refused}");
+    server.abort();
+}
+
+#[tokio::test]
+async fn the_agent_learns_from_the_kernel_who_tells_it_something() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("agent.sock");
+    let server = tokio::spawn(serve(bind(&path).unwrap(), Arc::new(Canned), std::future::pending()));
+    let answer = tell(&path, &Tell::Override { reason: "it cannot wait".to_owned() }).await.unwrap();
+    assert_eq!(answer.by, myself());
+    assert_eq!(answer.said, "it cannot wait");
     server.abort();
 }
 

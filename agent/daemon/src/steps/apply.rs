@@ -97,7 +97,7 @@ async fn put(host: &Host, permit: &ApplyPermit, to: &Release, other: Option<&Rel
     host.engine.remove_services(&to.project, &gone).await.map_err(failed)?;
     let standing = host.engine.project(&to.project).await.map_err(failed)?;
     let root = host.live.root().display().to_string();
-    let halted = host.store.halted().map_err(|e| e.reason())?.contains(&to.stack);
+    let halted = host.store.doubtful().map_err(|e| e.reason())?.contains(&to.stack);
     let services = services_to_make(&Making { root: &root, to, other, halted }, permit, &standing);
     if services.is_empty() {
         return Ok(());
@@ -271,7 +271,7 @@ struct Making<'a> {
 fn services_to_make(making: &Making<'_>, permit: &ApplyPermit, standing: &[Container]) -> Vec<String> {
     let to = making.to;
     let from = making.other.filter(|o| o.project == to.project);
-    let changed: BTreeSet<String> = plan::diff(making.root, from.map(side), Some(side(to)))
+    let changed: BTreeSet<String> = plan::diff(making.root, from.map(Side::of_release), Some(Side::of_release(to)))
         .into_iter()
         .filter(|c| !matches!(c.change, ServiceChangeKind::None | ServiceChangeKind::Remove))
         .map(|c| c.service)
@@ -307,8 +307,4 @@ fn services_to_make(making: &Making<'_>, permit: &ApplyPermit, standing: &[Conta
         })
         .map(|(name, _)| name)
         .collect()
-}
-
-fn side(release: &Release) -> Side<'_> {
-    Side { model: &release.model, files: &release.files, secret_env: &release.secret_env }
 }

@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use evenkeel_core::{
-    health::{Activity, ContainerSample, Failure, Gate, GatePolicy, Verdict, expectations},
+    health::{Activity, ContainerSample, Failure, Gate, GatePolicy, Health, Verdict, expectations},
+    journal::Seen,
     model::Model,
     reason::{Code, Reason},
     release::{Release, SecretEnv},
@@ -27,8 +28,8 @@ const MIN_SECRET_CHARS: usize = 6;
 /// How a watch ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Watched {
-    /// Everything was good for long enough.
-    Passed,
+    /// Everything was good for long enough; with what was seen last.
+    Passed(Vec<Seen>),
     /// It will not become good.
     Failed(Reason),
     /// The agent was asked to stop; the journal stays where it is.
@@ -52,7 +53,7 @@ pub async fn watch(host: &Host, release: &Release, policy: GatePolicy, stood: St
     loop {
         let verdict = eyes.look().await;
         match verdict {
-            Verdict::Passed => return Watched::Passed,
+            Verdict::Passed => return Watched::Passed(eyes.seen),
             Verdict::Failed(failure) => return Watched::Failed(explain(host, release, failure).await),
             Verdict::Waiting(what) => {
                 tracing::debug!(stack = %release.stack, "waiting for {what}");
@@ -97,7 +98,7 @@ pub async fn absent(host: &Host, release: &Release, patience: Duration) -> Watch
             Ok(mut containers) => {
                 containers.retain(|c| services.contains_key(c.service.as_str()));
                 if containers.is_empty() {
-                    return Watched::Passed;
+                    return Watched::Passed(Vec::new());
                 }
                 containers.iter().map(|c| c.name.clone()).collect::<Vec<_>>().join(", ")
             }
@@ -130,6 +131,7 @@ struct Eyes<'a> {
     only_new: bool,
     has_set_aside: bool,
     events: Option<BoxStream<'static, ()>>,
+    seen: Vec<Seen>,
 }
 
 impl<'a> Eyes<'a> {
@@ -137,7 +139,17 @@ impl<'a> Eyes<'a> {
         let known = stood.before.iter().cloned().collect();
         let gate = Gate::new(policy, expectations(&release.model), known, 0);
         let began = Instant::now();
-        Self { host, began, release, gate, stood, only_new: false, has_set_aside: false, events: None }
+        Self {
+            host,
+            began,
+            release,
+            gate,
+            stood,
+            only_new: false,
+            has_set_aside: false,
+            events: None,
+            seen: Vec::new(),
+        }
     }
 
     /// Milliseconds since the eyes opened: the gate's clock.
@@ -154,6 +166,7 @@ impl<'a> Eyes<'a> {
         match samples {
             Ok(samples) => {
                 let samples = self.chosen(samples);
+                self.seen = samples.iter().map(seen).collect();
                 self.gate.observe(now, &samples)
             }
             Err(error) => {
@@ -196,6 +209,21 @@ impl<'a> Eyes<'a> {
             }
         }
     }
+}
+
+/// A container as the evidence has it.
+fn seen(sample: &ContainerSample) -> Seen {
+    let state = match (sample.activity, sample.health) {
+        (Activity::Running, Health::Healthy) => "healthy".to_owned(),
+        (Activity::Running, Health::Unhealthy) => "unhealthy".to_owned(),
+        (Activity::Running, Health::Starting) => "starting".to_owned(),
+        (Activity::Running, Health::None) => "running".to_owned(),
+        (Activity::Exited(code), _) => format!("exited {code}"),
+        (Activity::Created, _) => "created".to_owned(),
+        (Activity::Restarting, _) => "restarting".to_owned(),
+        (Activity::Paused, _) => "paused".to_owned(),
+    };
+    Seen { container: sample.name.clone(), state }
 }
 
 /// Adds what the failed container's healthcheck said and the end of its log, without values that may be secret.

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, path::Path};
 
 use evenkeel_core::{
     id::{Digest, ImageId, ReleaseId},
-    model::Service,
+    model::{Model, Service},
     reason::{Code, Reason},
-    release::{Candidate, Release, ReleaseImage},
+    release::{Candidate, Files, Release, ReleaseImage},
     slice,
 };
-use evenkeel_layout::tree::Tree;
+use evenkeel_layout::{name::StackName, tree::Tree};
 
 use super::{
     apply::{in_place, shared},
@@ -50,8 +50,8 @@ pub struct StageInput<'a> {
 
 /// Brings a candidate's images and contents, and makes sure that there is a way back.
 pub async fn stage(host: &Host, input: &StageInput<'_>) -> Result<Staged, Reason> {
-    check_disks(host, input)?;
-    check_files(host, input)?;
+    check_disks(host, &input.candidate.files, input.from)?;
+    check_slice(host, &input.candidate.stack, (&input.candidate.files, &input.candidate.model), input.from)?;
     let contents = contents(input)?;
     check_way_back(host, input.from).await?;
     let mut images = BTreeMap::new();
@@ -76,12 +76,38 @@ pub async fn stage(host: &Host, input: &StageInput<'_>) -> Result<Staged, Reason
     Ok(Staged { release: Release::of(input.candidate, images), contents })
 }
 
-/// Whether the disks of the state and of the live tree have room for what is new, and can be written at all.
-fn check_disks(host: &Host, input: &StageInput<'_>) -> Result<(), Reason> {
-    let is_new = |path: &String, digest: &Digest| {
-        input.from.and_then(|from| from.files.get(path)).is_none_or(|former| former.digest != *digest)
+/// Makes sure that all of a kept release is here: a person wants it back, and neither Git nor a registry is asked.
+pub async fn again(host: &Host, kept: ReleaseId, from: Option<&Release>) -> Result<Staged, Reason> {
+    let gone = || {
+        Reason::new(
+            Code::ReleaseGone,
+            format!("release {kept} is not kept any more; `evenkeel releases` lists what is"),
+        )
     };
-    let new = input.candidate.files.iter().filter(|(path, record)| is_new(path, &record.digest));
+    let release = host.store.release(kept).map_err(|e| e.reason())?.ok_or_else(gone)?.again();
+    check_disks(host, &release.files, from)?;
+    check_slice(host, &release.stack, (&release.files, &release.model), from)?;
+    for (service, image) in &release.images {
+        let here = host.engine.image(&image.id.0).await.map_err(|e| e.reason(Code::ImageMissing))?;
+        if here.is_none() {
+            let what = format!(
+                "the image of {service} in release {kept} ({}) is gone, though it had a tag of ours; load it with `docker \
+                 load` or `docker pull {}`, or choose another release. Nothing was changed",
+                image.id, image.reference
+            );
+            return Err(Reason::new(Code::ImageMissing, what));
+        }
+    }
+    check_way_back(host, from).await?;
+    Ok(Staged { release, contents: BTreeMap::new() })
+}
+
+/// Whether the disks of the state and of the live tree have room for what is new, and can be written at all.
+fn check_disks(host: &Host, files: &Files, from: Option<&Release>) -> Result<(), Reason> {
+    let is_new = |path: &String, digest: &Digest| {
+        from.and_then(|from| from.files.get(path)).is_none_or(|former| former.digest != *digest)
+    };
+    let new = files.iter().filter(|(path, record)| is_new(path, &record.digest));
     let (files, bytes) = new.fold((0, 0_u64), |(files, bytes), (_, r)| (files + 1, bytes.saturating_add(r.size)));
     // The store writes its contents twice; a live file is written beside the one that it replaces.
     let (bytes, files) = (MIN_FREE.saturating_add(bytes.saturating_mul(2)), files + MIN_FREE_FILES);
@@ -109,14 +135,19 @@ fn check_disks(host: &Host, input: &StageInput<'_>) -> Result<(), Reason> {
     Ok(())
 }
 
-fn check_files(host: &Host, input: &StageInput<'_>) -> Result<(), Reason> {
+fn check_slice(
+    host: &Host,
+    stack: &StackName,
+    (files, model): (&Files, &Model),
+    from: Option<&Release>,
+) -> Result<(), Reason> {
     let empty = BTreeMap::new();
     let change = SliceChange {
-        to: &input.candidate.files,
-        other: input.from.map_or(&empty, |r| &r.files),
+        to: files,
+        other: from.map_or(&empty, |r| &r.files),
         release: ReleaseId(0),
-        shared: &shared(host, &input.candidate.stack)?,
-        in_place: &in_place(host, &[Some(&input.candidate.model)]),
+        shared: &shared(host, stack)?,
+        in_place: &in_place(host, &[Some(model)]),
     };
     host.live.check(&change).map_err(|e| e.reason())
 }

@@ -190,6 +190,7 @@ impl Store {
             about: raw.commit.as_deref().map(|commit| self.about(commit)).transpose()?.flatten(),
             commit: raw.commit,
             trigger: raw.trigger,
+            stated: self.stated(SyncId(raw.id))?,
             started: instant(raw.started),
             ended: raw.ended.map(instant),
             outcome: raw.outcome.map(|o| self.decode("outcome", &format!("{o:?}"))).transpose()?,

@@ -7,8 +7,10 @@
 mod drift;
 mod history;
 mod journal;
+mod kept_out;
 mod memory;
 mod outbox;
+mod people;
 mod release;
 mod source;
 
@@ -30,15 +32,23 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 pub use drift::DriftRecord;
 pub use history::{DeploymentEnd, NewDeployment, instant};
 pub use journal::Unfinished;
+pub use kept_out::{Keep, KeptOut};
 pub use memory::Memory;
 pub use outbox::{OutboxStats, Outgoing, Queued};
-pub use release::{Conclusion, Quarantine, ReleaseMove};
+pub use people::Words;
+pub use release::{Conclusion, ReleaseMove};
 pub use source::{RefusedTip, SourceState};
 
-/// What each version of the file's layout adds to the one before it. An older file is brought up to date when the agent
-/// opens it; a newer one is left alone.
-const SCHEMAS: &[&str] = &[include_str!("schema.sql"), include_str!("schema-2.sql"), include_str!("schema-3.sql")];
-const SCHEMA_VERSION: i64 = SCHEMAS.len().cast_signed() as i64;
+/// How the file came to be as it is, version by version. A step that has left this house is never changed.
+const MIGRATIONS: [&str; 4] = [
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
+];
+/// The layout of the file; a higher one is from a newer Evenkeel.
+#[expect(clippy::cast_possible_wrap, reason = "a handful")]
+const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
 const FILE: &str = "evenkeel.db";
 const LOCK: &str = "lock";
 
@@ -63,9 +73,16 @@ pub enum StoreError {
         /// Its version.
         found: i64,
     },
-    /// The file is from an older version, and only the agent brings it up to date.
-    #[error("the store {0} is from an older evenkeel; start the agent, which brings it up to date")]
-    Older(String),
+    /// The file is from an older version, and who reads it may not bring it up to date.
+    #[error(
+        "the store {path} has version {found}, this evenkeel works with {SCHEMA_VERSION}: start the agent, which brings it up to date"
+    )]
+    Older {
+        /// The file.
+        path: String,
+        /// Its version.
+        found: i64,
+    },
     /// SQLite failed.
     #[error("the store {path} cannot be used: {source}; nothing was changed, check the disk and the file's owner")]
     Sqlite {
@@ -116,7 +133,7 @@ impl StoreError {
                 .sqlite_error()
                 .is_some_and(|e| e.code == ErrorCode::DiskFull || e.extended_code == ffi::SQLITE_IOERR_SHMSIZE),
             Self::Directory { source, .. } => source.kind() == io::ErrorKind::StorageFull,
-            Self::Busy(_) | Self::Absent(_) | Self::Older(_) | Self::Newer { .. } | Self::Damaged { .. } => false,
+            Self::Busy(_) | Self::Absent(_) | Self::Older { .. } | Self::Newer { .. } | Self::Damaged { .. } => false,
         }
     }
 }
@@ -167,7 +184,9 @@ impl Store {
             Err(StoreError::Sqlite { source, .. }) if source.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
                 Self::open_still(path)
             }
-            Ok(version) if version < SCHEMA_VERSION => Err(StoreError::Older(store.path.display().to_string())),
+            Ok(found) if found < SCHEMA_VERSION => {
+                Err(StoreError::Older { path: store.path.display().to_string(), found })
+            }
             version => version.map(|_| store),
         }
     }
@@ -204,15 +223,14 @@ impl Store {
             db.pragma_update(None, "foreign_keys", true)
         })?;
         let found = self.version()?;
-        if found == SCHEMA_VERSION {
-            return Ok(());
+        // Each step is whole or not at all, and on disk before the next.
+        for (step, version) in MIGRATIONS.iter().zip(1..).filter(|(_, version)| *version > found) {
+            self.write(|tx| {
+                tx.execute_batch(step)?;
+                tx.pragma_update(None, "user_version", version)
+            })?;
         }
-        self.write(|tx| {
-            for schema in SCHEMAS.iter().skip(usize::try_from(found).unwrap_or(0)) {
-                tx.execute_batch(schema)?;
-            }
-            tx.pragma_update(None, "user_version", SCHEMA_VERSION)
-        })
+        Ok(())
     }
 
     /// Rises with every transaction of this process: as long as it is the same, so is what the store says.

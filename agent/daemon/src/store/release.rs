@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use evenkeel_core::{
-    id::{CommitId, DeploymentId, Digest, ReleaseId},
-    journal::Event,
+    answer::KeptRelease,
+    id::{DeploymentId, Digest, ReleaseId},
+    journal::{Event, Seen},
     outcome::Outcome,
     reason::Reason,
     release::Release,
@@ -12,7 +13,7 @@ use evenkeel_core::{
 use evenkeel_layout::name::StackName;
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{Outgoing, Store, StoreError, encode, journal, outbox};
+use super::{KeptOut, Outgoing, Store, StoreError, encode, instant, journal, kept_out, outbox};
 
 /// What the end of a deployment does to the pointer to the current release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,19 +24,6 @@ pub enum ReleaseMove {
     Gone,
     /// Everything stays; a candidate that was stored failed.
     Stay(Option<ReleaseId>),
-}
-
-/// A candidate that is kept out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Quarantine {
-    /// Its digest.
-    pub digest: Digest,
-    /// The commit it first came from.
-    pub commit: CommitId,
-    /// Whether the stack is halted by it.
-    pub halted: bool,
-    /// Why.
-    pub reason: Reason,
 }
 
 /// The end of a deployment: all of it is written, or nothing.
@@ -55,7 +43,9 @@ pub struct Conclusion<'a> {
     /// What happens to the pointer.
     pub release: ReleaseMove,
     /// A candidate that is kept out from now on.
-    pub quarantine: Option<Quarantine>,
+    pub keep_out: Option<KeptOut>,
+    /// What the gate saw when it let the candidate pass.
+    pub evidence: &'a [Seen],
     /// What is told.
     pub messages: Vec<Outgoing>,
 }
@@ -108,19 +98,9 @@ impl Store {
                     end.snapshot
                 ],
             )?;
-            move_release(tx, end)?;
-            if let Some(q) = &end.quarantine {
-                tx.execute(
-                    "INSERT OR REPLACE INTO quarantine VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                    params![
-                        end.stack.as_str(),
-                        q.digest.as_str(),
-                        q.commit.as_str(),
-                        q.halted,
-                        encode(&q.reason)?,
-                        now_ms
-                    ],
-                )?;
+            move_release(tx, end, now_ms)?;
+            if let Some(kept_out) = &end.keep_out {
+                kept_out::insert(tx, end.stack, kept_out, now_ms)?;
             }
             outbox::enqueue(tx, &end.messages, now_ms)
         })
@@ -155,14 +135,23 @@ impl Store {
         rows.into_iter().map(|(id, body)| self.decode_release(ReleaseId(id), &body)).collect()
     }
 
-    /// The stacks whose rollback failed, and that no commit has put right since.
-    pub fn halted(&self) -> Result<Vec<StackName>, StoreError> {
-        let names: Vec<String> = self.read(|db| {
-            db.prepare("SELECT DISTINCT stack FROM quarantine WHERE halted ORDER BY stack")?
-                .query_map([], |r| r.get(0))?
-                .collect()
-        })?;
-        Ok(names.iter().filter_map(|name| StackName::new(name).ok()).collect())
+    /// Gives a stack another name, with its releases, its past and what people said of it.
+    pub fn rename(&self, old: &StackName, new: &StackName) -> Result<(), StoreError> {
+        let releases = self.kept(old)?;
+        self.write(|tx| {
+            for mut release in releases {
+                // The tags of its images keep the name that they were made with.
+                release.kept_as.get_or_insert_with(|| old.clone());
+                release.stack = new.clone();
+                let row = params![release.id.0, new.as_str(), encode(&release)?];
+                tx.execute("UPDATE releases SET stack = ?2, body = ?3 WHERE id = ?1", row)?;
+            }
+            for table in ["deployments", "kept_out", "suspensions", "drift"] {
+                let sql = format!("UPDATE OR REPLACE {table} SET stack = ?2 WHERE stack = ?1");
+                tx.execute(&sql, [old.as_str(), new.as_str()])?;
+            }
+            Ok(())
+        })
     }
 
     /// The content of a file that a release has.
@@ -170,34 +159,6 @@ impl Store {
         self.read(|db| {
             db.query_row("SELECT content FROM blobs WHERE digest = ?1", [digest.as_str()], |r| r.get(0)).optional()
         })
-    }
-
-    /// Whether this very candidate is kept out.
-    pub fn quarantined(&self, stack: &StackName, digest: &Digest) -> Result<Option<Quarantine>, StoreError> {
-        type Row = (String, bool, String);
-        let row: Option<Row> = self.read(|db| {
-            db.query_row(
-                "SELECT commit_id, halted, reason FROM quarantine WHERE stack = ?1 AND digest = ?2",
-                [stack.as_str(), digest.as_str()],
-                |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)),
-            )
-            .optional()
-        })?;
-        let Some((commit, halted, reason)) = row else { return Ok(None) };
-        Ok(Some(Quarantine {
-            digest: digest.clone(),
-            commit: CommitId::new(&commit).map_err(|_| StoreError::Damaged {
-                path: self.path.display().to_string(),
-                what: format!("quarantine of {stack}"),
-            })?,
-            halted,
-            reason: self.decode("quarantine", &reason)?,
-        }))
-    }
-
-    /// How many candidates are kept out.
-    pub fn quarantine_size(&self) -> Result<i64, StoreError> {
-        self.read(|db| db.query_row("SELECT count(*) FROM quarantine", [], |r| r.get(0)))
     }
 
     /// The stacks that have releases to which nobody goes back: failed ones, or more than `keep` former ones.
@@ -241,6 +202,50 @@ impl Store {
         })
     }
 
+    /// The releases of a stack that a person may have back, and the current one; newest first.
+    pub fn kept(&self, stack: &StackName) -> Result<Vec<Release>, StoreError> {
+        let rows: Vec<(i64, String)> = self.read(|db| {
+            db.prepare(
+                "SELECT id, body FROM releases WHERE stack = ?1 AND state IN ('current', 'former') ORDER BY id DESC",
+            )?
+            .query_map([stack.as_str()], |r| Ok((r.get(0)?, r.get(1)?)))?
+            .collect()
+        })?;
+        rows.into_iter().map(|(id, body)| self.decode_release(ReleaseId(id), &body)).collect()
+    }
+
+    /// The kept releases as they are told, of one stack or of all: sorted by stack, newest first.
+    pub fn kept_releases(&self, stack: Option<&StackName>) -> Result<Vec<KeptRelease>, StoreError> {
+        type Row = (i64, String, i64, Option<String>, String);
+        let rows: Vec<Row> = self.read(|db| {
+            db.prepare(
+                "SELECT id, state, coalesce(committed_ms, created_ms), evidence, body FROM releases
+                 WHERE state IN ('current', 'former') AND (?1 IS NULL OR stack = ?1) ORDER BY stack, id DESC",
+            )?
+            .query_map([stack.map(StackName::as_str)], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?)))?
+            .collect()
+        })?;
+        rows.into_iter()
+            .map(|(id, state, at_ms, evidence, body)| {
+                let release = self.decode_release(ReleaseId(id), &body)?;
+                let about = self.about(release.commit.as_str())?;
+                Ok(KeptRelease {
+                    id: release.id,
+                    stack: release.stack.to_string(),
+                    current: state == "current",
+                    commit: release.commit.to_string(),
+                    subject: about.map(|about| about.subject).filter(|subject| !subject.is_empty()),
+                    digest: release.digest.to_string(),
+                    at: instant(at_ms),
+                    again: release.again,
+                    images: release.images,
+                    snapshot: release.snapshot,
+                    evidence: evidence.map(|e| self.decode("evidence", &e)).transpose()?.unwrap_or_default(),
+                })
+            })
+            .collect()
+    }
+
     fn decode_release(&self, id: ReleaseId, body: &str) -> Result<Release, StoreError> {
         let mut release: Release = self.decode(&format!("release {id}"), body)?;
         release.id = id;
@@ -248,19 +253,23 @@ impl Store {
     }
 }
 
-fn move_release(tx: &Transaction<'_>, end: &Conclusion<'_>) -> rusqlite::Result<()> {
+fn move_release(tx: &Transaction<'_>, end: &Conclusion<'_>, now_ms: i64) -> rusqlite::Result<()> {
     let retire = |tx: &Transaction<'_>| {
         tx.execute("UPDATE releases SET state = 'former' WHERE stack = ?1 AND state = 'current'", [end.stack.as_str()])
     };
     match end.release {
         ReleaseMove::Forward(id) => {
             retire(tx)?;
-            tx.execute("UPDATE releases SET state = 'current' WHERE id = ?1", [id.0])?;
-            tx.execute("DELETE FROM quarantine WHERE stack = ?1 AND halted", [end.stack.as_str()]).map(drop)
+            let evidence = encode(&end.evidence)?;
+            tx.execute(
+                "UPDATE releases SET state = 'current', committed_ms = ?2, evidence = ?3 WHERE id = ?1",
+                params![id.0, now_ms, evidence],
+            )?;
+            kept_out::forward(tx, end.stack, Some(id))
         }
         ReleaseMove::Gone => {
             retire(tx)?;
-            tx.execute("DELETE FROM quarantine WHERE stack = ?1 AND halted", [end.stack.as_str()]).map(drop)
+            kept_out::forward(tx, end.stack, None)
         }
         ReleaseMove::Stay(Some(id)) => {
             tx.execute("UPDATE releases SET state = 'failed' WHERE id = ?1", [id.0]).map(drop)

@@ -6,6 +6,7 @@ use evenkeel_core::{
     journal::{Event, SnapshotDecision, State},
     model::Model,
     outcome::{About, Outcome, Signer},
+    people::{Person, Stated, Told},
     reason::{Code, Reason},
     release::{FileRecord, Release, SecretEnv},
 };
@@ -44,8 +45,16 @@ fn release(name: &str, content: &[u8]) -> (Release, BTreeMap<Digest, Vec<u8>>) {
         passive: vec![],
         secret_env: SecretEnv::default(),
         snapshot: None,
+        again: None,
+        kept_as: None,
+        window: None,
     };
     (release, BTreeMap::from([(digest, content.to_vec())]))
+}
+
+fn kept_out(keep: Keep) -> KeptOut {
+    let reason = Reason::new(Code::GateUnhealthy, "web became unhealthy");
+    KeptOut { digest: Digest::of(b"candidate"), commit: commit("a"), keep, tip: None, reason }
 }
 
 /// Runs a stack through a deployment that ends with `last` and gives the stored candidate.
@@ -53,7 +62,8 @@ fn deploy(store: &Store, name: &str, content: &[u8], outcome: Outcome) -> Releas
     let sync = store.begin_sync("poll", 1).unwrap();
     let name = stack(name);
     let new = NewDeployment { sync, stack: &name, to: Some(&commit("a")), from: None, changes: &[] };
-    let intended = Event::Intended { digest: Some(Digest::of(b"candidate")), from: None, heal: Vec::new() };
+    let intended =
+        Event::Intended { digest: Some(Digest::of(b"candidate")), from: None, heal: Vec::new(), again: None };
     let id = store.intend(&new, &intended, 2).unwrap();
     let (release, contents) = release(name.as_str(), content);
     let (to, _) = store.stage(id, &release, &contents, 3).unwrap();
@@ -72,17 +82,13 @@ fn deploy(store: &Store, name: &str, content: &[u8], outcome: Outcome) -> Releas
     let end = Conclusion {
         deployment: id,
         stack: &name,
-        event: if committed { &Event::GatePassed } else { &Event::RollbackPassed },
+        event: if committed { &Event::GatePassed { seen: vec![] } } else { &Event::RollbackPassed },
         outcome,
         reason: (!committed).then_some(&reason),
         snapshot: None,
         release: if committed { ReleaseMove::Forward(to) } else { ReleaseMove::Stay(Some(to)) },
-        quarantine: (!committed).then(|| Quarantine {
-            digest: Digest::of(b"candidate"),
-            commit: commit("a"),
-            halted: false,
-            reason: reason.clone(),
-        }),
+        keep_out: (!committed).then(|| kept_out(Keep::Failed)),
+        evidence: &[],
         messages: vec![Outgoing { sink: "ntfy-1".into(), lane: name.to_string(), message: "{}".into() }],
     };
     store.conclude(&end, 8).unwrap();
@@ -110,6 +116,89 @@ fn the_file_and_its_folder_are_for_the_owner_only() {
     }
 }
 
+/// A store as version 1 left it: a release that runs, one that failed, one that halted its stack, an unfinished deployment.
+fn version_1(dir: &Path) {
+    let db = Connection::open(dir.join(FILE)).unwrap();
+    db.execute_batch(MIGRATIONS[0]).unwrap();
+    let (release, _) = release("web", b"x");
+    let body = serde_json::to_string(&release).unwrap();
+    let reason = serde_json::to_string(&Reason::new(Code::GateUnhealthy, "web became unhealthy")).unwrap();
+    db.execute("INSERT INTO releases (stack, state, created_ms, body) VALUES ('web', 'current', 5, ?1)", [body])
+        .unwrap();
+    db.execute("INSERT INTO syncs (trigger, started_ms) VALUES ('poll', 1)", []).unwrap();
+    db.execute("INSERT INTO deployments (sync, stack, started_ms) VALUES (1, 'web', 2)", []).unwrap();
+    let intended = r#"{"event":"intended","digest":null,"from":1}"#;
+    db.execute("INSERT INTO journal VALUES (1, 1, 2, ?1)", [intended]).unwrap();
+    for (digest, halted) in [("b", false), ("c", true)] {
+        let digest = Digest::of(digest.as_bytes());
+        let row = rusqlite::params![digest.as_str(), "a".repeat(40), halted, reason];
+        db.execute("INSERT INTO quarantine VALUES ('web', ?1, ?2, ?3, ?4, 7)", row).unwrap();
+    }
+    db.pragma_update(None, "user_version", 1).unwrap();
+}
+
+#[test]
+fn a_store_of_an_older_version_is_brought_up_to_date_with_all_that_it_knows() {
+    let dir = tempfile::tempdir().unwrap();
+    version_1(dir.path());
+    let older = Store::open_read_only(dir.path()).err().unwrap();
+    assert!(matches!(older, StoreError::Older { found: 1, .. }), "{older}");
+    for _ in 0..2 {
+        let store = Store::open(dir.path()).unwrap();
+        let web = stack("web");
+        let keep = |digest: &[u8]| store.kept_out(&web, &Digest::of(digest)).unwrap().map(|out| out.keep);
+        assert_eq!((keep(b"b"), keep(b"c"), keep(b"d")), (Some(Keep::Failed), Some(Keep::Halted), None));
+        assert_eq!(store.halted().unwrap(), std::slice::from_ref(&web));
+        let kept = store.kept_releases(Some(&web)).unwrap();
+        assert!(kept.len() == 1 && kept[0].current && kept[0].evidence.is_empty(), "{kept:?}");
+        let unfinished = store.unfinished().unwrap();
+        assert_eq!((unfinished.len(), unfinished[0].progress.from()), (1, Some(ReleaseId(1))));
+        assert_eq!((store.interventions(0, 9).unwrap(), store.suspensions().unwrap()), (vec![], vec![]));
+    }
+    assert!(Store::open_read_only(dir.path()).is_ok());
+}
+
+fn stated() -> Stated {
+    Stated { by: Person { uid: 1000, name: "alice".to_owned() }, reason: "it is slow".to_owned() }
+}
+
+fn words(told: Told, stated: &Stated) -> Words<'_> {
+    Words { told, stack: Some("web"), stated, detail: None }
+}
+
+#[test]
+fn a_retry_lifts_what_is_kept_out_and_does_not_forget_what_is_in_doubt() {
+    let dir = tempfile::tempdir().unwrap();
+    version_1(dir.path());
+    let store = Store::open(dir.path()).unwrap();
+    let web = stack("web");
+    assert_eq!(store.retry(words(Told::Retry, &stated()), 9).unwrap(), 2);
+    for digest in [b"b", b"c"] {
+        assert_eq!(store.kept_out(&web, &Digest::of(digest)).unwrap(), None);
+    }
+    assert_eq!(store.halted().unwrap(), [web], "the next deployment still makes all anew");
+    assert_eq!(store.retry(words(Told::Retry, &stated()), 9).unwrap(), 0);
+    let told = store.interventions(0, 9).unwrap();
+    assert!(told.len() == 2 && told[0].told == Told::Retry && told[0].by == stated().by, "{told:?}");
+}
+
+#[test]
+fn a_plan_is_confirmed_by_its_own_id_only_and_a_changed_plan_is_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let removes = ["a".to_owned(), "b".to_owned()];
+    store.guard(Some(("one", &removes)), 1).unwrap();
+    assert!(!store.confirm("two", words(Told::Confirm, &stated()), 2).unwrap());
+    assert!(store.confirm("one", words(Told::Confirm, &stated()), 2).unwrap());
+    store.guard(Some(("one", &removes)), 3).unwrap();
+    assert_eq!(store.guarded().unwrap().unwrap().confirmed, Some(stated().by), "the same plan stays confirmed");
+    store.guard(Some(("two", &removes)), 4).unwrap();
+    assert_eq!(store.guarded().unwrap().unwrap().confirmed, None);
+    store.guard(None, 5).unwrap();
+    assert_eq!(store.guarded().unwrap(), None);
+    assert_eq!(store.interventions(0, 9).unwrap().len(), 1, "what was refused is no intervention");
+}
+
 #[test]
 fn a_store_of_a_newer_version_is_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
@@ -131,10 +220,10 @@ fn a_commit_moves_the_pointer_and_a_rollback_leaves_it_and_keeps_the_candidate_o
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let good = deploy(&store, "web", b"good", Outcome::Committed);
-    assert_eq!(store.quarantined(&stack("web"), &Digest::of(b"candidate")).unwrap(), None);
+    assert_eq!(store.kept_out(&stack("web"), &Digest::of(b"candidate")).unwrap(), None);
     deploy(&store, "web", b"bad", Outcome::RolledBack);
     assert_eq!(store.current_releases().unwrap()[&stack("web")].id, good);
-    let kept_out = store.quarantined(&stack("web"), &Digest::of(b"candidate")).unwrap().unwrap();
+    let kept_out = store.kept_out(&stack("web"), &Digest::of(b"candidate")).unwrap().unwrap();
     assert_eq!(kept_out.reason.code, Code::GateUnhealthy);
     assert_eq!(store.last_end(&stack("web")).unwrap().unwrap().outcome, Outcome::RolledBack);
 }
@@ -162,7 +251,7 @@ fn an_unfinished_deployment_is_found_where_its_journal_left_it() {
     let sync = store.begin_sync("poll", 10).unwrap();
     let api = stack("api");
     let new = NewDeployment { sync, stack: &api, to: Some(&commit("b")), from: None, changes: &[] };
-    store.intend(&new, &Event::Intended { digest: None, from: None, heal: Vec::new() }, 11).unwrap();
+    store.intend(&new, &Event::Intended { digest: None, from: None, heal: Vec::new(), again: None }, 11).unwrap();
     drop(store);
     let store = Store::open(dir.path()).unwrap();
     let unfinished = store.unfinished().unwrap();
@@ -270,7 +359,9 @@ fn a_sync_ends_with_its_last_deployment_and_as_its_gravest() {
     let sync = store.begin_sync("poll", 1).unwrap();
     let (web, api, reason) = (stack("web"), stack("api"), Reason::new(Code::HeldByDependency, "it waits"));
     let new = |stack| NewDeployment { sync, stack, to: None, from: None, changes: &[] };
-    let open = store.intend(&new(&web), &Event::Intended { digest: None, from: None, heal: Vec::new() }, 2).unwrap();
+    let open = store
+        .intend(&new(&web), &Event::Intended { digest: None, from: None, heal: Vec::new(), again: None }, 2)
+        .unwrap();
     for (outcome, reason) in [(Outcome::Unchanged, None), (Outcome::Held, Some(&reason))] {
         let end = DeploymentEnd { new: new(&api), outcome, reason, messages: vec![] };
         store.record_end(&end, 3).unwrap();
@@ -285,7 +376,8 @@ fn a_sync_ends_with_its_last_deployment_and_as_its_gravest() {
         reason: Some(&reason),
         snapshot: None,
         release: ReleaseMove::Stay(None),
-        quarantine: None,
+        keep_out: None,
+        evidence: &[],
         messages: vec![],
     };
     store.conclude(&end, 5).unwrap();
@@ -302,7 +394,8 @@ fn the_files_of_a_candidate_on_trial_count_as_those_of_its_stack() {
     let sync = store.begin_sync("poll", 1).unwrap();
     let api = stack("api");
     let new = NewDeployment { sync, stack: &api, to: None, from: None, changes: &[] };
-    let id = store.intend(&new, &Event::Intended { digest: None, from: None, heal: Vec::new() }, 2).unwrap();
+    let id =
+        store.intend(&new, &Event::Intended { digest: None, from: None, heal: Vec::new(), again: None }, 2).unwrap();
     let (trial, contents) = release("api", b"trial");
     store.stage(id, &trial, &contents, 3).unwrap();
     let beside = |name: &str| store.releases_beside(&stack(name)).unwrap().len();
@@ -313,11 +406,11 @@ fn the_files_of_a_candidate_on_trial_count_as_those_of_its_stack() {
 fn an_older_store_is_brought_up_to_date_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let db = Connection::open(dir.path().join(FILE)).unwrap();
-    db.execute_batch(SCHEMAS[0]).unwrap();
+    db.execute_batch(MIGRATIONS[0]).unwrap();
     db.pragma_update(None, "user_version", 1).unwrap();
     db.execute("INSERT INTO syncs (trigger, started_ms) VALUES ('poll', 7)", []).unwrap();
     drop(db);
-    assert!(matches!(Store::open_read_only(dir.path()), Err(StoreError::Older(_))));
+    assert!(matches!(Store::open_read_only(dir.path()), Err(StoreError::Older { found: 1, .. })));
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(store.version().unwrap(), SCHEMA_VERSION);
     assert_eq!(store.history(10).unwrap().len(), 1);

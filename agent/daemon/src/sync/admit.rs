@@ -1,9 +1,9 @@
 //! Which changes of a plan go ahead, and why the others do not.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use evenkeel_core::{
-    change::StackChange,
+    change::{StackChange, StackChangeKind},
     id::Digest,
     outcome::Outcome,
     plan::Plan,
@@ -13,7 +13,31 @@ use evenkeel_core::{
 use evenkeel_layout::name::StackName;
 
 use super::{Fault, Prepared, prepare};
-use crate::run::Run;
+use crate::{
+    host::{now_ms, people, window},
+    run::Run,
+    store::{Keep, KeptOut},
+};
+
+/// What a plan removes.
+pub(super) struct Removals {
+    /// Why none of it is removed, if a person has to confirm it.
+    held: Option<Reason>,
+    confirmed: bool,
+    /// What each of the stacks that go depends on.
+    depends_on: BTreeMap<StackName, Vec<StackName>>,
+}
+
+impl Removals {
+    /// Whether a person let them go ahead.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.confirmed
+    }
+}
+
+fn depends_on(going: &BTreeMap<&StackName, &Release>) -> BTreeMap<StackName, Vec<StackName>> {
+    going.iter().map(|(stack, release)| ((*stack).clone(), release.depends_on.clone())).collect()
+}
 
 impl Run<'_> {
     /// Sets aside what cannot be deployed as the commit has it. It keeps its release.
@@ -53,6 +77,9 @@ impl Run<'_> {
         for candidate in prepared.candidates.accepted.iter().filter(|c| !busy(&c.stack)) {
             if let Some(release) = releases.get(&candidate.stack) {
                 self.steady(release)?;
+                if self.host.store.hold(&candidate.stack)?.is_some() {
+                    self.host.store.end_hold(&candidate.stack)?;
+                }
             }
         }
         Ok(())
@@ -64,7 +91,7 @@ impl Run<'_> {
         wave: &'w [StackChange],
         prepared: &Prepared,
         releases: &BTreeMap<StackName, Release>,
-        removals: usize,
+        removals: &Removals,
     ) -> Result<Vec<&'w StackChange>, Fault> {
         let mut ready = Vec::new();
         for change in wave {
@@ -79,8 +106,13 @@ impl Run<'_> {
 
     /// Why these bytes, or this removal, are kept out, if they are.
     fn kept_out(&self, stack: &StackName, digest: &Digest) -> Result<Option<(Outcome, Reason)>, Fault> {
-        let Some(kept_out) = self.host.store.quarantined(stack, digest)? else { return Ok(None) };
-        let outcome = if kept_out.halted { Outcome::Halted } else { Outcome::Quarantined };
+        let Some(kept_out) = self.host.store.kept_out(stack, digest)? else { return Ok(None) };
+        let outcome = match kept_out.keep {
+            Keep::Failed => Outcome::Quarantined,
+            Keep::Halted => Outcome::Halted,
+            // The reason stays as a person gave it, so that it is told once.
+            Keep::Held | Keep::Accepted => return Ok(Some((Outcome::Held, kept_out.reason))),
+        };
         let what = format!(
             "these very bytes failed before (commit {}: {}); they stay out until something changes",
             kept_out.commit.short(),
@@ -89,31 +121,104 @@ impl Run<'_> {
         Ok(Some((outcome, Reason::new(Code::Quarantined, what))))
     }
 
+    /// Why a deployment may not begin at this hour. A stack that goes has the window of its release.
+    fn waits_for_window(
+        &self,
+        change: &StackChange,
+        prepared: &Prepared,
+        from: Option<&Release>,
+    ) -> Option<(Outcome, Reason)> {
+        let of_stack = match prepared.candidate(&change.stack) {
+            Some(candidate) => candidate.window.as_ref(),
+            None => from.and_then(|release| release.window.as_ref()),
+        };
+        let window = of_stack.or(self.host.settings.window.as_ref()).filter(|_| !self.overrides)?;
+        match window::closed(window, jiff::Timestamp::now()) {
+            Ok(None) => None,
+            Ok(Some((reason, opens))) => {
+                let opens = opens.map_or(i64::MAX, jiff::Timestamp::as_millisecond);
+                self.host.opens.fetch_min(opens, Ordering::Relaxed);
+                Some((Outcome::Held, reason))
+            }
+            Err(reason) => Some((Outcome::Rejected, reason)),
+        }
+    }
+
+    /// The removals of a plan, and whether a person has to let them go ahead. What waits for that is in the store, so
+    /// that a confirm is bound to this very plan.
+    pub(super) fn removals(&self, plan: &Plan, releases: &BTreeMap<StackName, Release>) -> Result<Removals, Fault> {
+        let removed = plan.changes().filter(|change| change.change == StackChangeKind::Remove);
+        let going: BTreeMap<&StackName, &Release> =
+            removed.filter_map(|change| releases.get_key_value(&change.stack)).collect();
+        let stacks: Vec<String> = going.keys().map(ToString::to_string).collect();
+        let most = self.host.settings.prune_max;
+        if stacks.len() <= most {
+            self.host.store.guard(None, now_ms())?;
+            return Ok(Removals { held: None, confirmed: false, depends_on: depends_on(&going) });
+        }
+        let bytes: Vec<(&str, &str, &str)> =
+            going.values().map(|r| (r.stack.as_str(), r.project.as_str(), r.digest.as_str())).collect();
+        let digest = Digest::of(serde_json::json!([self.host.settings.server.as_str(), bytes]).to_string().as_bytes());
+        let id: String = digest.as_str().trim_start_matches("sha256:").chars().take(12).collect();
+        self.host.store.guard(Some((&id, &stacks)), now_ms())?;
+        let is_confirmed = self.host.store.guarded()?.is_some_and(|guarded| guarded.confirmed.is_some());
+        let what = format!(
+            "{} stacks are gone from the repository ({}) and at most {most} may be removed at once; nothing is removed. If \
+             this is meant, say `evenkeel confirm {id} --reason …`",
+            stacks.len(),
+            stacks.join(", ")
+        );
+        let held = (!is_confirmed).then(|| Reason::new(Code::PruneGuard, what));
+        Ok(Removals { held, confirmed: is_confirmed, depends_on: depends_on(&going) })
+    }
+
+    fn removal_obstacle(
+        &self,
+        stack: &StackName,
+        from: Option<&Release>,
+        removals: &Removals,
+    ) -> Result<Option<(Outcome, Reason)>, Fault> {
+        if let Some(reason) = &removals.held {
+            return Ok(Some((Outcome::Held, reason.clone())));
+        }
+        let mut dependents =
+            removals.depends_on.iter().filter(|(_, needs)| needs.contains(stack)).map(|(name, _)| name);
+        if let Some(dependent) = dependents.find(|dependent| self.blocks(dependent)) {
+            let what = format!("{stack} stays: {dependent}, which depends on it, is to go first and is still here");
+            return Ok(Some((Outcome::Held, Reason::new(Code::HeldByDependency, what))));
+        }
+        let removal = from.filter(|_| !self.insists).map(|release| removal_digest(&release.digest));
+        removal.map_or(Ok(None), |digest| self.kept_out(stack, &digest))
+    }
+
     fn obstacle(
         &self,
         change: &StackChange,
         prepared: &Prepared,
-        (from, removals): (Option<&Release>, usize),
+        (from, removals): (Option<&Release>, &Removals),
     ) -> Result<Option<(Outcome, Reason)>, Fault> {
         let (host, stack) = (self.host, &change.stack);
+        if let Some(suspension) = people::suspension_of(&host.store, stack)? {
+            return Ok(Some((Outcome::Held, people::suspension_reason(&suspension))));
+        }
+        if let Some(waits) = self.waits_for_window(change, prepared, from) {
+            return Ok(Some(waits));
+        }
         if host.settings.observe {
             let what = format!("observe is on: {stack} would be changed and was not; `evenkeel plan` shows how");
             return Ok(Some((Outcome::Held, Reason::new(Code::Observing, what))));
         }
         let Some(candidate) = prepared.candidate(stack) else {
-            let most = host.settings.prune_max;
-            let too_many = removals > most;
-            let what = format!(
-                "{removals} stacks are gone from the repository and at most {most} may be removed at once; nothing is removed. If this is meant, raise prune.max for a while"
-            );
-            if too_many {
-                return Ok(Some((Outcome::Held, Reason::new(Code::PruneGuard, what))));
-            }
-            let removal = from.filter(|_| !self.insists).map(|release| removal_digest(&release.digest));
-            return removal.map_or(Ok(None), |digest| self.kept_out(stack, &digest));
+            return self.removal_obstacle(stack, from, removals);
         };
-        if let Some(kept_out) = self.kept_out(stack, &candidate.digest())? {
+        let digest = candidate.digest();
+        if let Some(kept_out) = self.kept_out(stack, &digest)? {
             return Ok(Some(kept_out));
+        }
+        if let Some(held) = host.store.held_at(stack, &candidate.commit)? {
+            // What the repository wanted when a person chose otherwise stays out with it, in later commits too.
+            host.store.keep_out(stack, &KeptOut { digest, ..held.clone() }, now_ms())?;
+            return Ok(Some((Outcome::Held, held.reason)));
         }
         let mut current = host.store.current_releases()?.into_values();
         if let Some(old) = current.find(|r| r.stack != *stack && r.project == candidate.project) {

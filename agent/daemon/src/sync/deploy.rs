@@ -5,6 +5,7 @@ use evenkeel_core::{
     id::ReleaseId,
     journal::{Event, SnapshotDecision, State, Todo},
     outcome::Outcome,
+    plan::{self, Side},
     reason::{Code, Reason},
     release::{Candidate, Release},
 };
@@ -39,6 +40,7 @@ pub async fn deploy(
         commit: run.commit(),
         changes: &change.services,
         heal: Vec::new(),
+        again: None,
     };
     if run.host.stop.is_cancelled() {
         return Err(stopped()); // it waited for its turn within the wave
@@ -59,6 +61,25 @@ pub async fn heal(run: &Run<'_>, release: &Release, changes: &[ServiceChange]) -
         commit: None,
         changes,
         heal: changes.iter().map(|change| change.service.clone()).collect(),
+        again: None,
+    };
+    let deployment = Deployment::intend(run.host, &intent).map_err(|e| e.reason())?;
+    drive(run, deployment, None).await
+}
+
+/// Puts a kept release back, as a person wants it: the way of any deployment, with nothing to bring.
+pub async fn put_back(run: &Run<'_>, kept: &Release, from: Option<&Release>) -> Result<(), Reason> {
+    let root = run.host.live.root().display().to_string();
+    let changes = plan::diff(&root, from.map(Side::of_release), Some(Side::of_release(kept)));
+    let intent = Intent {
+        sync: run.id,
+        stack: &kept.stack,
+        digest: Some(kept.digest.clone()),
+        from,
+        commit: run.commit(),
+        changes: &changes,
+        again: Some(kept.id),
+        heal: Vec::new(),
     };
     let deployment = Deployment::intend(run.host, &intent).map_err(|e| e.reason())?;
     drive(run, deployment, None).await
@@ -160,11 +181,19 @@ impl Step<'_> {
             let here = self.phase(Phase::Stage, stage::check_way_back(self.host, from.as_ref())).await;
             return Ok(Done::of(here.map(|()| Event::Staged { to: from.map(|r| r.id) })));
         }
-        let Some(material) = self.material else { return Ok(Done::Event(Event::Staged { to: None })) };
-        let work = self.phase(Phase::Stage, stage::stage(self.host, material));
+        let again = self.deployment.progress().again();
+        let work = async {
+            match (again, self.material) {
+                (Some(kept), _) => stage::again(self.host, kept, self.releases()?.0.as_ref()).await.map(Some),
+                (None, Some(material)) => stage::stage(self.host, material).await.map(Some),
+                (None, None) => Ok(None),
+            }
+        };
+        let work = self.phase(Phase::Stage, work);
         tokio::select! {
             staged = work => Ok(match staged {
-                Ok(staged) => Done::Staged(Box::new(staged)),
+                Ok(Some(staged)) => Done::Staged(Box::new(staged)),
+                Ok(None) => Done::Event(Event::Staged { to: None }),
                 Err(reason) => Done::Event(Event::Failed { reason }),
             }),
             () = self.host.stop.cancelled() => Ok(Done::Event(Event::Interrupted)),
@@ -215,11 +244,12 @@ impl Step<'_> {
             Ok::<_, Reason>(match (target.to, target.other) {
                 (Some(release), _) => gate::watch(self.host, release, self.host.gate_policy(release.gate), stood).await,
                 (None, Some(gone)) => gate::absent(self.host, gone, self.host.settings.gate.healthy_deadline).await,
-                (None, None) => Watched::Passed,
+                (None, None) => Watched::Passed(Vec::new()),
             })
         };
         Ok(match self.phase(Phase::Gate, watch).await? {
-            Watched::Passed => Done::Event(if forward { Event::GatePassed } else { Event::RollbackPassed }),
+            Watched::Passed(seen) if forward => Done::Event(Event::GatePassed { seen }),
+            Watched::Passed(_) => Done::Event(Event::RollbackPassed),
             Watched::Failed(reason) => Done::Event(Event::Failed { reason }),
             Watched::Stopped => Done::Stopped,
         })
@@ -239,7 +269,8 @@ async fn keep_images(host: &Host, deployment: &Deployment) -> Result<(), Reason>
 }
 
 fn keep_tags(release: &Release) -> Vec<(String, evenkeel_core::id::ImageId)> {
-    let name = |service: &str| format!("evenkeel-keep/{}:{}-{service}", release.stack, release.id).to_ascii_lowercase();
+    let stack = release.kept_as.as_ref().unwrap_or(&release.stack);
+    let name = |service: &str| format!("evenkeel-keep/{stack}:{}-{service}", release.id).to_ascii_lowercase();
     release.images.iter().map(|(service, image)| (name(service), image.id.clone())).collect()
 }
 

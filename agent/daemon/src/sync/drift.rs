@@ -24,7 +24,7 @@ use crate::{
     host::{
         Host,
         messages::{self, Happening},
-        now_ms,
+        now_ms, people,
     },
     run::{Run, SyncEnd},
     steps::apply::shared,
@@ -227,7 +227,9 @@ async fn heal(host: &Host, to_heal: Vec<(&Release, DriftRecord)>, looked: &mut L
     let halted = host.store.halted().map_err(|e| e.reason())?;
     let mut run: Option<Run<'_>> = None;
     for (release, record) in to_heal {
-        if host.settings.observe || halted.contains(&release.stack) || host.stop.is_cancelled() {
+        // What a person has suspended is left alone; when that ends, the next look finds what there is.
+        let suspended = people::suspension_of(&host.store, &release.stack).map_err(|e| e.reason())?;
+        if suspended.is_some() || host.settings.observe || halted.contains(&release.stack) || host.stop.is_cancelled() {
             continue;
         }
         let now = now_ms();

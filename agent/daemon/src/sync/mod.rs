@@ -5,16 +5,20 @@ mod deploy;
 mod drift;
 mod judge;
 mod prepare;
+mod put_back;
 mod recover;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use evenkeel_core::{
-    change::StackChangeKind,
     drift::Mode,
     id::SyncId,
     outcome::Outcome,
-    plan::Plan,
+    people::{Stated, Told},
+    plan::{self, Plan},
     reason::{Code, Reason},
     release::Release,
 };
@@ -23,13 +27,14 @@ use futures_util::{StreamExt as _, stream};
 
 pub use drift::{Looked, Memory, look as look_for_drift};
 pub use prepare::{Cache, Prepared};
+pub use put_back::{PutBack, chosen, put_back};
 pub use recover::recover;
 
 use crate::{
     git,
-    host::Host,
+    host::{Host, now_ms, people},
     run::{Phase, Run, SyncEnd},
-    store::StoreError,
+    store::{StoreError, Words},
 };
 
 /// Why a sync did not get as far as its stacks.
@@ -64,11 +69,29 @@ impl From<StoreError> for Fault {
     }
 }
 
-/// One sync, with a record of its end, whatever that is. `insists` says that a person or a change asked for it, so
-/// that what waits for one is tried again.
-pub async fn sync(host: &Host, cache: &mut Cache, trigger: &str, insists: bool) -> SyncEnd {
-    let run = match Run::begin(host, trigger, insists) {
-        Ok(run) => run,
+/// Why there is a sync.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// What woke the agent.
+    pub trigger: &'a str,
+    /// Whether a person or a change asked for it, so that what waits for one is tried again.
+    pub insists: bool,
+    /// Who wants that maintenance windows do not count, and why.
+    pub overrides: Option<&'a Stated>,
+}
+
+/// One sync, with a record of its end, whatever that is.
+pub async fn sync(host: &Host, cache: &mut Cache, wish: Wish<'_>) -> SyncEnd {
+    let Wish { trigger, insists, overrides } = wish;
+    let begun = people::end_due(&host.store, &host.settings).and_then(|_| match overrides {
+        None => Run::begin(host, trigger, insists),
+        Some(stated) => {
+            Run::begin_told(host, trigger, Words { told: Told::Override, stack: None, stated, detail: None })
+        }
+    });
+    host.opens.store(i64::MAX, Ordering::Relaxed);
+    let run = match begun {
+        Ok(run) => run.overriding(overrides.is_some()),
         Err(error) => return Fault::from(error).end(None),
     };
     let id = run.id;
@@ -99,10 +122,25 @@ async fn look(host: &Host, cache: &mut Cache, run: &Run<'_>) -> Result<Seen, Fau
     let prepared = run.phase(Phase::Render, cache.prepare(host, &revision)).await?;
     let containers = run.phase(Phase::Observe, host.engine.containers()).await;
     let containers = containers.map_err(|e| e.reason(Code::EngineUnreachable))?;
-    let releases = host.store.current_releases()?;
+    let releases = adopt_renamed(host, &prepared)?;
     let put_back = run.insists && (run.is_asked_for || host.settings.drift.mode == Mode::Heal);
     let plan = prepared.plan(host, &releases, &containers, put_back)?;
     Ok(Seen { prepared, releases, plan })
+}
+
+/// The current releases, each under the name that its stack has now.
+fn adopt_renamed(host: &Host, prepared: &Prepared) -> Result<BTreeMap<StackName, Release>, Fault> {
+    let releases = host.store.current_releases()?;
+    let rejected: Vec<StackName> = prepared.candidates.rejected.iter().map(|(name, _)| name.clone()).collect();
+    let renamed = plan::renamed(&prepared.candidates.accepted, &rejected, &releases);
+    if renamed.is_empty() || host.settings.observe {
+        return Ok(releases);
+    }
+    for (old, new) in renamed {
+        tracing::info!(stack = %new, "{new} is what {old} was: the same Compose project under another name");
+        host.store.rename(&old, &new)?;
+    }
+    Ok(host.store.current_releases()?)
 }
 
 /// The line, from the tip to the end of the last deployment.
@@ -118,12 +156,12 @@ async fn line(host: &Host, cache: &mut Cache, run: &Run<'_>) -> Result<(), Fault
     run.reject(&prepared, &releases)?;
     run.hold(&plan.held, &releases)?;
     run.note_steady(&plan, &prepared, &releases)?;
-    let removals = plan.waves.iter().flatten().filter(|c| c.change == StackChangeKind::Remove).count();
+    let removals = run.removals(&plan, &releases)?;
     for wave in &plan.waves {
         if host.stop.is_cancelled() {
             return Err(deploy::stopped().into());
         }
-        let ready = run.ready(wave, &prepared, &releases, removals)?;
+        let ready = run.ready(wave, &prepared, &releases, &removals)?;
         stream::iter(ready)
             .map(|change| deploy::deploy(run, change, &prepared, releases.get(&change.stack)))
             .buffer_unordered(host.settings.engine.parallel)
@@ -131,6 +169,10 @@ async fn line(host: &Host, cache: &mut Cache, run: &Run<'_>) -> Result<(), Fault
             .await
             .into_iter()
             .collect::<Result<(), Reason>>()?;
+    }
+    if removals.is_confirmed() {
+        // What was confirmed is done, once.
+        host.store.guard(None, now_ms())?;
     }
     cache.tidy(host);
     Ok(())

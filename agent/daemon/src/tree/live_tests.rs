@@ -12,7 +12,7 @@ use super::*;
 
 fn permit() -> ApplyPermit {
     let events = [
-        Event::Intended { digest: None, from: None, heal: Vec::new() },
+        Event::Intended { digest: None, from: None, heal: Vec::new(), again: None },
         Event::Staged { to: Some(ReleaseId(1)) },
         Event::BackupStarted,
         Event::BackedUp { snapshot: SnapshotDecision::NotConfigured },

@@ -9,7 +9,7 @@ mod watch;
 use serde::{Deserialize, Serialize};
 
 pub use poll::{Schedule, delay, poll, random_fraction};
-pub use slot::{Slot, Ticket, Waker, slot};
+pub use slot::{Slot, Ticket, Waker, Work, slot};
 pub use watch::{ConfigWatch, CurrentConfig, WatchError, follow};
 
 /// Why a sync began. The text form is part of the contract (`history`).
@@ -24,6 +24,8 @@ pub enum Trigger {
     Watch,
     /// The agent has just started.
     Start,
+    /// A suspension ended, or a maintenance window opened.
+    Due,
     /// It was time.
     Poll,
     /// Something happened to containers, networks or live files, or it was time to look at them. The repository is not
@@ -39,6 +41,7 @@ impl Trigger {
             Self::Webhook => "webhook",
             Self::Watch => "watch",
             Self::Start => "start",
+            Self::Due => "due",
             Self::Poll => "poll",
             Self::Drift => "drift",
         }

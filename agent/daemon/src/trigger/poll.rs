@@ -34,7 +34,7 @@ pub fn delay(schedule: Schedule, fraction: f64) -> Duration {
 
 /// Wakes the slot again and again, until the sender of `schedule` is gone. A changed schedule starts a new pause.
 /// `random` gives numbers from 0 to 1, such as [`random_fraction`].
-pub async fn poll<R>(waker: Waker<R>, mut schedule: watch::Receiver<Schedule>, mut random: impl FnMut() -> f64) {
+pub async fn poll<R, O>(waker: Waker<R, O>, mut schedule: watch::Receiver<Schedule>, mut random: impl FnMut() -> f64) {
     loop {
         let pause = delay(*schedule.borrow_and_update(), random());
         tokio::select! {
@@ -56,7 +56,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::trigger::slot;
+    use crate::trigger::{Work, slot};
 
     fn secs(interval: u64, failures: u32) -> u128 {
         (delay(Schedule { interval: Duration::from_secs(interval), failures }, 0.5).as_millis() + 500) / 1000
@@ -90,13 +90,13 @@ mod tests {
 
     #[tokio::test]
     async fn polls_until_the_schedule_is_dropped_and_follows_its_changes() {
-        let (waker, mut slot) = slot::<()>();
+        let (waker, mut slot) = slot::<(), ()>();
         let (sender, receiver) = watch::channel(Schedule { interval: Duration::from_secs(3600), failures: 0 });
         let poller = tokio::spawn(poll(waker, receiver, || 0.5));
         sender.send(Schedule { interval: Duration::from_millis(20), failures: 0 }).unwrap();
         for _ in 0..3 {
             let woken = time::timeout(Duration::from_secs(5), slot.next()).await.unwrap();
-            assert!(woken.contains(&Trigger::Poll));
+            assert!(matches!(woken, Work::Sync(why) if why.contains(&Trigger::Poll)));
         }
         drop(sender);
         time::timeout(Duration::from_secs(5), poller).await.unwrap().unwrap();

@@ -1,7 +1,8 @@
-//! The one slot between everything that wants a sync and the one loop that runs them.
+//! The one slot between everything that wants a sync and the one loop that runs them. What a person orders in so many
+//! words goes through it one by one; any number of reasons to look are one sync.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -10,50 +11,61 @@ use tokio::sync::{Notify, oneshot};
 
 use super::Trigger;
 
-/// Makes a slot and the first of its wakers. `R` is what is known at the end of a sync.
-pub fn slot<R: Clone>() -> (Waker<R>, Slot<R>) {
+/// What the loop has to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work<O> {
+    /// A sync, for all these reasons; never none.
+    Sync(BTreeSet<Trigger>),
+    /// What a person ordered.
+    Order(O),
+}
+
+/// Makes a slot and the first of its wakers. `R` is what is known at the end of a sync or an order, `O` what may be ordered.
+pub fn slot<R: Clone, O>() -> (Waker<R, O>, Slot<R, O>) {
     let shared = Arc::new(Shared { state: Mutex::default(), woken: Notify::new() });
     (Waker { shared: Arc::clone(&shared) }, Slot { shared, running: Vec::new() })
 }
 
-struct Shared<R> {
-    state: Mutex<State<R>>,
+struct Shared<R, O> {
+    state: Mutex<State<R, O>>,
     woken: Notify,
 }
 
-struct State<R> {
+struct State<R, O> {
     pending: BTreeSet<Trigger>,
     /// Who waits for a sync that has not begun.
     waiting: Vec<oneshot::Sender<R>>,
+    /// What was ordered and has not begun, first come first.
+    orders: VecDeque<(O, oneshot::Sender<R>)>,
     /// Whether there is no consumer any more.
     closed: bool,
 }
 
-impl<R> Default for State<R> {
+impl<R, O> Default for State<R, O> {
     fn default() -> Self {
-        Self { pending: BTreeSet::new(), waiting: Vec::new(), closed: false }
+        Self { pending: BTreeSet::new(), waiting: Vec::new(), orders: VecDeque::new(), closed: false }
     }
 }
 
-impl<R> Shared<R> {
+impl<R, O> Shared<R, O> {
     /// A panic elsewhere leaves the sets whole: each is changed by one call.
-    fn state(&self) -> MutexGuard<'_, State<R>> {
+    fn state(&self) -> MutexGuard<'_, State<R, O>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Asks for a sync. Cheap to clone, never waits.
-pub struct Waker<R> {
-    shared: Arc<Shared<R>>,
+pub struct Waker<R, O> {
+    shared: Arc<Shared<R, O>>,
 }
 
-impl<R> Clone for Waker<R> {
+impl<R, O> Clone for Waker<R, O> {
     fn clone(&self) -> Self {
         Self { shared: Arc::clone(&self.shared) }
     }
 }
 
-impl<R> Waker<R> {
+impl<R, O> Waker<R, O> {
     /// Asks for a sync. Any number of calls before it begins are one sync.
     pub fn wake(&self, trigger: Trigger) {
         self.shared.state().pending.insert(trigger);
@@ -63,12 +75,23 @@ impl<R> Waker<R> {
     /// Asks for a sync as a person does, and gives a ticket for the end of a sync that begins after this call:
     /// one that runs already may have looked at the repository too early.
     pub fn request(&self) -> Ticket<R> {
+        self.ask(|state, sender| {
+            state.waiting.push(sender);
+            state.pending.insert(Trigger::Manual);
+        })
+    }
+
+    /// Orders something, and gives a ticket for its end.
+    pub fn order(&self, order: O) -> Ticket<R> {
+        self.ask(|state, sender| state.orders.push_back((order, sender)))
+    }
+
+    fn ask(&self, put: impl FnOnce(&mut State<R, O>, oneshot::Sender<R>)) -> Ticket<R> {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.shared.state();
         // Dropped at once when nobody serves the slot any more: the ticket then says so.
         if !state.closed {
-            state.waiting.push(sender);
-            state.pending.insert(Trigger::Manual);
+            put(&mut state, sender);
         }
         drop(state);
         self.shared.woken.notify_one();
@@ -86,32 +109,36 @@ impl<R> Ticket<R> {
     }
 }
 
-/// The consumer's end. One loop calls [`Slot::next`], syncs, and calls [`Slot::finished`].
-pub struct Slot<R> {
-    shared: Arc<Shared<R>>,
-    /// Who waits for the sync that runs.
+/// The consumer's end. One loop calls [`Slot::next`], does it, and calls [`Slot::finished`].
+pub struct Slot<R, O> {
+    shared: Arc<Shared<R, O>>,
+    /// Who waits for what is being done.
     running: Vec<oneshot::Sender<R>>,
 }
 
-impl<R: Clone> Slot<R> {
-    /// Waits until somebody wants a sync, and gives everything that wanted it so far: never empty.
+impl<R: Clone, O> Slot<R, O> {
+    /// Waits until somebody wants something. Orders come first, one by one; of syncs all that was wanted so far.
     ///
     /// May be dropped while it waits (in a `select!`), and nothing is lost.
-    pub async fn next(&mut self) -> BTreeSet<Trigger> {
+    pub async fn next(&mut self) -> Work<O> {
         loop {
             {
                 let mut state = self.shared.state();
+                if let Some((order, sender)) = state.orders.pop_front() {
+                    self.running.push(sender);
+                    return Work::Order(order);
+                }
                 if !state.pending.is_empty() {
                     // Those of a sync that never finished stay and are served by this one, which is later still.
                     self.running.append(&mut state.waiting);
-                    return mem::take(&mut state.pending);
+                    return Work::Sync(mem::take(&mut state.pending));
                 }
             }
             self.shared.woken.notified().await;
         }
     }
 
-    /// Tells everyone whose request the sync that just ended has served.
+    /// Tells everyone whose request the work that just ended has served.
     pub fn finished(&mut self, result: &R) {
         for waiting in self.running.drain(..) {
             // A caller that hung up is no fault.
@@ -120,11 +147,12 @@ impl<R: Clone> Slot<R> {
     }
 }
 
-impl<R> Drop for Slot<R> {
+impl<R, O> Drop for Slot<R, O> {
     fn drop(&mut self) {
         let mut state = self.shared.state();
         state.closed = true;
         state.waiting.clear();
+        state.orders.clear();
     }
 }
 
@@ -138,41 +166,62 @@ mod tests {
 
     const SOON: Duration = Duration::from_millis(50);
 
+    fn syncs<const N: usize>(triggers: [Trigger; N]) -> Work<&'static str> {
+        Work::Sync(BTreeSet::from(triggers))
+    }
+
+    #[tokio::test]
+    async fn orders_come_first_one_by_one_and_each_has_its_own_end() {
+        let (waker, mut slot) = slot::<u32, &str>();
+        let sync = waker.request();
+        let (first, second) = (waker.order("first"), waker.order("second"));
+        for (order, end) in [("first", 1), ("second", 2)] {
+            assert_eq!(slot.next().await, Work::Order(order));
+            slot.finished(&end);
+        }
+        assert_eq!((first.done().await, second.done().await), (Some(1), Some(2)));
+        assert_eq!(slot.next().await, syncs([Trigger::Manual]));
+        slot.finished(&3);
+        assert_eq!(sync.done().await, Some(3));
+        drop(slot);
+        assert_eq!(waker.order("too late").done().await, None);
+    }
+
     #[tokio::test]
     async fn many_triggers_are_one_sync() {
-        let (waker, mut slot) = slot::<u32>();
+        let (waker, mut slot) = slot::<u32, &str>();
         for trigger in [Trigger::Webhook, Trigger::Poll, Trigger::Webhook] {
             waker.clone().wake(trigger);
         }
-        assert_eq!(slot.next().await, BTreeSet::from([Trigger::Webhook, Trigger::Poll]));
+        assert_eq!(slot.next().await, syncs([Trigger::Webhook, Trigger::Poll]));
         assert!(timeout(SOON, slot.next()).await.is_err());
     }
 
     #[tokio::test]
     async fn a_wake_during_a_sync_is_not_lost() {
-        let (waker, mut slot) = slot::<u32>();
+        let (waker, mut slot) = slot::<u32, &str>();
         waker.wake(Trigger::Start);
         slot.next().await;
         waker.wake(Trigger::Webhook);
         slot.finished(&1);
-        assert_eq!(slot.next().await, BTreeSet::from([Trigger::Webhook]));
+        assert_eq!(slot.next().await, syncs([Trigger::Webhook]));
     }
 
     #[tokio::test]
     async fn a_request_waits_for_a_sync_that_begins_after_it() {
-        let (waker, mut slot) = slot::<u32>();
+        let (waker, mut slot) = slot::<u32, &str>();
         waker.wake(Trigger::Poll);
         slot.next().await;
         let ticket = tokio::spawn(waker.request().done());
         slot.finished(&1);
-        assert_eq!(slot.next().await, BTreeSet::from([Trigger::Manual]));
+        assert_eq!(slot.next().await, syncs([Trigger::Manual]));
         slot.finished(&2);
         assert_eq!(ticket.await.unwrap(), Some(2));
     }
 
     #[tokio::test]
     async fn all_who_asked_before_are_served_by_one_sync() {
-        let (waker, mut slot) = slot::<u32>();
+        let (waker, mut slot) = slot::<u32, &str>();
         let tickets = [waker.request(), waker.request()];
         slot.next().await;
         slot.finished(&7);
@@ -183,7 +232,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_ticket_ends_when_the_agent_does() {
-        let (waker, mut slot) = slot::<u32>();
+        let (waker, mut slot) = slot::<u32, &str>();
         let before = waker.request();
         slot.next().await;
         let during = waker.request();
@@ -195,10 +244,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_waiting_consumer_wakes_up() {
-        let (waker, mut slot) = slot::<u32>();
+        let (waker, mut slot) = slot::<u32, &str>();
         let consumer = tokio::spawn(async move { slot.next().await });
         tokio::time::sleep(SOON).await;
         waker.wake(Trigger::Watch);
-        assert_eq!(timeout(Duration::from_secs(5), consumer).await.unwrap().unwrap(), BTreeSet::from([Trigger::Watch]));
+        assert_eq!(timeout(Duration::from_secs(5), consumer).await.unwrap().unwrap(), syncs([Trigger::Watch]));
     }
 }

@@ -126,7 +126,12 @@ pub struct CurrentConfig {
 
 /// Loads the configuration again after each change and wakes the slot; an invalid one is logged and the old one kept.
 /// Ends when nobody listens to `current` any more.
-pub async fn follow<R>(path: PathBuf, mut watch: ConfigWatch, current: watch::Sender<CurrentConfig>, waker: Waker<R>) {
+pub async fn follow<R, O>(
+    path: PathBuf,
+    mut watch: ConfigWatch,
+    current: watch::Sender<CurrentConfig>,
+    waker: Waker<R, O>,
+) {
     loop {
         tokio::select! {
             () = watch.changed() => {}
@@ -159,7 +164,7 @@ pub async fn follow<R>(path: PathBuf, mut watch: ConfigWatch, current: watch::Se
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trigger::slot;
+    use crate::trigger::{Work, slot};
 
     const SOON: Duration = Duration::from_secs(5);
     const NEVER: Duration = Duration::from_millis(900);
@@ -223,11 +228,11 @@ mod tests {
         let settings = config::load(&path).unwrap();
         let watcher = ConfigWatch::start(&config::watched(&settings, &path)).unwrap();
         let (sender, mut receiver) = watch::channel(CurrentConfig { settings: Arc::new(settings), rejected: None });
-        let (waker, mut slot) = slot::<()>();
+        let (waker, mut slot) = slot::<(), ()>();
         let follower = tokio::spawn(follow(path.clone(), watcher, sender, waker));
 
         fs::write(&path, text("2m")).unwrap();
-        assert_eq!(timeout(SOON, slot.next()).await.unwrap(), BTreeSet::from([Trigger::Watch]));
+        assert_eq!(timeout(SOON, slot.next()).await.unwrap(), Work::Sync(BTreeSet::from([Trigger::Watch])));
         assert_eq!(receiver.borrow_and_update().settings.source.interval, Duration::from_secs(120));
 
         fs::write(&path, "intervall: 3m").unwrap();

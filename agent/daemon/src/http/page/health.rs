@@ -70,6 +70,8 @@ mod tests {
                 stale: false,
             },
             stacks: vec![],
+            suspended: None,
+            guarded: None,
             agent: AgentStatus { running: true, version: "0".to_owned(), pid: None },
             engine: EngineStatus { reachable },
             activity: None,

@@ -9,6 +9,7 @@ use evenkeel_core::{
         About, DeploymentRecord, History, OutboxStatus, Outcome, Signer, StackActivity, StackState, StackStatus,
         Status, SyncRecord,
     },
+    people::{Suspended, WindowState},
     reason::Reason,
 };
 
@@ -142,6 +143,10 @@ pub(super) struct StackView {
     pub last: Option<LastView>,
     pub drift: Vec<DriftView>,
     pub doing: Option<DoingView>,
+    pub suspended: Option<SuspendedView>,
+    /// Why it stays at a release that a person chose.
+    pub hold: Option<String>,
+    pub window: Option<WindowView>,
 }
 
 /// What the agent does for a stack now.
@@ -182,6 +187,33 @@ pub(super) struct DriftView {
     pub since: When,
 }
 
+/// What a person left alone.
+pub(super) struct SuspendedView {
+    pub until: When,
+    pub by: String,
+    pub reason: String,
+}
+
+impl SuspendedView {
+    fn new(suspended: &Suspended) -> Self {
+        Self { until: When::new(&suspended.until), by: suspended.by.name.clone(), reason: suspended.reason.clone() }
+    }
+}
+
+/// A maintenance window.
+pub(super) struct WindowView {
+    pub window: String,
+    pub open: bool,
+    pub changes: Option<When>,
+}
+
+impl WindowView {
+    fn new(window: &WindowState) -> Self {
+        let WindowState { window, open, changes } = window;
+        Self { window: window.clone(), open: *open, changes: changes.as_deref().map(When::new) }
+    }
+}
+
 /// What happened to a stack last.
 pub(super) struct LastView {
     pub word: &'static str,
@@ -207,6 +239,16 @@ impl StackView {
             last,
             drift: stack.drift.iter().map(|d| DriftView { what: d.what.clone(), since: When::new(&d.since) }).collect(),
             doing,
+            suspended: stack.suspended.as_ref().map(SuspendedView::new),
+            // The last end may say the same.
+            hold: stack
+                .hold
+                .as_ref()
+                .filter(|hold| {
+                    stack.last.as_ref().and_then(|l| l.reason.as_ref()).is_none_or(|r| r.message != hold.reason)
+                })
+                .map(|hold| hold.reason.clone()),
+            window: stack.window.as_ref().map(WindowView::new),
         }
     }
 }
@@ -217,6 +259,8 @@ pub(super) struct SyncView {
     pub outcome: Mark,
     pub commit: Option<CommitView>,
     pub trigger: String,
+    /// Who asked for it, and why.
+    pub stated: Option<(String, String)>,
     pub started: When,
     pub took: Option<String>,
     pub why: Option<WhyView>,
@@ -251,6 +295,7 @@ impl SyncView {
             outcome: Mark::outcome(sync.outcome),
             commit: sync.commit.as_deref().map(|id| CommitView::new(id, sync.about.as_ref())),
             trigger: sync.trigger.clone(),
+            stated: sync.stated.as_ref().map(|stated| (stated.by.name.clone(), stated.reason.clone())),
             started: When::new(&sync.started),
             took: took(&sync.started, sync.ended.as_deref()),
             why: WhyView::new(sync.reason.as_ref()),
@@ -324,9 +369,17 @@ pub(super) struct PageView {
     contact: Option<When>,
     accepted: Option<CommitView>,
     refused: Option<RefusedView>,
+    suspended: Option<SuspendedView>,
+    guarded: Option<GuardedView>,
     stacks: Vec<StackView>,
     syncs: Vec<SyncView>,
     outbox: OutboxStatus,
+}
+
+/// A plan that waits for a person.
+pub(super) struct GuardedView {
+    pub plan: String,
+    pub removes: String,
 }
 
 /// A refusal with its remedy.
@@ -352,6 +405,12 @@ impl PageView {
                 short: short(&refused.commit).to_owned(),
                 message: refused.message.clone(),
             }),
+            suspended: status.suspended.as_ref().map(SuspendedView::new),
+            guarded: status
+                .guarded
+                .as_ref()
+                .filter(|guarded| guarded.confirmed.is_none())
+                .map(|guarded| GuardedView { plan: guarded.plan.clone(), removes: guarded.removes.join(", ") }),
             stacks: status
                 .stacks
                 .iter()
@@ -399,6 +458,9 @@ fn headline(status: &Status) -> Mark {
     }
     if status.source.stale {
         return Mark::new(Tone::Bad, "The repository has not answered for too long");
+    }
+    if status.suspended.is_some() {
+        return Mark::new(Tone::Warn, "Every stack is suspended");
     }
     if !behind.is_empty() {
         return Mark::new(Tone::Warn, format!("Not as the newest commit wants: {}", some(&behind)));

@@ -4,6 +4,7 @@ use evenkeel_core::{
     outcome::{
         Activity, AgentStatus, DriftStatus, EngineStatus, RefusedStatus, SourceStatus, StackActivity, StackLast, Step,
     },
+    people::{Guarded, Hold, Person, Stated, Suspended, WindowState},
     reason::Code,
 };
 
@@ -40,7 +41,15 @@ fn stack(name: &str, state: StackState, health: &str) -> StackStatus {
             what: HOSTILE.to_owned(),
             since: AT.to_owned(),
         }],
+        suspended: Some(suspended(false)),
+        hold: Some(Hold { since: AT.to_owned(), reason: format!("chosen: {HOSTILE}") }),
+        window: Some(WindowState { window: HOSTILE.to_owned(), open: false, changes: Some(AT.to_owned()) }),
     }
+}
+
+fn suspended(all: bool) -> Suspended {
+    let by = Person { uid: 0, name: HOSTILE.to_owned() };
+    Suspended { all, since: AT.to_owned(), until: AT.to_owned(), by, reason: HOSTILE.to_owned() }
 }
 
 fn status(stacks: Vec<StackStatus>) -> Status {
@@ -58,6 +67,13 @@ fn status(stacks: Vec<StackStatus>) -> Status {
             stale: false,
         },
         stacks,
+        suspended: None,
+        guarded: Some(Guarded {
+            plan: "5d41402abc4b".to_owned(),
+            removes: vec![HOSTILE.to_owned()],
+            since: AT.to_owned(),
+            confirmed: None,
+        }),
         agent: AgentStatus { running: true, version: "0.1.0".to_owned(), pid: None },
         engine: EngineStatus { reachable: true },
         activity: None,
@@ -90,6 +106,7 @@ fn history() -> History {
         }],
     };
     let sync = SyncRecord {
+        stated: Some(Stated { by: Person { uid: 0, name: HOSTILE.to_owned() }, reason: HOSTILE.to_owned() }),
         id: SyncId(7),
         commit: Some(ID.to_owned()),
         about: Some(about()),
@@ -100,7 +117,7 @@ fn history() -> History {
         reason,
         deployments: vec![deployment],
     };
-    History { schema: 1, syncs: vec![sync] }
+    History { schema: 1, syncs: vec![sync], interventions: vec![] }
 }
 
 fn page(status: &Status) -> String {

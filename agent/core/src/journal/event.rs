@@ -1,0 +1,166 @@
+//! What a journal is made of: the events, and what they tell.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{Digest, ReleaseId},
+    reason::Reason,
+};
+
+/// A container as the gate saw it when it let a release pass: the evidence that stays with the release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Its name.
+    pub container: String,
+    /// `running`, `healthy` or `exited 0`.
+    pub state: String,
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.container, self.state)
+    }
+}
+
+/// What was decided about a backup. There is no way past this decision to an apply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotDecision {
+    /// restic's snapshot of the stack's volumes.
+    Taken(String),
+    /// Nothing to save: the stack has no volume with data yet.
+    NothingToSave,
+    /// No backup is configured. Reported as such.
+    NotConfigured,
+    /// The backup failed and is not required.
+    Failed(String),
+    /// The release that runs is put back as it was: nothing reads the data in another way than before.
+    SameRelease,
+}
+
+impl SnapshotDecision {
+    /// The snapshot's id, if one was taken.
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Taken(id) => Some(id),
+            Self::NothingToSave | Self::NotConfigured | Self::Failed(_) | Self::SameRelease => None,
+        }
+    }
+}
+
+/// What happened. Written before the effect it announces, or right after the effect it records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The deployment is meant: nothing has been done yet.
+    Intended {
+        /// The candidate's digest; `None` for a removal.
+        digest: Option<Digest>,
+        /// The release that runs now.
+        from: Option<ReleaseId>,
+        /// Services of that release that are to be put back; empty unless the deployment is for that alone.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        heal: Vec<String>,
+        /// The kept release that a person wants back; nothing is brought for it, all of it is here.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        again: Option<ReleaseId>,
+    },
+    /// The candidate's images are here and it is stored as a release to be.
+    Staged {
+        /// The stored candidate; `None` for a removal.
+        to: Option<ReleaseId>,
+    },
+    /// A backup begins.
+    BackupStarted,
+    /// The backup is decided.
+    BackedUp {
+        /// What was decided.
+        snapshot: SnapshotDecision,
+    },
+    /// A try at the apply begins.
+    ApplyStarted {
+        /// The containers that stood before the first try.
+        before: Vec<String>,
+        /// Of these, the ones that were not well: ended, restarting or unhealthy. Nobody holds them against the candidate.
+        #[serde(default)]
+        ailing: Vec<String>,
+    },
+    /// Compose has done its part.
+    Applied,
+    /// The gate let the candidate pass.
+    GatePassed {
+        /// What it saw last.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        seen: Vec<Seen>,
+    },
+    /// What was under way failed.
+    Failed {
+        /// Why.
+        reason: Reason,
+    },
+    /// A try at the rollback begins.
+    RollbackStarted {
+        /// The containers that stood before the first try of the rollback.
+        before: Vec<String>,
+    },
+    /// Compose has done its part of the rollback.
+    RollbackApplied,
+    /// The gate let the former release pass.
+    RollbackPassed,
+    /// The agent was asked to stop, or found this deployment unfinished when it started.
+    Interrupted,
+}
+
+macro_rules! event_names {
+    ($($variant:ident = $name:literal,)+) => {
+        impl Event {
+            /// The name of every event.
+            pub const NAMES: &[&str] = &[$($name),+];
+
+            /// The event's name, as the journal has it.
+            pub fn name(&self) -> &'static str {
+                match self { $(Self::$variant { .. } => $name,)+ }
+            }
+        }
+    };
+}
+
+event_names! {
+    Intended = "intended",
+    Staged = "staged",
+    BackupStarted = "backup_started",
+    BackedUp = "backed_up",
+    ApplyStarted = "apply_started",
+    Applied = "applied",
+    GatePassed = "gate_passed",
+    Failed = "failed",
+    RollbackStarted = "rollback_started",
+    RollbackApplied = "rollback_applied",
+    RollbackPassed = "rollback_passed",
+    Interrupted = "interrupted",
+}
+
+impl Event {
+    /// What the event tells besides its name, for people.
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Self::Failed { reason } => Some(reason.to_string()),
+            Self::BackedUp { snapshot } => Some(match snapshot {
+                SnapshotDecision::Taken(id) => format!("snapshot {id}"),
+                SnapshotDecision::NothingToSave => "nothing to save: no volume with data".to_owned(),
+                SnapshotDecision::NotConfigured => "no backup is configured".to_owned(),
+                SnapshotDecision::SameRelease => "none needed: the same release is put back".to_owned(),
+                SnapshotDecision::Failed(why) => format!("failed, and is not required: {why}"),
+            }),
+            Self::Intended { again: Some(release), .. } => {
+                Some(format!("release {release}, which a person wants back"))
+            }
+            Self::GatePassed { seen } if !seen.is_empty() => {
+                Some(seen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+            }
+            _ => None,
+        }
+    }
+}
