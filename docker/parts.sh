@@ -8,7 +8,7 @@
 #
 # Usual:  docker/parts.sh restic ntfy && eval "$(docker/parts.sh env)"
 #
-# Names: restic ntfy git ssh-keygen sshd openssl busybox shellcheck docker-registry promtool faketime make curl jq cargo-deny cargo-deb
+# Names: restic ntfy git ssh-keygen sshd openssl busybox shellcheck docker-registry promtool faketime age make curl jq cargo-deny cargo-deb
 # Packages are unpacked into the private folder (see engine.sh --help); nothing is installed or upgraded, and no root is needed.
 # cargo-deny and cargo-deb are compiled with `cargo install`, once: that takes some minutes.
 #
@@ -17,7 +17,7 @@
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly all_parts=(restic ntfy git ssh-keygen sshd openssl busybox shellcheck docker-registry promtool faketime make curl jq)
+readonly all_parts=(restic ntfy git ssh-keygen sshd openssl busybox shellcheck docker-registry promtool faketime age make curl jq)
 
 # describe NAME   sets what is known about it:
 #   package   Debian's package           suite    machine: its own, with all that it needs. new: the newer one, it alone
@@ -37,6 +37,7 @@ describe() {
     docker-registry) package=docker-registry suite=new file=usr/bin/docker-registry minimum=2.8 why="the tests pull images from a real registry on 127.0.0.1" ;;
     promtool) package=promtool suite=new file=usr/bin/promtool minimum=2.40 why="the tests check metrics and alert rules with it" ;;
     faketime) package=faketime file=usr/bin/faketime why="the tests let an agent's clock jump with it" ;;
+    age) package=age file=usr/bin/age minimum=1.0 why="the tests encrypt environment files with it" ;;
     make) package=make file=usr/bin/make why="the usual commands are in the Makefile" ;;
     curl) package=curl file=usr/bin/curl why="scripts look at published ports with it" ;;
     jq) package=jq file=usr/bin/jq why="scripts read JSON with it" ;;

@@ -73,13 +73,13 @@ fn read(repo: &Repo<'_>, folder: &str, draft: Draft) -> Option<Ready> {
     let dir = split(&first).0;
     let own = join(dir, ".env");
     let mut env_files: Vec<String> = Vec::new();
-    for path in [".env".to_owned(), own.clone(), join(folder, ".env")] {
+    for path in [".env".to_owned(), own.clone(), join(folder, ".env")].into_iter().flat_map(env::with_encrypted) {
         if !env_files.contains(&path) && repo.reaches_file(&path) {
             env_files.push(path);
         }
     }
     let (mut all, mut of_folder) = (Env::new(), Env::new());
-    for path in &env_files {
+    for path in env_files.iter().filter(|path| !env::is_encrypted(path)) {
         let text = repo.read(path).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         env::read_over(&mut all, &text);

@@ -8,8 +8,19 @@ const MAX_DEPTH: u8 = 8;
 /// Variables by name.
 pub(crate) type Env = BTreeMap<String, String>;
 
+/// An environment file and the one beside it that age encrypted, which is above it.
+pub(crate) fn with_encrypted(path: String) -> [String; 2] {
+    let encrypted = format!("{path}.age");
+    [path, encrypted]
+}
+
+/// Whether a file's name says that age encrypted it, so that nothing can be read of it here.
+pub(crate) fn is_encrypted(path: &str) -> bool {
+    path.rsplit_once('.').is_some_and(|(_, extension)| extension == "age")
+}
+
 /// Reads an env file over `env`: `KEY=value`, `export KEY=value`, comments, quotes. A value may use what is known
-/// above it; in single quotes it is literal. A value that cannot be resolved is left out.
+/// above it; in single quotes it is literal. A value that cannot be resolved, or that SOPS encrypted, is left out.
 pub(crate) fn read_over(env: &mut Env, text: &str) {
     for line in text.lines().map(str::trim) {
         let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
@@ -27,7 +38,7 @@ pub(crate) fn read_over(env: &mut Env, text: &str) {
             let bare = if value.starts_with('#') { "" } else { value.split(" #").next().unwrap_or(value) };
             interpolate(bare.trim_end(), env)
         };
-        match value {
+        match value.filter(|value| !value.starts_with("ENC[")) {
             Some(value) => env.insert(key.to_owned(), value),
             None => env.remove(key),
         };
@@ -121,6 +132,12 @@ mod tests {
             env("# c\nA=1\nexport B = two words # c\nC='$A'\nD=\"x-${A}\"\nE=\nF=$NOWHERE\nnonsense\n1X=2\nA_2=#c\n");
         let shown: Vec<String> = env.iter().map(|(k, v)| format!("{k}={v}")).collect();
         assert_eq!(shown, ["A=1", "A_2=", "B=two words", "C=$A", "D=x-1", "E="]);
+    }
+
+    #[test]
+    fn takes_nothing_from_what_is_encrypted() {
+        let env = env("A=1\nA=ENC[AES256_GCM,data:x]\nB='ENC[AES256_GCM,data:x]'\n");
+        assert!(env.is_empty(), "{env:?}");
     }
 
     #[test]

@@ -66,6 +66,8 @@ codes! {
     StackInvalid = "stack.invalid", Stalled;
     /// A variable that a stack uses is set nowhere.
     EnvUnset = "env.unset", Stalled;
+    /// What is encrypted in Git cannot be opened on this server; the message says why.
+    SecretsUnreadable = "secrets.unreadable", Stalled;
     /// The `docker compose` program is missing or too old.
     ComposeMissing = "compose.missing", Transient;
     /// The engine does not answer.

@@ -11,6 +11,7 @@ pub mod compose;
 pub mod engine;
 pub mod git;
 pub mod report;
+pub mod secrets;
 pub mod tree;
 
 pub mod host;

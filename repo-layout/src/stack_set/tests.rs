@@ -97,6 +97,13 @@ fn makes_one_stack_of_each_folder_under_stacks() {
 }
 
 #[test]
+fn takes_an_encrypted_environment_file_above_the_plain_one_beside_it() {
+    let files = [("stacks/api/compose.yml", PLAIN), ("stacks/api/.env", "B=2\n"), ("stacks/api/.env.age", "x")];
+    let env = " env stacks/api/.env stacks/api/.env.age";
+    assert_eq!(show(&set(&files)), format!("stacks\napi [api] stacks/api/compose.yml=folder{env}\n"));
+}
+
+#[test]
 fn makes_one_stack_of_each_folder_at_the_root() {
     assert_snapshot!(show(&set(&[
         ("Web.Site/docker-compose.yml", PLAIN),

@@ -29,6 +29,7 @@ use super::{
     output::{Failure, Format, Output, SCHEMA},
     repo::{self, RepoArgs, Source},
     runtime,
+    secrets::IdentityArgs,
 };
 use crate::{
     compose::Compose,
@@ -59,13 +60,15 @@ pub struct Args {
     /// Fail on warnings too
     #[arg(long)]
     strict: bool,
+    #[command(flatten)]
+    identity: IdentityArgs,
 }
 
 /// Prints all problems. Fails if one of them is an error.
 pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
     let source = Source::open(&args.repo.repo, args.rev.as_deref())?;
     let sets = source.sets(args.repo.server.as_deref())?;
-    let mut seen = runtime()?.block_on(seen(&source, &sets))?;
+    let mut seen = runtime()?.block_on(seen(&source, &sets, args.identity.file()?))?;
     // One server's stacks say nothing of the files of the others.
     if args.repo.server.is_none() {
         let only_sets: Vec<StackSet> = sets.iter().map(|(_, set)| set.clone()).collect();
@@ -151,7 +154,7 @@ fn sources(source: &Source, stack: &Stack) -> Result<Sources, Box<Problem>> {
 }
 
 /// The problems of the sets and, if there is a Compose, those of their models.
-async fn seen(source: &Source, sets: &[(ServerName, StackSet)]) -> Result<Seen, Failure> {
+async fn seen(source: &Source, sets: &[(ServerName, StackSet)], identities: Option<&Path>) -> Result<Seen, Failure> {
     let mut seen = Seen { problems: Vec::new(), files: BTreeMap::new(), is_whole: true };
     let compose = match repo::compose().await {
         Ok(compose) => compose,
@@ -171,16 +174,16 @@ async fn seen(source: &Source, sets: &[(ServerName, StackSet)]) -> Result<Seen, 
     let prepared = source.prepare(sets, true)?;
     seen.problems.extend(prepared.problems);
     for (server, set) in sets {
-        let found = offline(source, &compose, (server, set), &prepared.root).await;
+        let found = offline((source, identities), &compose, (server, set), &prepared.root).await;
         seen.policy(source, (server, set), &found);
         seen.problems.extend(found.problems);
     }
     Ok(seen)
 }
 
-/// The candidates of one server, made from what the repository has.
+/// The candidates of one server, made from what the repository has and what a file of keys opens of it.
 pub(super) async fn offline(
-    source: &Source,
+    (source, identities): (&Source, Option<&Path>),
     compose: &Compose,
     (server, set): (&ServerName, &StackSet),
     root: &Path,
@@ -196,6 +199,7 @@ pub(super) async fn offline(
         target: source.dir(),
         env_dir: None,
         live: None,
+        identities,
         place: Place::Elsewhere,
     })
     .await

@@ -16,6 +16,7 @@ mod repo;
 pub mod resume;
 pub mod retry;
 pub mod rollback;
+pub mod secrets;
 pub mod stacks;
 pub mod status;
 pub mod suspend;
@@ -83,6 +84,7 @@ enum Verb {
     Stacks(stacks::Args),
     Render(render::Args),
     Check(check::Args),
+    Secrets(secrets::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -142,6 +144,7 @@ fn run(verb: Verb, out: &Output) -> Result<Exit, Failure> {
         Verb::Stacks(args) => stacks::run(&args, out),
         Verb::Render(args) => render::run(&args, out),
         Verb::Check(args) => check::run(&args, out),
+        Verb::Secrets(args) => secrets::run(&args, out),
         Verb::Completions(args) => completions::run(&args, out),
         Verb::Man(args) => man::run(&args, out),
     }

@@ -3,7 +3,7 @@
 mod markdown;
 mod shown;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use evenkeel_core::{
     outcome::Exit,
@@ -22,6 +22,7 @@ use super::{
     output::{Failure, Format, Output, SCHEMA},
     repo::{self, RepoArgs, Source},
     runtime,
+    secrets::IdentityArgs,
 };
 use crate::{compose::Compose, host::candidates::Candidates};
 
@@ -55,6 +56,8 @@ pub struct Args {
     /// The revision that is to run; default is the work tree, of a bare repository HEAD
     #[arg(long, value_name = "REV")]
     to: Option<String>,
+    #[command(flatten)]
+    identity: IdentityArgs,
     /// End with exit code 3 if anything changes
     #[arg(long)]
     exit_code: bool,
@@ -82,7 +85,7 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
     let to = Source::open(&args.repo.repo, args.to.as_deref())?;
     let from = if args.from == EMPTY { None } else { Some(Source::open(&args.repo.repo, Some(&args.from))?) };
     let sides = Sides::of(from, to, args.repo.server.as_deref())?;
-    let servers = runtime()?.block_on(sides.plans())?;
+    let servers = runtime()?.block_on(sides.plans(args.identity.file()?))?;
     let changes = servers.iter().any(|s| !s.plan.is_empty());
     let broken = sides.to_sets.iter().any(|(_, set)| set.is_broken());
     let document = Document { schema: SCHEMA, servers };
@@ -127,13 +130,13 @@ impl Sides {
         Ok(Self { from, to, from_sets, to_sets })
     }
 
-    async fn plans(&self) -> Result<Vec<ServerPlan>, Failure> {
+    async fn plans(&self, identities: Option<&Path>) -> Result<Vec<ServerPlan>, Failure> {
         let compose = repo::compose().await?;
         let before = match &self.from {
-            Some(from) => made(from, &compose, &self.from_sets).await?,
+            Some(from) => made((from, identities), &compose, &self.from_sets).await?,
             None => BTreeMap::new(),
         };
-        let after = made(&self.to, &compose, &self.to_sets).await?;
+        let after = made((&self.to, identities), &compose, &self.to_sets).await?;
         let from = self.from.as_ref().map_or_else(|| EMPTY.to_owned(), Source::name);
         let plans = self.to_sets.iter().map(|(server, set)| {
             let releases = before.get(server).map(|c| releases(&c.accepted)).unwrap_or_default();
@@ -184,11 +187,15 @@ fn prune_guard(plan: &Plan) -> Option<Problem> {
     (removed > PRUNE_MAX).then(|| Problem::warning("prune.guard", message(), help))
 }
 
-async fn made(source: &Source, compose: &Compose, sets: &Sets) -> Result<BTreeMap<ServerName, Candidates>, Failure> {
-    let prepared = source.prepare(sets, true)?;
+async fn made(
+    from: (&Source, Option<&Path>),
+    compose: &Compose,
+    sets: &Sets,
+) -> Result<BTreeMap<ServerName, Candidates>, Failure> {
+    let prepared = from.0.prepare(sets, true)?;
     let mut found = BTreeMap::new();
     for (server, set) in sets {
-        found.insert(server.clone(), offline(source, compose, (server, set), &prepared.root).await);
+        found.insert(server.clone(), offline(from, compose, (server, set), &prepared.root).await);
     }
     Ok(found)
 }

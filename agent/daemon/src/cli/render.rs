@@ -4,16 +4,24 @@ use std::path::{Path, PathBuf};
 
 use evenkeel_core::outcome::Exit;
 use evenkeel_layout::{
-    problem::Problem,
+    problem::{Problem, Severity},
     set::{Stack, StackSet},
 };
 
 use super::{
     output::{Failure, Output},
     repo::{self, RepoArgs, Source},
-    runtime, text,
+    runtime,
+    secrets::IdentityArgs,
+    text,
 };
-use crate::compose::render::{RenderError, RenderRequest, Rendered};
+use crate::{
+    compose::render::{RenderError, RenderRequest, Rendered},
+    host::{
+        candidates::Place,
+        encrypted::{self, Encrypted},
+    },
+};
 
 /// Print the Compose model of one stack, as it would be applied.
 ///
@@ -36,6 +44,8 @@ pub struct Args {
     /// Variables besides those of the repository; may be given again, later files win
     #[arg(long = "env-file", value_name = "FILE")]
     env_files: Vec<PathBuf>,
+    #[command(flatten)]
+    identity: IdentityArgs,
     /// Take variables that are set nowhere for empty, as Compose does
     #[arg(long)]
     allow_unset: bool,
@@ -68,8 +78,24 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
         target: &target,
         lenient: false,
     };
-    let rendered = runtime()?
+    let only = StackSet { stacks: vec![stack.clone()], ..set.clone() };
+    let from = encrypted::Source {
+        tree: source.tree(),
+        set: &only,
+        root: &prepared.root,
+        identities: args.identity.file()?,
+        place: Place::Elsewhere,
+    };
+    let encrypted = Encrypted::open(from);
+    let (errors, warnings): (Vec<Problem>, Vec<Problem>) =
+        encrypted.problems(source.tree(), stack).into_iter().partition(|p| p.severity == Severity::Error);
+    if !errors.is_empty() {
+        return Err(failed(&errors));
+    }
+    let mut rendered = runtime()?
         .block_on(async { repo::compose().await?.render(&request).await.map_err(|e| failure(e, args.allow_unset)) })?;
+    rendered.warnings.extend(warnings);
+    rendered.unset.retain(|problem| !encrypted.may_set(stack, problem));
     answer(&rendered, args.allow_unset, out)
 }
 

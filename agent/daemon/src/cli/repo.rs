@@ -21,7 +21,7 @@ use super::output::{Failure, Format, Output};
 use crate::{
     compose::Compose,
     git::{self, GitTree},
-    host::candidates::missing_env_files,
+    host::{candidates::missing_env_files, encrypted},
     process::Runner,
     tree::{stage, worktree::DirTree},
 };
@@ -137,11 +137,12 @@ impl Source {
     /// Makes a folder in which Compose finds everything that these stacks name: the work tree itself if it has it all. Environment
     /// files that only a server has are empty there if `stand_in`.
     pub fn prepare(&self, sets: &[(ServerName, StackSet)], stand_in: bool) -> Result<Prepared, Failure> {
-        let missing: BTreeSet<String> = if stand_in {
-            sets.iter().flat_map(|(_, set)| missing_env_files(self.tree(), set)).collect()
-        } else {
-            BTreeSet::new()
-        };
+        // What is encrypted leads to its plain text there for a while, which it may not in the work tree.
+        let mut missing: BTreeSet<String> =
+            sets.iter().flat_map(|(_, set)| encrypted::paths(self.tree(), set)).collect();
+        if stand_in {
+            missing.extend(sets.iter().flat_map(|(_, set)| missing_env_files(self.tree(), set)));
+        }
         if self.commit.is_none() && missing.is_empty() {
             return Ok(Prepared { root: self.dir.clone(), problems: Vec::new(), _folder: None });
         }

@@ -22,7 +22,7 @@ use std::{
 };
 
 pub use problem::{ConfigErrors, ConfigProblem};
-pub use secret::{SecretError, read_secret};
+pub use secret::{SecretError, read_secret, read_secret_text};
 use section::{Found, Reader};
 use settings::Settings;
 pub(crate) use sinks::topic_of;
@@ -97,7 +97,7 @@ pub fn socket_of_invalid(path: &Path) -> Option<PathBuf> {
 /// What should wake the agent when it changes: the configuration, the environment folder and the files of keys and
 /// tokens, and logins. Some of it may not exist yet.
 pub fn watched(settings: &Settings, config_path: &Path) -> Vec<PathBuf> {
-    let Settings { source, trust, paths, listen, engine, .. } = settings;
+    let Settings { source, trust, paths, secrets, listen, engine, .. } = settings;
     let always = [config_path.to_owned(), paths.env.clone()];
     let lists = [trust.allowed_signers(), trust.openpgp_certificates()].map(|path| path.map(Path::to_owned));
     let keys = [trust.forge_keys.clone(), trust.revoked.clone()];
@@ -106,12 +106,8 @@ pub fn watched(settings: &Settings, config_path: &Path) -> Vec<PathBuf> {
     let ssh = source.ssh.iter().flat_map(|ssh| [ssh.key.clone(), ssh.known_hosts.clone()]);
     let login = engine.registry_auth.clone();
     let optional = [source.ca_file.clone(), source.token_file.clone(), login, hook_secret, page_token];
-    always
-        .into_iter()
-        .chain(ssh)
-        .chain(lists.into_iter().chain(keys).flatten())
-        .chain(optional.into_iter().flatten())
-        .collect()
+    let optional = optional.into_iter().chain([secrets.age_identities.clone()]);
+    always.into_iter().chain(ssh).chain(lists.into_iter().chain(keys).flatten()).chain(optional.flatten()).collect()
 }
 
 fn whole(line: Option<usize>, message: impl Into<String>, help: &str) -> ConfigProblem {

@@ -11,7 +11,7 @@ use tracing::Level;
 
 use super::{
     section::{Found, Read, Recorded, Section},
-    settings::{Backup, Drift, Engine, Gate, Hooks, Listen, Log, LogFormat, Page, Paths, Settings},
+    settings::{Backup, Drift, Engine, Gate, Hooks, Listen, Log, LogFormat, Page, Paths, Secrets, Settings},
     sinks, source, trust, value,
 };
 
@@ -33,6 +33,7 @@ pub(super) fn settings(root: Found<'_, '_>, host: &str) -> Read<Settings> {
     let interval = source.as_ref().map_or(Duration::ZERO, |source| source.interval);
     let trust = trust::trust(root.section("trust"), interval);
     let paths = paths(root.section("paths"));
+    let secrets = secrets(root.section("secrets"));
     let engine = engine(root.section("engine"));
     let gate = gate(root.section("gate"));
     let drift = drift(root.section("drift"));
@@ -55,6 +56,7 @@ pub(super) fn settings(root: Found<'_, '_>, host: &str) -> Read<Settings> {
         source: source?,
         trust: trust?,
         paths: paths?,
+        secrets: secrets?,
         engine: engine?,
         gate: gate?,
         drift: drift?,
@@ -130,6 +132,12 @@ fn paths(paths: Section<'_, '_>) -> Read<Paths> {
     }
     paths.finish();
     Ok(Paths { state: state?, live: live?, env: env?, socket: socket? })
+}
+
+fn secrets(secrets: Section<'_, '_>) -> Read<Secrets> {
+    let age_identities = secrets.secret_file("age_identities");
+    secrets.finish();
+    Ok(Secrets { age_identities: age_identities? })
 }
 
 fn engine(engine: Section<'_, '_>) -> Read<Engine> {

@@ -127,6 +127,17 @@ pub fn read_secret(path: &Path) -> Result<SecretString, SecretError> {
     }
 }
 
+/// Reads a secret of several lines, such as a file of keys: like [`read_secret`], but with any line ends in it.
+pub fn read_secret_text(path: &Path) -> Result<SecretString, SecretError> {
+    let path = &resolve(path, credentials_directory().as_deref())?;
+    let mut text = String::new();
+    open_private(path)?
+        .take(MAX_BYTES)
+        .read_to_string(&mut text)
+        .map_err(|source| SecretError::Unreadable { path: path.clone(), source })?;
+    Ok(SecretString::from(text))
+}
+
 /// Opens a secret file after the checks of [`read_secret`] that need no content. Files of several lines pass.
 pub(super) fn open_private(path: &Path) -> Result<fs::File, SecretError> {
     let (file, mode) = open_regular(path)?;

@@ -28,6 +28,8 @@ pub struct Settings {
     pub trust: Trust,
     /// Where things are on this server.
     pub paths: Paths,
+    /// What opens files that are encrypted in Git.
+    pub secrets: Secrets,
     /// The engine.
     pub engine: Engine,
     /// The health gate's times, unless a stack says otherwise.
@@ -159,6 +161,13 @@ impl Paths {
     pub fn mirror(&self) -> PathBuf {
         self.state.join("mirror.git")
     }
+}
+
+/// What opens files that are encrypted in Git.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secrets {
+    /// A file of age keys.
+    pub age_identities: Option<PathBuf>,
 }
 
 /// The engine.

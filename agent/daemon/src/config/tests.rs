@@ -20,7 +20,9 @@ struct Etc(TempDir);
 impl Etc {
     fn new() -> Self {
         let etc = Self(tempfile::tempdir().unwrap());
-        for name in ["token", "restic-password", "webhook-secret", "discord-url", "hook-secret", "page-token"] {
+        for name in
+            ["token", "restic-password", "webhook-secret", "discord-url", "hook-secret", "page-token", "age.key"]
+        {
             etc.put(name, 0o600);
         }
         etc.put("allowed_signers", 0o644);

@@ -23,6 +23,7 @@ use evenkeel_layout::{
 };
 use futures_util::{StreamExt as _, stream};
 
+use super::encrypted::{self, Encrypted};
 use crate::{
     compose::{
         Compose,
@@ -68,6 +69,8 @@ pub struct CandidateInput<'a> {
     pub env_dir: Option<&'a Path>,
     /// The live tree, of which untracked environment files are copied into `root`.
     pub live: Option<&'a Path>,
+    /// A file of age keys, to open what is encrypted in Git.
+    pub identities: Option<&'a Path>,
     /// Where this is.
     pub place: Place,
 }
@@ -90,7 +93,10 @@ pub struct Candidates {
 pub async fn candidates(input: CandidateInput<'_>) -> Candidates {
     let broken = input.set.rejected();
     let sound = input.set.stacks.iter().filter(|stack| !broken.contains(stack.name.as_str()));
-    let results: Vec<Made> = stream::iter(sound).map(|stack| one(input, stack)).buffered(PARALLEL).collect().await;
+    let CandidateInput { tree, set, root, identities, place, .. } = input;
+    let encrypted = &Encrypted::open(encrypted::Source { tree, set, root, identities, place });
+    let made = stream::iter(sound).map(|stack| one(input, encrypted, stack)).buffered(PARALLEL);
+    let results: Vec<Made> = made.collect().await;
     let mut out = Candidates { problems: input.set.problems.clone(), ..Candidates::default() };
     for made in results {
         out.problems.extend(made.problems);
@@ -164,8 +170,9 @@ struct Made {
     overlaid: BTreeSet<String>,
 }
 
-async fn one(input: CandidateInput<'_>, stack: &Stack) -> Made {
-    let mut work = Work { input, stack, problems: Vec::new(), overlaid: BTreeSet::new() };
+async fn one(input: CandidateInput<'_>, encrypted: &Encrypted, stack: &Stack) -> Made {
+    let problems = encrypted.problems(input.tree, stack);
+    let mut work = Work { input, encrypted, stack, problems, overlaid: BTreeSet::new() };
     let candidate = match work.candidate().await {
         Ok(candidate) => candidate,
         Err(problem) => {
@@ -173,12 +180,18 @@ async fn one(input: CandidateInput<'_>, stack: &Stack) -> Made {
             None
         }
     };
-    let problems = work.problems.into_iter().map(|problem| problem.in_stack(&stack.name)).collect();
+    let problems = work.problems.into_iter().filter(|problem| !encrypted.may_set(stack, problem));
+    let problems = problems.map(|mut problem| {
+        encrypted.redact(&mut problem);
+        problem.in_stack(&stack.name)
+    });
+    let problems = problems.collect();
     Made { candidate, problems, overlaid: work.overlaid }
 }
 
 struct Work<'a> {
     input: CandidateInput<'a>,
+    encrypted: &'a Encrypted,
     stack: &'a Stack,
     problems: Vec<Problem>,
     overlaid: BTreeSet<String>,
@@ -218,6 +231,8 @@ impl Work<'_> {
         let target_text = target.display().to_string();
         let found = validate::check(&model, &target_text, &references);
         self.problems.extend(found.into_iter().map(|problem| self.located(problem)).collect::<Vec<_>>());
+        let hidden = encrypted::ciphertext(&model, tree, &target_text);
+        self.problems.extend(hidden.into_iter().map(|problem| self.located(problem)).collect::<Vec<_>>());
         let secret_env = self.secrets(&request, &model.environment_secrets()).await;
         let read = references.iter().filter_map(|r| r.path.clone());
         let passive = layers.iter().cloned().chain(self.stack.env_files.iter().cloned()).chain(read);
@@ -301,6 +316,9 @@ impl Work<'_> {
             let Ok(content) = std::fs::read(&file) else { continue };
             let Some(line) = validate::ciphertext_line(&content) else { continue };
             let shown = file.strip_prefix(self.input.root).unwrap_or(&file).display().to_string();
+            if self.encrypted.has(&shown) && self.problems.iter().any(|p| p.path.as_deref() == Some(&*shown)) {
+                continue; // what is wrong with it was said
+            }
             let message = format!("{shown} holds encrypted text where a value is expected");
             let help = "decrypt it on the server, and keep the plain values in the folder of environment files there";
             self.problems.push(Problem::error("env.ciphertext", message, help).at(shown, Some(line)));

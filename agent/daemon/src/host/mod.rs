@@ -3,6 +3,7 @@
 pub mod activity;
 pub mod backup_plan;
 pub mod candidates;
+pub mod encrypted;
 pub mod messages;
 pub mod outbox;
 pub mod people;

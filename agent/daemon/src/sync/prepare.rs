@@ -46,7 +46,8 @@ impl Prepared {
     /// Whether a stack was rejected for a reason that may pass: Compose itself could not be run.
     fn is_passing(&self) -> bool {
         let mut problems = self.candidates.rejected.iter().flat_map(|(_, problems)| problems);
-        problems.any(|p| matches!(p.code.as_str(), "compose.missing" | "compose.failed" | "env.overlay"))
+        problems
+            .any(|p| matches!(p.code.as_str(), "compose.missing" | "compose.failed" | "env.overlay" | "secrets.memory"))
     }
 
     /// The candidate of a stack.
@@ -125,6 +126,7 @@ async fn prepare(host: &Host, revision: &VerifiedRevision) -> Result<Prepared, R
         target: host.live.root(),
         env_dir: Some(&host.settings.paths.env),
         live: Some(host.live.root()),
+        identities: host.settings.secrets.age_identities.as_deref(),
         place: Place::Server,
     })
     .await;
@@ -205,6 +207,7 @@ pub fn rejection(problems: &[Problem]) -> Reason {
     let code = match first.code.as_str() {
         "env.unset" => Code::EnvUnset,
         "compose.missing" => Code::ComposeMissing,
+        code if code.starts_with("secrets.") => Code::SecretsUnreadable,
         _ => Code::StackInvalid,
     };
     Reason::new(code, format!("{place}{}; {}{more}", first.message, first.help))
@@ -237,8 +240,8 @@ impl Prepared {
     }
 }
 
-/// Digests everything on the server that candidates are made of besides the commit: the environment files, and those
-/// untracked ones in the live tree that were used last time.
+/// Digests everything on the server that candidates are made of besides the commit: the environment files, those untracked ones
+/// in the live tree that were used last time, and the key that opens encrypted ones.
 fn environment(host: &Host, known: Option<&Candidates>) -> Digest {
     let overlaid = known.map(|c| c.overlaid.clone()).unwrap_or_default();
     let in_live = overlaid.iter().map(|path| host.live.root().join(path));
@@ -246,6 +249,7 @@ fn environment(host: &Host, known: Option<&Candidates>) -> Digest {
         .map(|entries| entries.flatten().map(|e| e.path()).collect())
         .unwrap_or_default();
     files.extend(in_live);
+    files.extend(host.settings.secrets.age_identities.clone());
     files.sort();
     let contents: Vec<(String, Option<Digest>)> = files
         .iter()

@@ -38,7 +38,7 @@ fn server_text(server: &ServerPlan) -> String {
 
 /// What a person has to do something about; the rest is for `check`.
 pub fn worth_saying(plan: &Plan) -> Vec<Problem> {
-    let is_of_plan = |p: &&Problem| matches!(p.code.as_str(), "volume.options" | "prune.guard");
+    let is_of_plan = |p: &&Problem| matches!(p.code.as_str(), "volume.options" | "prune.guard" | "secrets.no-key");
     plan.problems.iter().filter(|p| p.severity == Severity::Error || is_of_plan(p)).cloned().collect()
 }
 
