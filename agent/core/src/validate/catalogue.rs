@@ -301,6 +301,42 @@ pub const RULES: &[Rule] = &[
         "who can read the repository, or any copy of its history, has it; it stays in the history after it is removed",
         "use a variable, keep its value in an environment file on the server, and replace the secret: it is known",
     ),
+    error(
+        "secrets.content",
+        "an encrypted file that was opened and is no environment",
+        "Compose could not read variables from it",
+        "keep `NAME=value` lines in it, or a flat YAML or JSON document",
+    ),
+    error(
+        "secrets.damaged",
+        "an encrypted file that was changed after it was encrypted, or is cut short",
+        "nobody can say what its values were meant to be",
+        "take it from an earlier commit, or encrypt it again",
+    ),
+    error(
+        "secrets.memory",
+        "an encrypted file that cannot be opened in memory",
+        "its plain text is never written to a disk",
+        "look at the system's limits",
+    ),
+    warning(
+        "secrets.no-key",
+        "an encrypted file that was not looked into for want of a key; on a server it is an error",
+        "its variables are taken for set, and nobody knows whether they are",
+        "name a key with `--identity`; on a server, in agent.yml under `secrets`",
+    ),
+    error(
+        "secrets.unsupported",
+        "an encrypted file that is not for a server: for a passphrase, PGP only, split keys",
+        "a server has nobody to ask",
+        "encrypt it for the server's age key",
+    ),
+    error(
+        "secrets.wrong-key",
+        "an encrypted file that is for other keys",
+        "the server could not open it",
+        "add the server's key to .evenkeel/recipients and run `evenkeel secrets rekey`, or `sops rotate --add-age`",
+    ),
     warning(
         "server.name",
         "a folder that would be a server and whose name cannot be one",
