@@ -223,11 +223,15 @@ fn without_a_key_check_and_render_say_what_they_could_not_look_into() {
     .unwrap();
     let (repo, key) = (tree.display().to_string(), world.server().join("age.key").display().to_string());
     let run = offline(&world, &["check", "--repo", &repo, "--format", "json"]);
-    let codes: Vec<String> =
-        run.exits(0).json()["problems"].as_array().unwrap().iter().map(|p| p["code"].to_string()).collect();
-    assert_eq!(codes, ["\"secrets.no-key\"", "\"secrets.no-key\""], "{}", run.report());
+    // Whatever else there is to say of the stack.
+    let of_secrets = |run: &Run| -> Vec<String> {
+        let problems = run.exits(0).json()["problems"].clone();
+        let codes = problems.as_array().unwrap().iter().map(|p| p["code"].as_str().unwrap().to_owned());
+        codes.filter(|code| code.starts_with("secrets.") || code.starts_with("env.")).collect()
+    };
+    assert_eq!(of_secrets(&run), ["secrets.no-key", "secrets.no-key"], "{}", run.report());
     let run = offline(&world, &["check", "--repo", &repo, "--identity", &key, "--format", "json"]);
-    assert_eq!(run.exits(0).json()["problems"].as_array().unwrap().len(), 0, "{}", run.report());
+    assert!(of_secrets(&run).is_empty(), "{}", run.report());
     let run = offline(&world, &["render", "--repo", &repo, "db", "--identity", &key]);
     let model = run.exits(0).json();
     assert_eq!(model["services"]["app"]["environment"]["PASSWORD"], SECRET);
