@@ -50,7 +50,8 @@ fn claim(repo: &Repo<'_>, path: &str, claimed: &mut BTreeSet<String>) {
         }
         let Some(bytes) = repo.read(&path) else { continue };
         let (file, _) = compose::parse(&path, &bytes);
-        waiting.extend(file.references.iter().filter_map(|written| resolve(split(&path).0, written)));
+        let taken = file.extended.iter().chain(&file.included);
+        waiting.extend(taken.filter_map(|written| resolve(split(&path).0, written)));
     }
 }
 

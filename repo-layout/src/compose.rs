@@ -27,8 +27,10 @@ pub(crate) struct ComposeFile {
     pub name: Option<(String, Option<u32>)>,
     /// Its services.
     pub services: BTreeSet<String>,
-    /// Files that it takes in through `include` and `extends`, as written.
-    pub references: Vec<String>,
+    /// Files that it takes in through `extends`, as written.
+    pub extended: Vec<String>,
+    /// Files that it takes in through `include`, as written.
+    pub included: Vec<String>,
     /// Its `x-evenkeel`.
     pub extension: Extension,
 }
@@ -81,12 +83,12 @@ impl ComposeFile {
                 self.services.insert(service.clone());
             }
             let from = body.get("extends").and_then(|e| e.get("file")).and_then(Node::as_str);
-            self.references.extend(from.map(str::to_owned));
+            self.extended.extend(from.map(str::to_owned));
         }
         for entry in document.get("include").map(Node::items).unwrap_or_default() {
             let paths = entry.get("path").unwrap_or(entry);
             let several = paths.items().iter().filter_map(Node::as_str);
-            self.references.extend(several.chain(paths.as_str()).map(str::to_owned));
+            self.included.extend(several.chain(paths.as_str()).map(str::to_owned));
         }
         let said = extension::read(source, document);
         self.extension.depends_on.extend(said.depends_on);

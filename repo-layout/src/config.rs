@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    extension::{self, Extension},
     name::{ServerName, StackName},
     nearest,
     policy::Policy,
@@ -19,9 +20,9 @@ pub use crate::section::Written;
 pub const CONFIG_FILE: &str = "evenkeel.yml";
 
 /// Keys of the file. The schema `evenkeel.schema.json` names the same.
-pub(crate) const KEYS: &[&str] = &["ignore", "layout", "policy", "servers", "stacks"];
+pub(crate) const KEYS: &[&str] = &["defaults", "ignore", "layout", "paths", "policy", "project", "servers", "stacks"];
 /// Keys of `servers.<s>`.
-pub(crate) const SERVER_KEYS: &[&str] = &["stacks"];
+pub(crate) const SERVER_KEYS: &[&str] = &["profiles", "stacks"];
 /// Keys of `stacks.<x>`.
 pub(crate) const STACK_KEYS: &[&str] = &["depends_on", "files"];
 /// Values of `layout`.
@@ -32,6 +33,38 @@ pub(crate) const LAYOUTS: &[(&str, LayoutKind)] = &[
     ("root", LayoutKind::Root),
     ("sites", LayoutKind::Sites),
 ];
+
+/// Values of `paths`.
+pub(crate) const PATHS: &[(&str, PathBase)] = &[("file", PathBase::File), ("root", PathBase::Root)];
+/// Values of `project`.
+pub(crate) const PROJECTS: &[(&str, ProjectBase)] = &[("stack", ProjectBase::Stack), ("server", ProjectBase::Server)];
+
+/// Where relative paths of a layer are resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathBase {
+    /// Beside the file.
+    File,
+    /// In the repository's root.
+    Root,
+}
+
+/// What is one Compose project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProjectBase {
+    /// Each stack.
+    Stack,
+    /// All stacks of a server together.
+    Server,
+}
+
+/// What the file says of one server.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServerConfig {
+    /// The stacks that it runs; `None` is those that the layout gives it.
+    pub stacks: Option<Vec<Written>>,
+    /// Compose profiles that are active on it.
+    pub profiles: Vec<String>,
+}
 
 /// What the file says of one stack.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -49,14 +82,20 @@ pub struct LayoutConfig {
     pub path: String,
     /// The layout, if it is stated.
     pub layout: Option<LayoutKind>,
+    /// Where relative paths are resolved; `None` is as the layout has it.
+    pub paths: Option<PathBase>,
+    /// What is one project; `None` is as the layout has it.
+    pub project: Option<ProjectBase>,
     /// Patterns of paths that are not looked at.
     pub ignore: Vec<String>,
     /// How severe findings are here, and which are allowed.
     pub policy: Policy,
-    /// For each server the stacks that it runs; `None` is those that the layout gives it.
-    pub servers: BTreeMap<ServerName, Option<Vec<Written>>>,
+    /// Servers of which the file says something.
+    pub servers: BTreeMap<ServerName, ServerConfig>,
     /// Stacks of which the file says something.
     pub stacks: BTreeMap<StackName, StackConfig>,
+    /// What every stack says of itself that does not say otherwise.
+    pub(crate) defaults: Extension,
 }
 
 impl LayoutConfig {
@@ -90,7 +129,12 @@ impl LayoutConfig {
         if documents.len() > 1 {
             root.refuse(&[], "it holds more than one document", "remove the `---` between them");
         }
-        config.layout = layout(&root);
+        config.layout = one_of(&root, "layout", LAYOUTS);
+        config.paths = one_of(&root, "paths", PATHS);
+        config.project = one_of(&root, "project", PROJECTS);
+        if let Some(defaults) = root.section("defaults") {
+            config.defaults = extension::read_block(&defaults.only(extension::DEFAULT_KEYS));
+        }
         config.ignore = root.texts("ignore").unwrap_or_default().into_iter().map(|i| i.text).collect();
         config.policy = Policy::read(&root);
         config.read_servers(&root);
@@ -103,7 +147,11 @@ impl LayoutConfig {
         for (key, server) in servers.sections() {
             match ServerName::new(key) {
                 Ok(name) => {
-                    self.servers.insert(name, server.only(SERVER_KEYS).texts("stacks"));
+                    let server = server.only(SERVER_KEYS);
+                    let stacks = server.texts("stacks");
+                    let profiles = server.texts("profiles").unwrap_or_default();
+                    let profiles = profiles.into_iter().map(|profile| profile.text).collect();
+                    self.servers.insert(name, ServerConfig { stacks, profiles });
                 }
                 Err(error) => servers.refuse(&[Step::Key(key)], &error.to_string(), "rename the server"),
             }
@@ -126,17 +174,18 @@ impl LayoutConfig {
     }
 }
 
-fn layout(root: &Section<'_, '_>) -> Option<LayoutKind> {
-    let text = root.text("layout")?;
-    let known = || LAYOUTS.iter().map(|(name, _)| *name);
-    let found = LAYOUTS.iter().find(|(name, _)| *name == text).map(|(_, kind)| *kind);
+/// The value of a key that takes one of a few words.
+fn one_of<T: Copy>(root: &Section<'_, '_>, key: &'static str, known: &[(&str, T)]) -> Option<T> {
+    let text = root.text(key)?;
+    let words = || known.iter().map(|(name, _)| *name);
+    let found = known.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
     if found.is_none() {
         let shown: String = text.chars().take(40).collect();
-        let help = nearest(known(), text).map_or_else(
-            || format!("one of {}", known().collect::<Vec<_>>().join(", ")),
+        let help = nearest(words(), text).map_or_else(
+            || format!("one of {}", words().collect::<Vec<_>>().join(", ")),
             |near| format!("did you mean `{near}`?"),
         );
-        root.refuse(&[Step::Key("layout")], &format!("unknown layout {shown:?}"), &help);
+        root.refuse(&[Step::Key(key)], &format!("unknown {key} {shown:?}"), &help);
     }
     found
 }

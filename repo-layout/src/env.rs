@@ -111,7 +111,8 @@ fn braced(inner: &str, env: &Env, depth: u8) -> Option<String> {
     }
 }
 
-fn is_name(text: &str) -> bool {
+/// Whether a text can be a variable's name.
+pub(crate) fn is_name(text: &str) -> bool {
     text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }

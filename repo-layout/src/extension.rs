@@ -14,11 +14,13 @@ pub(crate) const KEYS: &[&str] = &["depends_on", "gate", "window"];
 pub(crate) const GATE_KEYS: &[&str] = &["healthy_deadline", "min_healthy_time"];
 /// Keys of a service's `x-evenkeel`: none yet.
 pub(crate) const SERVICE_KEYS: &[&str] = &[];
+/// Keys of `defaults` in `evenkeel.yml`: what makes sense for every stack.
+pub(crate) const DEFAULT_KEYS: &[&str] = &["gate", "window"];
 /// Where the block stands.
 pub(crate) const NAME: &str = "x-evenkeel";
 
 /// What one file says.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Extension {
     /// Stacks that must be committed first.
     pub depends_on: Vec<Written>,
@@ -32,14 +34,7 @@ pub(crate) struct Extension {
 pub(crate) fn read(source: &Source<'_>, document: &Node) -> Extension {
     let mut extension = Extension::default();
     if let Some(node) = document.get(NAME) {
-        let block = Section::new(source, vec![Step::Key(NAME)], node).only(KEYS);
-        extension.depends_on = block.texts("depends_on").unwrap_or_default();
-        if let Some(gate) = block.section("gate") {
-            let gate = gate.only(GATE_KEYS);
-            extension.gate.min_healthy_time = time(&gate, "min_healthy_time");
-            extension.gate.healthy_deadline = time(&gate, "healthy_deadline");
-        }
-        extension.window = window(&block);
+        extension = read_block(&Section::new(source, vec![Step::Key(NAME)], node).only(KEYS));
     }
     for (service, body) in document.get("services").map(Node::entries).unwrap_or_default() {
         if let Some(node) = body.get(NAME) {
@@ -67,6 +62,18 @@ fn window(block: &Section<'_, '_>) -> Option<Window> {
         block.refuse(&[Step::Key("window")], "it has no span", "write one, or remove the key");
     }
     Window::new(spans)
+}
+
+/// Reads the keys of a block that were checked already.
+pub(crate) fn read_block(block: &Section<'_, '_>) -> Extension {
+    let mut extension = Extension { depends_on: block.texts("depends_on").unwrap_or_default(), ..Extension::default() };
+    if let Some(gate) = block.section("gate") {
+        let gate = gate.only(GATE_KEYS);
+        extension.gate.min_healthy_time = time(&gate, "min_healthy_time");
+        extension.gate.healthy_deadline = time(&gate, "healthy_deadline");
+    }
+    extension.window = window(block);
+    extension
 }
 
 fn time(gate: &Section<'_, '_>, key: &str) -> Option<std::time::Duration> {

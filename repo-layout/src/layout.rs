@@ -1,22 +1,28 @@
 //! The layouts: which one a repository has, and what each finds in it.
 
+use std::collections::BTreeMap;
+
 use crate::{
     compose::MAIN_FILES,
-    config::CONFIG_FILE,
+    config::PathBase,
     name::ServerName,
     nearest,
     problem::Problem,
     repo::{Repo, join, resolve, split},
+    section::Written,
     server_file::{self, Pick},
     set::{Layer, LayoutKind, Origin},
 };
 
+mod flat;
 mod hosts;
 mod root;
 mod servers;
+mod sites;
 mod stacks;
 
 pub(crate) use hosts::hosts;
+pub(crate) use servers::is_one_project;
 
 /// A stack as a layout finds it, before its files are read.
 #[derive(Debug, Clone)]
@@ -27,18 +33,21 @@ pub(crate) struct Draft {
     pub layers: Vec<Layer>,
     /// The project, if something besides the files states it.
     pub project: Option<String>,
-    /// Why files of several places are layers of this one stack.
-    pub layering: Option<String>,
+    /// Variables for it, below all environment files.
+    pub defaults: BTreeMap<String, String>,
+    /// Files whose change recreates its services, as written.
+    pub watched: Vec<Written>,
 }
 
 impl Draft {
     fn new(name: &str, layers: Vec<Layer>) -> Self {
-        Self { name: name.to_owned(), layers, project: None, layering: None }
+        Self { name: name.to_owned(), layers, project: None, defaults: BTreeMap::new(), watched: Vec::new() }
     }
 
-    /// The files, for a message.
-    pub fn paths(&self) -> String {
-        self.layers.iter().map(|l| l.path.as_str()).collect::<Vec<_>>().join(", ")
+    /// With what a server's list says of it.
+    fn picked(self, pick: &Pick) -> Self {
+        let (project, defaults, watched) = (pick.deploy_as.clone(), pick.envs.clone(), pick.watched.clone());
+        Self { project, defaults, watched, ..self }
     }
 }
 
@@ -67,18 +76,23 @@ pub(crate) fn recognise(repo: &Repo<'_>) -> Option<LayoutKind> {
 
 fn recognise_by_shape(repo: &Repo<'_>) -> Option<LayoutKind> {
     let any_below = |dir: &str| !folders_of_stacks(repo, dir).is_empty();
-    let is_shared = |server: &String| server_file::has_shared(repo, &join(&join(SERVERS, server), "config.json"));
     let root_file = repo.has_compose("");
-    if repo.has_folder("sharedStacks") || repo.folders_quietly(SERVERS).iter().any(is_shared) {
+    if servers::is_layout(repo) {
         Some(LayoutKind::Servers)
-    } else if any_below("stacks") || (!root_file && (any_below("") || stacks::common(repo).is_some())) {
+    } else if stacks::has_folder(repo) {
+        Some(LayoutKind::Stacks)
+    } else if !root_file && hosts::has_folder(repo) {
+        Some(LayoutKind::Hosts)
+    } else if !root_file && (any_below("") || stacks::is_common(repo)) {
         Some(LayoutKind::Stacks)
     } else if !root_file && !hosts(repo).1.is_empty() {
         Some(LayoutKind::Hosts)
     } else if root_file && any_below("sites") {
         Some(LayoutKind::Sites)
+    } else if root_file {
+        Some(LayoutKind::Root)
     } else {
-        root_file.then_some(LayoutKind::Root)
+        stacks::has_some(repo).then_some(LayoutKind::Stacks)
     }
 }
 
@@ -89,32 +103,35 @@ pub(crate) fn find(repo: &Repo<'_>, server: &ServerName, kind: LayoutKind) -> Ve
         LayoutKind::Servers => servers::find(repo, server),
         LayoutKind::Explicit => Vec::new(),
         LayoutKind::Hosts => hosts::find(repo, server),
-        LayoutKind::Root => root::find(repo),
-        LayoutKind::Sites => {
-            unsupported(repo);
-            Vec::new()
-        }
+        LayoutKind::Root => root::find(repo).into_iter().collect(),
+        LayoutKind::Sites => sites::find(repo),
     };
     let stated = explicit(repo);
     drafts.retain(|d| !stated.iter().any(|s| s.name == d.name));
     drafts.extend(stated);
-    let must_have_some = matches!(kind, LayoutKind::Stacks | LayoutKind::Root | LayoutKind::Explicit);
+    let must_have_some = !matches!(kind, LayoutKind::Servers | LayoutKind::Hosts);
     if drafts.is_empty() && must_have_some && !repo.has_errors() {
         none(repo);
     }
-    choose(repo, server, kind, drafts)
+    let mut chosen = choose(repo, server, kind, drafts);
+    if path_base(repo, kind) == PathBase::Root {
+        for layer in chosen.iter_mut().flat_map(|draft| &mut draft.layers) {
+            layer.directory.clear();
+        }
+    }
+    chosen
+}
+
+/// Where relative paths are resolved.
+fn path_base(repo: &Repo<'_>, kind: LayoutKind) -> PathBase {
+    let run_from_root = matches!(kind, LayoutKind::Root | LayoutKind::Sites);
+    repo.config.paths.unwrap_or(if run_from_root { PathBase::Root } else { PathBase::File })
 }
 
 /// Tells of a repository without any stack.
 pub(crate) fn none(repo: &Repo<'_>) {
     let help = "add stacks/NAME/compose.yml, or name the files under `stacks:` in evenkeel.yml";
     repo.note(Problem::error("layout.none", "the repository has no Compose file that makes a stack", help));
-}
-
-fn unsupported(repo: &Repo<'_>) {
-    let message = "the layout `sites` is not supported yet";
-    let help = format!("name each stack's files in {CONFIG_FILE}: `stacks: {{NAME: {{files: [PATH]}}}}`");
-    repo.note(Problem::error("layout.unsupported", message, help));
 }
 
 /// The stacks whose files are stated.
@@ -125,7 +142,7 @@ fn explicit(repo: &Repo<'_>) -> Vec<Draft> {
         for file in &stack.files {
             let path = resolve("", &file.text).filter(|p| !p.is_empty());
             if let Some(path) = path.filter(|p| repo.reaches_file(p)) {
-                layers.push(Layer { path, origin: Origin::Explicit });
+                layers.push(Layer::new(path, Origin::Explicit));
             } else {
                 let message = format!("the file {:?} is not in the repository", file.text);
                 let help = nearest_file(repo, &file.text).unwrap_or_else(|| "correct the path".to_owned());
@@ -152,12 +169,12 @@ fn nearest_file(repo: &Repo<'_>, written: &str) -> Option<String> {
 fn choose(repo: &Repo<'_>, server: &ServerName, kind: LayoutKind, drafts: Vec<Draft>) -> Vec<Draft> {
     let Some((path, picks)) = picked(repo, server, kind) else { return drafts };
     let mut chosen: Vec<Draft> = Vec::new();
-    for Pick { written, deploy_as } in picks {
-        if let Some(draft) = drafts.iter().find(|d| d.name == written.text) {
-            chosen.push(Draft { project: deploy_as, ..draft.clone() });
+    for pick in picks {
+        if let Some(draft) = drafts.iter().find(|d| d.name == pick.written.text) {
+            chosen.push(draft.clone().picked(&pick));
         } else {
             let names = drafts.iter().map(|d| d.name.as_str());
-            repo.note(unknown_stack(server, names, &written.text, "stacks").at(&path, written.line));
+            repo.note(unknown_stack(server, names, &pick.written.text, "stacks").at(&path, pick.written.line));
         }
     }
     chosen.sort_by(|a, b| a.name.cmp(&b.name));
@@ -167,8 +184,8 @@ fn choose(repo: &Repo<'_>, server: &ServerName, kind: LayoutKind, drafts: Vec<Dr
 
 /// The list of stacks that names what this server runs: `evenkeel.yml`'s, else that of its `config.json`.
 fn picked(repo: &Repo<'_>, server: &ServerName, kind: LayoutKind) -> Option<(String, Vec<Pick>)> {
-    if let Some(Some(stacks)) = repo.config.servers.get(server) {
-        let picks = stacks.iter().map(|written| Pick { written: written.clone(), deploy_as: None });
+    if let Some(stacks) = repo.config.servers.get(server).and_then(|s| s.stacks.as_ref()) {
+        let picks = stacks.iter().cloned().map(Pick::named);
         return Some((repo.config.path.clone(), picks.collect()));
     }
     // The layout `servers` reads its own file, where the names are not of all stacks.

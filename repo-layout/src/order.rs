@@ -71,21 +71,13 @@ fn remove<'a>(waiting: &mut Graph<'a>, gone: &BTreeSet<&'a StackName>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        gate::GateSpec,
-        set::{Layer, Origin},
-    };
+    use crate::set::{Layer, Origin};
 
     fn stacks(edges: &[(&str, &[&str])]) -> Vec<Stack> {
         let name = |text: &str| StackName::new(text).expect("a name");
         let stack = |(text, deps): &(&str, &[&str])| Stack {
-            name: name(text),
-            project: None,
-            layers: vec![Layer { path: format!("{text}/compose.yml"), origin: Origin::Folder }],
-            env_files: vec![],
             depends_on: deps.iter().map(|d| name(d)).collect(),
-            gate: GateSpec::default(),
-            window: None,
+            ..Stack::new(name(text), vec![Layer::new(format!("{text}/compose.yml"), Origin::Folder)])
         };
         edges.iter().map(stack).collect()
     }

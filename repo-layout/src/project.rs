@@ -32,7 +32,7 @@ impl Project {
 }
 
 /// The variable that names the project, over the files' own `name`.
-const VARIABLE: &str = "COMPOSE_PROJECT_NAME";
+pub(crate) const VARIABLE: &str = "COMPOSE_PROJECT_NAME";
 
 /// The project of layers, lowest first, in `folder` (its last part; empty at the root).
 ///

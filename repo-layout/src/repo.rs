@@ -1,10 +1,11 @@
 //! The repository as the layouts see it: without what is ignored or vendored, links refused, problems collected.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use crate::{
     compose::{MAIN_FILES, OVERRIDE_FILES},
     config::LayoutConfig,
+    env::{self, Env},
     glob,
     problem::{Problem, Severity},
     set::{Layer, Origin},
@@ -22,6 +23,8 @@ pub(crate) struct Repo<'a> {
     problems: RefCell<Vec<Problem>>,
     /// The stack that is being looked at, which problems concern.
     stack: RefCell<Option<String>>,
+    /// Folders that were listed.
+    listed: RefCell<BTreeMap<String, Rc<[Entry]>>>,
 }
 
 /// `dir/name`, or `name` at the root.
@@ -52,7 +55,7 @@ pub(crate) fn resolve(dir: &str, written: &str) -> Option<String> {
 
 impl<'a> Repo<'a> {
     pub fn new(tree: &'a dyn Tree, config: &'a LayoutConfig, problems: Vec<Problem>) -> Self {
-        Self { tree, config, problems: RefCell::new(problems), stack: RefCell::default() }
+        Self { tree, config, problems: RefCell::new(problems), stack: RefCell::default(), listed: RefCell::default() }
     }
 
     /// Adds a problem.
@@ -94,14 +97,29 @@ impl<'a> Repo<'a> {
         self.config.ignore.iter().any(|pattern| glob::matches(pattern, path))
     }
 
+    /// Everything that a folder holds; a folder is read once.
+    fn list(&self, dir: &str) -> Rc<[Entry]> {
+        if let Some(known) = self.listed.borrow().get(dir) {
+            return known.clone();
+        }
+        let entries: Rc<[Entry]> = self.or_note(self.tree.list(dir)).into();
+        self.listed.borrow_mut().insert(dir.to_owned(), entries.clone());
+        entries
+    }
+
+    /// What stands at a path.
+    fn kind(&self, path: &str) -> Option<EntryKind> {
+        let (dir, name) = split(path);
+        self.list(dir).iter().find(|e| e.name == name).map(|e| e.kind)
+    }
+
     /// What a folder holds, but for what is ignored, vendored or begins with a dot.
     pub fn entries(&self, dir: &str) -> Vec<Entry> {
-        let mut entries = self.or_note(self.tree.list(dir));
-        entries.retain(|e| {
+        let shown = |e: &&Entry| {
             let vendored = e.kind == EntryKind::Directory && VENDORED.contains(&e.name.as_str());
             !e.name.starts_with('.') && !vendored && !self.ignored(&join(dir, &e.name))
-        });
-        entries
+        };
+        self.list(dir).iter().filter(shown).cloned().collect()
     }
 
     /// The folders in a folder. Links to folders and submodules are told of and left out.
@@ -137,8 +155,7 @@ impl<'a> Repo<'a> {
 
     /// Whether there is a regular file. A link in its place is a problem.
     pub fn has_file(&self, path: &str) -> bool {
-        let (dir, name) = split(path);
-        match self.or_note(self.tree.list(dir)).into_iter().find(|e| e.name == name).map(|e| e.kind) {
+        match self.kind(path) {
             Some(EntryKind::File { .. }) => !self.ignored(path),
             Some(EntryKind::Symlink) => {
                 self.refuse_link(path);
@@ -153,7 +170,7 @@ impl<'a> Repo<'a> {
         let ends = path.match_indices('/').map(|(at, _)| at);
         for end in ends {
             let folder = &path[..end];
-            match self.or_note(self.tree.kind(folder)) {
+            match self.kind(folder) {
                 Some(EntryKind::Directory) => {}
                 Some(EntryKind::Symlink) => {
                     self.refuse_link(folder);
@@ -175,7 +192,7 @@ impl<'a> Repo<'a> {
     fn may_be_stack(&self, path: &str) -> bool {
         let target = self.or_note(self.tree.read(path)).unwrap_or_default();
         let inside = std::str::from_utf8(&target).ok().and_then(|target| resolve(split(path).0, target));
-        match inside.map(|inside| (self.or_note(self.tree.kind(&inside)), inside)) {
+        match inside.map(|inside| (self.kind(&inside), inside)) {
             Some((Some(EntryKind::Directory), folder)) => self.has_compose(&folder),
             Some((Some(_), _)) => false,
             Some((None, _)) | None => path.contains('/'),
@@ -191,7 +208,40 @@ impl<'a> Repo<'a> {
     /// The Compose files that `docker compose` would take in a folder: the main one, then its override.
     pub fn compose_files(&self, dir: &str, origin: Origin) -> Vec<Layer> {
         let stack = if dir.is_empty() { "root" } else { split(dir).1 };
-        self.within(stack, || self.files_of(dir, origin))
+        self.within(stack, || match self.chosen_files(dir) {
+            Some(written) => self.files_chosen(dir, &written, origin),
+            None => self.files_of(dir, origin),
+        })
+    }
+
+    /// The files that `COMPOSE_FILE` in the folder's `.env` names, as written.
+    pub fn chosen_files(&self, dir: &str) -> Option<Vec<String>> {
+        let path = join(dir, ".env");
+        if !matches!(self.kind(&path), Some(EntryKind::File { .. })) {
+            return None;
+        }
+        let (mut env, bytes) = (Env::new(), self.or_note(self.tree.read(&path))?);
+        env::read_over(&mut env, &String::from_utf8_lossy(&bytes));
+        let separator = env.get("COMPOSE_PATH_SEPARATOR").filter(|s| !s.is_empty()).map_or(":", String::as_str);
+        let written = env.get("COMPOSE_FILE")?.split(separator).map(str::trim).filter(|text| !text.is_empty());
+        Some(written.map(str::to_owned).collect::<Vec<_>>()).filter(|files| !files.is_empty())
+    }
+
+    /// As `docker compose` does, relative paths of all of them are resolved beside the first.
+    fn files_chosen(&self, dir: &str, written: &[String], origin: Origin) -> Vec<Layer> {
+        let mut layers: Vec<Layer> = Vec::new();
+        for text in written {
+            let path = resolve(dir, text).filter(|path| !path.is_empty() && self.reaches_file(path));
+            if let Some(path) = path {
+                let base = layers.first().map_or_else(|| split(&path).0.to_owned(), |first| first.directory.clone());
+                layers.push(Layer::new(path, origin).based(&base));
+            } else {
+                let message = format!("COMPOSE_FILE names {text:?}, which is not in the repository");
+                let help = "correct the path, or add the file";
+                self.note(Problem::error("stack.file-missing", message, help).at(join(dir, ".env"), None));
+            }
+        }
+        layers
     }
 
     fn files_of(&self, dir: &str, origin: Origin) -> Vec<Layer> {
@@ -206,7 +256,7 @@ impl<'a> Repo<'a> {
                 let message = format!("{other} is not used, because {chosen} is beside it");
                 self.note(Problem::warning("layout.two-files", message, help).at(other, None));
             }
-            layers.push(Layer { path: chosen, origin });
+            layers.push(Layer::new(chosen, origin));
         }
         layers
     }
@@ -216,5 +266,6 @@ impl<'a> Repo<'a> {
         self.entries(dir)
             .iter()
             .any(|e| MAIN_FILES.contains(&e.name.as_str()) && !matches!(e.kind, EntryKind::Directory))
+            || self.chosen_files(dir).is_some()
     }
 }

@@ -19,6 +19,8 @@ mod tests {
             (super::EVENKEEL_YML, "", config::KEYS),
             (super::EVENKEEL_YML, "/$defs/exception", policy::EXCEPTION_KEYS),
             (super::EVENKEEL_YML, "/$defs/policy", policy::KEYS),
+            (super::EVENKEEL_YML, "/properties/defaults", extension::DEFAULT_KEYS),
+            (super::EVENKEEL_YML, "/$defs/gate", extension::GATE_KEYS),
             (super::EVENKEEL_YML, "/$defs/server", config::SERVER_KEYS),
             (super::EVENKEEL_YML, "/$defs/stack", config::STACK_KEYS),
             (super::X_EVENKEEL, "", extension::KEYS),
@@ -33,10 +35,14 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_and_the_code_know_the_same_layouts() {
+    fn the_schema_and_the_code_know_the_same_words() {
         let schema: Value = serde_json::from_str(super::EVENKEEL_YML).expect("JSON");
         let names: Vec<&str> = config::LAYOUTS.iter().map(|(name, _)| *name).collect();
         assert_eq!(schema["properties"]["layout"]["enum"], serde_json::json!(names));
+        let words: Vec<&str> = config::PATHS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(schema["properties"]["paths"]["enum"], serde_json::json!(words));
+        let words: Vec<&str> = config::PROJECTS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(schema["properties"]["project"]["enum"], serde_json::json!(words));
     }
 
     #[test]

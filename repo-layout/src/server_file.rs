@@ -1,10 +1,11 @@
 //! `servers/<s>/config.json`, as real repositories have it: three shapes of one list of stacks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
 use crate::{
+    env::is_name,
     nearest,
     problem::Problem,
     repo::Repo,
@@ -24,6 +25,17 @@ pub(crate) struct Pick {
     pub written: Written,
     /// Project to deploy it as.
     pub deploy_as: Option<String>,
+    /// Variables for it, below all environment files.
+    pub envs: BTreeMap<String, String>,
+    /// Files whose change recreates its services, as written.
+    pub watched: Vec<Written>,
+}
+
+impl Pick {
+    /// One of which nothing but the name is said.
+    pub fn named(written: Written) -> Self {
+        Self { written, deploy_as: None, envs: BTreeMap::new(), watched: Vec::new() }
+    }
 }
 
 /// What the file says; `None` for a list that it does not have.
@@ -70,10 +82,11 @@ pub(crate) fn read(repo: &Repo<'_>, server: &str, path: &str) -> Option<ServerFi
     Some(file)
 }
 
-/// Whether the file at `path` has a `sharedStacks` key; nothing is noted.
-pub(crate) fn has_shared(repo: &Repo<'_>, path: &str) -> bool {
-    let parsed = repo.read(path).and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-    parsed.is_some_and(|value| value.get("sharedStacks").is_some())
+/// Whether the file at `path` has a key; nothing is noted.
+pub(crate) fn has_key(repo: &Repo<'_>, path: &str, key: &str) -> bool {
+    let Some(bytes) = repo.read(path).filter(|bytes| bytes.len() <= yaml::MAX_YAML_BYTES) else { return false };
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    serde_json::from_slice::<Value>(text).is_ok_and(|value| value.get(key).is_some())
 }
 
 struct Reader<'a> {
@@ -132,7 +145,7 @@ impl Reader<'_> {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let written = |text: String| Written { text, line: self.lookups.line(steps) };
         if let Some(name) = text(value) {
-            return Some(Pick { written: written(name), deploy_as: None });
+            return Some(Pick::named(written(name)));
         }
         let name = value.get("name").and_then(text);
         let (Some(object), Some(name)) = (value.as_object(), name) else {
@@ -141,20 +154,53 @@ impl Reader<'_> {
             return None;
         };
         self.unknown_keys(object, STACK_KEYS, steps);
-        self.without_effect(object, &name, steps);
-        Some(Pick { written: written(name), deploy_as: object.get("deployAs").and_then(text) })
+        Some(Pick {
+            deploy_as: object.get("deployAs").and_then(text),
+            envs: self.envs(object, &name, steps),
+            watched: self.watched(object, &name, steps),
+            written: written(name),
+        })
     }
 
-    fn without_effect(&self, object: &Map<String, Value>, stack: &str, steps: &[Step<'_>]) {
-        if object.contains_key("envs") {
-            let help = format!("put the variables into the `.env` file beside {stack}'s Compose file");
-            let problem = Problem::error("config.unsupported", "`envs` is not supported yet", help);
+    /// The variables of an entry. A value that is no single value is a problem of its stack.
+    fn envs(&self, object: &Map<String, Value>, stack: &str, steps: &[Step<'_>]) -> BTreeMap<String, String> {
+        let wrong = |message: &str| {
+            let help = r#"write "envs": {"NAME": "value"}"#;
+            self.note(Problem::error("config.value", message, help).in_stack(stack), steps);
+        };
+        let Some(value) = object.get("envs") else { return BTreeMap::new() };
+        let Value::Object(pairs) = value else {
+            wrong("`envs` is not an object of variables");
+            return BTreeMap::new();
+        };
+        let mut envs = BTreeMap::new();
+        for (name, value) in pairs.iter().take(MAX_ITEMS) {
+            let text = match value {
+                Value::String(text) => Some(text.clone()),
+                Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+                Value::Null | Value::Array(_) | Value::Object(_) => None,
+            };
+            if let Some(text) = text.filter(|_| is_name(name)) {
+                envs.insert(name.clone(), text);
+            } else {
+                wrong("`envs` has an entry that is no variable with a single value");
+            }
+        }
+        envs
+    }
+
+    fn watched(&self, object: &Map<String, Value>, stack: &str, steps: &[Step<'_>]) -> Vec<Written> {
+        let Some(value) = object.get("watchFilesAndRestartIfChanged") else { return Vec::new() };
+        let texts: Option<Vec<String>> = value
+            .as_array()
+            .map(|list| list.iter().take(MAX_ITEMS).filter_map(|v| v.as_str().map(str::to_owned)).collect());
+        let Some(texts) = texts else {
+            let help = r#"write "watchFilesAndRestartIfChanged": ["path"]"#;
+            let problem = Problem::error("config.value", "`watchFilesAndRestartIfChanged` is not a list", help);
             self.note(problem.in_stack(stack), steps);
-        }
-        if object.contains_key("watchFilesAndRestartIfChanged") {
-            let message = "`watchFilesAndRestartIfChanged` has no effect of its own";
-            let help = "a service is recreated when a file that it mounts changes; mount the file, or remove the key";
-            self.note(Problem::warning("config.unsupported", message, help).in_stack(stack), steps);
-        }
+            return Vec::new();
+        };
+        let line = self.lookups.line(steps);
+        texts.into_iter().map(|text| Written { text, line }).collect()
     }
 }

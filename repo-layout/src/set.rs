@@ -1,6 +1,6 @@
 //! The answer: a server's stack set.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -54,6 +54,24 @@ pub struct Layer {
     pub path: String,
     /// Where it comes from.
     pub origin: Origin,
+    /// The folder in which its relative paths are resolved, `""` for the root.
+    #[serde(skip)]
+    pub directory: String,
+}
+
+impl Layer {
+    /// A file whose relative paths are resolved beside itself.
+    pub fn new(path: impl Into<String>, origin: Origin) -> Self {
+        let path = path.into();
+        let directory = path.rsplit_once('/').map_or("", |(dir, _)| dir).to_owned();
+        Self { path, origin, directory }
+    }
+
+    /// The same file with relative paths that are resolved in `directory`.
+    #[must_use]
+    pub fn based(self, directory: &str) -> Self {
+        Self { directory: directory.to_owned(), ..self }
+    }
 }
 
 /// One stack of one server: what will be one Compose project.
@@ -67,6 +85,21 @@ pub struct Stack {
     pub layers: Vec<Layer>,
     /// Environment files in the repository for interpolation, lowest first.
     pub env_files: Vec<String>,
+    /// Variables that a server's list gives to the stack, below all environment files. Their values are not shown.
+    #[serde(skip)]
+    pub defaults: BTreeMap<String, String>,
+    /// Compose profiles that are active; empty leaves it to `COMPOSE_PROFILES` in the environment files.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<String>,
+    /// Services that a layer defines and another stack has: they are taken out of this one.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub without: BTreeSet<String>,
+    /// The project's name with variables, where a higher layer would give it another.
+    #[serde(skip)]
+    pub named: Option<String>,
+    /// Files whose change recreates the stack's services, besides those that they mount.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub watched: Vec<String>,
     /// Stacks that must be committed before this one.
     pub depends_on: Vec<StackName>,
     /// What the stack says of its health gate; unset fields take the server's values.
@@ -78,9 +111,32 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// The folder of the first layer: Compose's project directory, `""` for the root.
+    /// A stack of these layers of which nothing else is known.
+    pub fn new(name: StackName, layers: Vec<Layer>) -> Self {
+        Self {
+            name,
+            project: None,
+            layers,
+            env_files: Vec::new(),
+            defaults: BTreeMap::new(),
+            profiles: Vec::new(),
+            without: BTreeSet::new(),
+            named: None,
+            watched: Vec::new(),
+            depends_on: Vec::new(),
+            gate: GateSpec::default(),
+            window: None,
+        }
+    }
+
+    /// Where the first layer's relative paths are resolved: Compose's project directory, `""` for the root.
     pub fn directory(&self) -> &str {
-        self.layers.first().and_then(|l| l.path.rsplit_once('/')).map_or("", |(dir, _)| dir)
+        self.layers.first().map_or("", |l| &l.directory)
+    }
+
+    /// The paths of the layers, lowest first.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.layers.iter().map(|l| l.path.as_str())
     }
 }
 

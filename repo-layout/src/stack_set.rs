@@ -49,7 +49,18 @@ fn names(repo: &Repo<'_>, kind: Option<LayoutKind>) -> Vec<ServerName> {
     let mut names: Vec<ServerName> = repo.config.servers.keys().cloned().collect();
     let (base, folders) = match kind {
         Some(LayoutKind::Hosts) => layout::hosts(repo),
-        _ => (SERVERS, repo.folders_quietly(SERVERS)),
+        Some(LayoutKind::Servers) => (SERVERS, repo.folders_quietly(SERVERS)),
+        // Elsewhere `servers/` may hold anything: game servers, notes.
+        _ => {
+            let mut folders = repo.folders_quietly(SERVERS);
+            let says_something = |name: &String| {
+                ["config.json", ".env", ".env.example"]
+                    .iter()
+                    .any(|file| repo.has_file(&join(&join(SERVERS, name), file)))
+            };
+            folders.retain(says_something);
+            (SERVERS, folders)
+        }
     };
     for folder in folders {
         match ServerName::new(&folder) {

@@ -11,7 +11,7 @@ use serde::de::{self, DeserializeSeed, EnumAccess, MapAccess, SeqAccess, Variant
 mod locate;
 mod text;
 
-pub use locate::{Step, line_of};
+pub use locate::{Step, line_of, value_offset};
 pub use text::decode;
 
 /// Largest YAML file that is parsed, in bytes. The parser's events need a hundred times a file's size.

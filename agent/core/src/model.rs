@@ -10,6 +10,9 @@ use serde_json::Value;
 #[serde(transparent)]
 pub struct Model(Value);
 
+/// Where a model has the files that it watches; Compose leaves a top-level key that begins so alone.
+const WATCHED: &str = "x-evenkeel-watched";
+
 /// A text is not a Compose model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a Compose model: {0}")]
@@ -51,6 +54,21 @@ impl Model {
             }
         });
         Self(value)
+    }
+
+    /// The model with files, absolute paths, whose change recreates its services although none mounts them.
+    #[must_use]
+    pub fn watching(&self, files: &[String]) -> Self {
+        let mut value = self.0.clone();
+        if let (Value::Object(map), false) = (&mut value, files.is_empty()) {
+            map.insert(WATCHED.to_owned(), files.into());
+        }
+        Self(value)
+    }
+
+    /// The files that it watches.
+    pub fn watched(&self) -> impl Iterator<Item = &str> {
+        self.0[WATCHED].as_array().into_iter().flatten().filter_map(Value::as_str)
     }
 
     /// The services, by name.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use evenkeel_layout::{
+    set::Layer,
     tree::{Tree, TreeError},
     yaml::{self, Node},
 };
@@ -56,12 +57,12 @@ pub struct Reference {
     pub required: bool,
 }
 
-/// Everything that `layers` read when they are rendered in `directory`. Files that cannot be parsed refer to nothing:
-/// Compose says what is wrong with them.
-pub fn references(tree: &dyn Tree, layers: &[String], directory: &str) -> Result<BTreeSet<Reference>, TreeError> {
+/// Everything that `layers` read when they are rendered. Files that cannot be parsed refer to nothing: Compose says what is
+/// wrong with them.
+pub fn references(tree: &dyn Tree, layers: &[Layer]) -> Result<BTreeSet<Reference>, TreeError> {
     let mut found = BTreeSet::new();
     let mut seen: BTreeSet<(String, String)> = BTreeSet::new();
-    let mut open: Vec<(String, String)> = layers.iter().map(|l| (l.clone(), directory.to_owned())).collect();
+    let mut open: Vec<(String, String)> = layers.iter().map(|l| (l.path.clone(), l.directory.clone())).collect();
     while let Some((file, base)) = open.pop() {
         if seen.len() >= MAX_FILES || !seen.insert((file.clone(), base.clone())) {
             continue;
@@ -177,14 +178,13 @@ fn get<'a>(value: &'a Node, key: &str) -> Option<&'a Node> {
 
 #[cfg(test)]
 mod tests {
-    use evenkeel_layout::tree::MapTree;
+    use evenkeel_layout::{set::Origin, tree::MapTree};
 
     use super::*;
 
     fn found(files: &[(&str, &str)]) -> Vec<(String, Option<String>, bool, Option<u32>)> {
         let tree = MapTree::new(files.iter().copied());
-        let layers = ["stacks/web/compose.yml".to_owned()];
-        let all = references(&tree, &layers, "stacks/web").unwrap();
+        let all = references(&tree, &[Layer::new("stacks/web/compose.yml", Origin::Folder)]).unwrap();
         all.into_iter().map(|r| (r.written, r.path, r.outside, r.line)).collect()
     }
 
@@ -216,7 +216,7 @@ mod tests {
     fn tells_what_need_not_be_there() {
         let text = "services:\n  a:\n    env_file: [a.env, {path: b.env, required: false}, {path: c.env}]\n";
         let tree = MapTree::new([("x.yml", text)]);
-        let all = references(&tree, &["x.yml".to_owned()], "").unwrap();
+        let all = references(&tree, &[Layer::new("x.yml", Origin::Root)]).unwrap();
         let optional: Vec<_> = all.into_iter().filter(|r| !r.required).map(|r| r.written).collect();
         assert_eq!(optional, ["b.env"]);
     }

@@ -19,7 +19,7 @@ use crate::{
     references::Reference,
 };
 
-const HELP: &str = "keep the file in the repository, or bind-mount it: only bind mounts may name paths of the host";
+const HELP: &str = "keep the file in the repository, or bind-mount it; or allow the host's path on the server, with engine.allow_host_paths";
 
 pub use facts::StackFacts;
 pub use source::Sources;
@@ -34,9 +34,14 @@ pub fn policy(stacks: &[StackFacts<'_>], complete: bool) -> Vec<Problem> {
 }
 
 /// Everything that Compose reads must be in the repository: what a commit's signature covers is what is deployed. Bind mounts
-/// may name any path of the host. `root` is where the model has the repository's root.
-pub fn check(model: &Model, root: &str, references: &BTreeSet<Reference>) -> Vec<Problem> {
-    let mut problems: Vec<Problem> = references.iter().filter(|r| r.outside).map(outside).collect();
+/// may name any path of the host, the rest those below a path of `allowed`. `root` is where the model has the repository's root.
+pub fn check(model: &Model, root: &str, references: &BTreeSet<Reference>, allowed: &[String]) -> Vec<Problem> {
+    let allows = |path: &str| allowed.iter().any(|folder| is_plain(path) && below(folder, path).is_some());
+    let below =
+        |root: &str, path: &str| if allows(path) { Some(String::new()) } else { below(root, path).map(str::to_owned) };
+    let leaves = |path: &str, root: &str| path.starts_with('/') && below(root, path).is_none();
+    let mut problems: Vec<Problem> =
+        references.iter().filter(|r| r.outside && !allows(&r.written)).map(outside).collect();
     for section in ["configs", "secrets"] {
         for (name, value) in model.section(section) {
             if value["file"].as_str().is_some_and(|file| below(root, file).is_none()) {
@@ -50,7 +55,7 @@ pub fn check(model: &Model, root: &str, references: &BTreeSet<Reference>) -> Vec
         if leaves(context, root) {
             problems.push(refused(&format!("services.{name}.build.context")));
         } else if let (Some(dir), Some(file)) = (below(root, context), build["dockerfile"].as_str())
-            && resolve(dir, file) == Place::Outside
+            && resolve(&dir, file) == Place::Outside
             && below(root, file).is_none()
         {
             problems.push(refused(&format!("services.{name}.build.dockerfile")));
@@ -64,9 +69,9 @@ pub fn check(model: &Model, root: &str, references: &BTreeSet<Reference>) -> Vec
     problems
 }
 
-/// A rendered path is absolute; a URL or an image is not.
-fn leaves(path: &str, root: &str) -> bool {
-    path.starts_with('/') && below(root, path).is_none()
+/// An absolute path that leads where it seems to.
+fn is_plain(path: &str) -> bool {
+    path.starts_with('/') && path.split('/').all(|part| part != "." && part != "..")
 }
 
 fn outside(reference: &Reference) -> Problem {
@@ -111,7 +116,7 @@ mod tests {
                 "configs":{"ok":{"file":"/r/c"},"no":{"file":"/etc/x"}}}"#,
         )
         .unwrap();
-        let messages: Vec<_> = check(&model, "/r", &BTreeSet::new()).into_iter().map(|p| p.message).collect();
+        let messages: Vec<_> = check(&model, "/r", &BTreeSet::new(), &[]).into_iter().map(|p| p.message).collect();
         assert_eq!(
             messages,
             [
@@ -119,6 +124,21 @@ mod tests {
                 "services.a.build.dockerfile leads out of the repository",
                 "services.b.build.context leads out of the repository"
             ]
+        );
+    }
+
+    #[test]
+    fn what_the_operator_allows_may_be_read() {
+        let model = Model::parse(
+            r#"{"services":{"b":{"build":{"context":"/opt/src"}}},
+                "secrets":{"a":{"file":"/etc/keys/a"},"b":{"file":"/etc/keys/../shadow"},"c":{"file":"/etc/keys2/a"}}}"#,
+        )
+        .unwrap();
+        let allowed = ["/etc/keys".to_owned(), "/opt/src".to_owned()];
+        let messages: Vec<_> = check(&model, "/r", &BTreeSet::new(), &allowed).into_iter().map(|p| p.message).collect();
+        assert_eq!(
+            messages,
+            ["secrets.b.file leads out of the repository", "secrets.c.file leads out of the repository"]
         );
     }
 

@@ -117,13 +117,13 @@ fn stacks_answers_as_the_contract_says() {
     home: 2 stacks (layout stacks)
 
     db
-      stacks/db/compose.yml folder
-      variables from .env
+      ├─ stacks/db/compose.yml folder
+      └─ variables from .env
 
     web
-      stacks/web/compose.yml folder
-      variables from .env
-      after db
+      ├─ stacks/web/compose.yml folder
+      ├─ variables from .env
+      └─ after db
     ");
 }
 
@@ -164,14 +164,15 @@ fn check_finds_what_is_wrong_and_where() {
         "evenkeel.yml",
         "policy: {rules: {image.latest: off, service.no-healthcheck: off, service.no-memory-limit: off, service.no-restart: off}}\n",
     );
-    let world = World::new(&[DB, WEB, bad, out, env, policy]);
+    let up = ("stacks/up/compose.yml", "services:\n  a: {image: x, configs: [c]}\nconfigs:\n  c: {file: ../../../x}\n");
+    let world = World::new(&[DB, WEB, bad, out, up, env, policy]);
     assert_snapshot!(world.run(&["check"]).stdout(), @r#"
     error[compose.invalid] default/bad stacks/bad/compose.yml:3: validating stacks/bad/compose.yml: services.a.image must be a string
       why: no server can deploy the stack; it keeps what it runs
       help: correct the file; `docker compose config` in its folder says the same
-    error[path.outside] default/out stacks/out/compose.yml:7: configs.c.file leads out of the repository
+    error[path.outside] default/up stacks/up/compose.yml:4: configs.c.file leads out of the repository
       why: what is deployed must be what was signed, and that ends where the repository ends
-      help: keep the file in the repository, or bind-mount it: only bind mounts may name paths of the host
+      help: keep the file in the repository, or bind-mount it; or allow the host's path on the server, with engine.allow_host_paths
     warning[env.file] default/env stacks/env/compose.yml:4: env_file stacks/env/secret.env is not in the repository
       why: it has to be on the server before the stack can be deployed
       help: put it into the live tree on the server, at this path; here its variables are taken for unset
@@ -179,14 +180,17 @@ fn check_finds_what_is_wrong_and_where() {
     warning[env.unset] default/web stacks/web/compose.yml:4: the variable TAG is used and set nowhere
       why: Compose would put nothing in its place, silently
       help: set it in an environment file beside the stack or on the server (_server.env or <stack>.env), or give it a default: ${NAME:-…}
-    1 server, 5 stacks: 2 errors, 3 warnings
+    warning[path.outside] default/out stacks/out/compose.yml:7: configs.c.file leads out of the repository
+      why: what is deployed must be what was signed, and that ends where the repository ends
+      help: keep the file in the repository, or bind-mount it; or allow the host's path on the server, with engine.allow_host_paths
+    1 server, 6 stacks: 2 errors, 4 warnings
     "#);
     assert_eq!(world.run(&["check"]).code(), 1);
     let codes = |done: &Done| -> Vec<String> {
         done.json()["problems"].as_array().unwrap().iter().map(|p| p["code"].as_str().unwrap().to_owned()).collect()
     };
     let done = world.run(&["check", "--server", "home", "--format", "json"]);
-    assert_eq!(codes(&done), ["compose.invalid", "path.outside", "env.file", "env.unset", "env.unset"]);
+    assert_eq!(codes(&done), ["compose.invalid", "path.outside", "env.file", "env.unset", "env.unset", "path.outside"]);
     assert_eq!(done.json()["servers"], json!(["home"]));
     assert!(!world.repo().join("stacks/env/secret.env").exists(), "it wrote into the work tree");
 

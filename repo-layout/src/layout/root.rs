@@ -11,20 +11,39 @@ use crate::{
 const NAME: &str = "root";
 
 /// Parts for other places than a server.
-const ELSEWHERE: &[&str] = &["ci", "dev", "local", "override", "prod", "staging", "test"];
+const ELSEWHERE: &[&str] = &[
+    "build",
+    "ci",
+    "debug",
+    "dev",
+    "development",
+    "e2e",
+    "example",
+    "local",
+    "override",
+    "prod",
+    "production",
+    "sample",
+    "staging",
+    "template",
+    "test",
+    "testing",
+];
 
-/// The one stack.
-pub(super) fn find(repo: &Repo<'_>) -> Vec<Draft> {
+/// The one stack. A `COMPOSE_FILE` beside it names its parts.
+pub(super) fn find(repo: &Repo<'_>) -> Option<Draft> {
     let mut layers = repo.compose_files("", Origin::Root);
-    let Some(main) = layers.first().map(|layer| layer.path.clone()) else { return Vec::new() };
+    let main = layers.first().map(|layer| layer.path.clone())?;
     let stem = main.split('.').next().unwrap_or_default();
-    for entry in repo.entries("") {
+    let parts = if repo.chosen_files("").is_some() { Vec::new() } else { repo.entries("") };
+    for entry in parts {
         let part = entry.name.strip_prefix(stem).and_then(|rest| rest.strip_prefix('.'));
         let part = part.and_then(|rest| rest.strip_suffix(".yml").or_else(|| rest.strip_suffix(".yaml")));
-        let Some(first) = part.and_then(|part| part.split('.').next()) else { continue };
-        if matches!(entry.kind, EntryKind::File { .. }) && !ELSEWHERE.contains(&first) {
-            layers.push(Layer { path: entry.name, origin: Origin::Root });
+        let Some(part) = part else { continue };
+        let elsewhere = part.split('.').any(|word| ELSEWHERE.contains(&word));
+        if matches!(entry.kind, EntryKind::File { .. }) && !elsewhere {
+            layers.push(Layer::new(entry.name, Origin::Root));
         }
     }
-    vec![Draft::new(NAME, layers)]
+    Some(Draft::new(NAME, layers))
 }

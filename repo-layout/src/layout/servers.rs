@@ -1,6 +1,6 @@
 //! Layout `servers`: stacks that servers share, each server's own, and its own file.
 
-use super::{Draft, SERVERS, unknown_stack};
+use super::{Draft, SERVERS, flat, folders_of_stacks, unknown_stack};
 use crate::{
     name::ServerName,
     repo::{Repo, join, resolve, split},
@@ -8,13 +8,36 @@ use crate::{
     set::{Layer, Origin},
 };
 
+/// A server's list.
+const CONFIG: &str = "config.json";
+/// The folder of a server's own stacks, if they do not lie beside its file.
+const LOCAL: &str = "localStacks";
+
 /// Folders of shared stacks, in the order in which they are looked through.
 const SHARED: [&str; 2] = ["sharedStacks", "stacks"];
+
+/// Whether the repository has the folders or lists of this layout.
+pub(super) fn is_layout(repo: &Repo<'_>) -> bool {
+    if repo.has_folder(SHARED[0]) {
+        return true;
+    }
+    repo.folders_quietly(SERVERS).iter().any(|name| {
+        let folder = join(SERVERS, name);
+        let path = join(&folder, CONFIG);
+        let own_files = || {
+            repo.has_compose(&folder)
+                || !folders_of_stacks(repo, &folder).is_empty()
+                || repo.has_folder(&join(&folder, LOCAL))
+        };
+        server_file::has_key(repo, &path, "sharedStacks")
+            || (server_file::has_key(repo, &path, "stacks") && own_files())
+    })
+}
 
 /// The stacks of one server.
 pub(super) fn find(repo: &Repo<'_>, server: &ServerName) -> Vec<Draft> {
     let folder = join(SERVERS, server.as_str());
-    let path = join(&folder, "config.json");
+    let path = join(&folder, CONFIG);
     let file = server_file::read(repo, server.as_str(), &path).unwrap_or_default();
     let mut drafts = shared(repo, server, &file);
     for draft in local(repo, server, &folder, &file) {
@@ -24,48 +47,36 @@ pub(super) fn find(repo: &Repo<'_>, server: &ServerName) -> Vec<Draft> {
     if !own.is_empty() {
         stack_up(&mut drafts, Draft::new(server.as_str(), own));
     }
-    if file.local.is_some() {
-        drafts = merge_all(drafts, server, &path);
-    }
     drafts
+}
+
+/// Whether the server's list comes from a repository where a server is one project: one with `localStacks`.
+pub(crate) fn is_one_project(repo: &Repo<'_>, server: &ServerName) -> bool {
+    server_file::has_key(repo, &join(&join(SERVERS, server.as_str()), CONFIG), "localStacks")
 }
 
 /// Adds a stack; where one has its name, its files become higher layers of that one.
 fn stack_up(drafts: &mut Vec<Draft>, draft: Draft) {
     match drafts.iter_mut().find(|d| d.name == draft.name) {
-        Some(lower) => {
-            lower.layering = Some(format!("they share the name {:?}", draft.name));
-            lower.layers.extend(draft.layers);
-        }
+        Some(lower) => lower.layers.extend(draft.layers),
         None => drafts.push(draft),
     }
-}
-
-/// A `config.json` that lists `localStacks` comes from a repository where a server is one project.
-fn merge_all(drafts: Vec<Draft>, server: &ServerName, path: &str) -> Vec<Draft> {
-    if drafts.len() < 2 {
-        return drafts;
-    }
-    let mut layers: Vec<Layer> = drafts.into_iter().flat_map(|d| d.layers).collect();
-    layers.sort_by_key(|l| l.origin);
-    let mut merged = Draft::new(server.as_str(), layers);
-    merged.layering = Some(format!("`localStacks` in {path} makes one project of them"));
-    vec![merged]
 }
 
 /// The shared stacks that the server's file names.
 fn shared(repo: &Repo<'_>, server: &ServerName, file: &ServerFile) -> Vec<Draft> {
     let picks = file.shared.iter().flatten().chain(file.stacks.iter().flatten());
     let mut drafts: Vec<Draft> = Vec::new();
-    for Pick { written, deploy_as } in picks {
-        let found = SHARED.iter().find_map(|base| shared_stack(repo, base, &written.text));
+    for pick in picks {
+        let name = &pick.written.text;
+        let found = SHARED.iter().find_map(|base| shared_stack(repo, base, name));
         if let Some(layers) = found {
-            stack_up(&mut drafts, Draft { project: deploy_as.clone(), ..Draft::new(&written.text, layers) });
-        } else {
+            stack_up(&mut drafts, Draft::new(name, layers).picked(pick));
+        } else if !is_local(repo, server, name) {
             let names: Vec<String> = SHARED.iter().flat_map(|base| shared_names(repo, base)).collect();
             let names = names.iter().map(String::as_str);
-            let problem = unknown_stack(server, names, &written.text, SHARED[0]);
-            repo.note(problem.at(&file.path, written.line));
+            let problem = unknown_stack(server, names, name, SHARED[0]);
+            repo.note(problem.at(&file.path, pick.written.line));
         }
     }
     drafts
@@ -81,11 +92,17 @@ fn shared_stack(repo: &Repo<'_>, base: &str, name: &str) -> Option<Vec<Layer>> {
     if repo.has_folder(&folder) && repo.has_compose(&folder) {
         return Some(repo.compose_files(&folder, Origin::Shared)).filter(|l| !l.is_empty());
     }
-    let flat = |end: &str| join(base, &format!("{name}{end}"));
-    let main = ["yaml", "yml"].into_iter().map(|end| flat(&format!(".{end}"))).find(|path| repo.has_file(path))?;
-    let over =
-        ["yml", "yaml"].into_iter().map(|end| flat(&format!(".override.{end}"))).find(|path| repo.has_file(path));
-    Some([Some(main), over].into_iter().flatten().map(|path| Layer { path, origin: Origin::Shared }).collect())
+    flat::layers(repo, base, name, Origin::Shared)
+}
+
+/// Whether a list names a stack that only this server has.
+fn is_local(repo: &Repo<'_>, server: &ServerName, name: &str) -> bool {
+    let folder = join(SERVERS, server.as_str());
+    let plain = !name.is_empty() && !name.contains('/') && !name.starts_with('.');
+    plain
+        && [join(&folder, name), join(&join(&folder, LOCAL), name)]
+            .iter()
+            .any(|path| repo.has_folder(path) && repo.has_compose(path))
 }
 
 /// What could have been meant by a name.
@@ -99,7 +116,7 @@ fn shared_names(repo: &Repo<'_>, base: &str) -> Vec<String> {
 
 /// The server's own stacks: those that its file names, else every folder with a Compose file.
 fn local(repo: &Repo<'_>, server: &ServerName, folder: &str, file: &ServerFile) -> Vec<Draft> {
-    let nested = join(folder, "localStacks");
+    let nested = join(folder, LOCAL);
     let mut every = Vec::new();
     for base in [folder, &nested] {
         if repo.has_folder(base) {

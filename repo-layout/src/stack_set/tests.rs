@@ -5,7 +5,7 @@ use insta::assert_snapshot;
 use super::*;
 use crate::{
     name::StackName,
-    set::Stack,
+    set::{Layer, Stack},
     tree::{Entry, MapTree, TreeError},
     unclaimed, waves,
 };
@@ -14,6 +14,7 @@ mod large;
 mod layering;
 mod problems;
 mod random;
+mod shapes;
 
 /// A Compose file that says nothing of interest.
 const PLAIN: &str = "services:\n  app:\n    image: x\n";
@@ -34,8 +35,12 @@ fn set(files: &[(&str, &str)]) -> StackSet {
 fn show(set: &StackSet) -> String {
     let mut out = format!("{:?}\n", set.layout).to_lowercase();
     for Stack { name, project, layers, env_files, depends_on, .. } in &set.stacks {
-        let layers: Vec<String> =
-            layers.iter().map(|l| l.path.clone() + "=" + &format!("{:?}", l.origin).to_lowercase()).collect();
+        let layer = |l: &Layer| {
+            let beside = Layer::new(l.path.clone(), l.origin).directory == l.directory;
+            let base = if beside { String::new() } else { format!("@{}/", l.directory) };
+            format!("{}={}{base}", l.path, format!("{:?}", l.origin).to_lowercase())
+        };
+        let layers: Vec<String> = layers.iter().map(layer).collect();
         let _ = write!(out, "{name} [{}] {}", project.as_deref().unwrap_or("?"), layers.join(" "));
         for (word, list) in
             [(" env ", env_files.clone()), (" after ", depends_on.iter().map(ToString::to_string).collect())]
@@ -146,7 +151,7 @@ fn runs_what_the_servers_list_names() {
 }
 
 #[test]
-fn reads_entries_that_are_objects_and_tells_what_has_no_effect() {
+fn reads_entries_that_are_objects() {
     let list = r#"{"stacks": ["api", {
       "name": "web", "deployAs": "site",
       "envs": {"K": "v"}, "watchFilesAndRestartIfChanged": ["f"], "enviroment": 1
@@ -159,9 +164,6 @@ fn reads_entries_that_are_objects_and_tells_what_has_no_effect() {
     stacks
     api [api] stacks/api/compose.yml=folder
     web [site] stacks/web/compose.yml=folder
-    error config.unsupported (server home, stack web, servers/home/config.json:1)
-      `envs` is not supported yet
-      -> put the variables into the `.env` file beside web's Compose file
     error config.value (server home, servers/home/config.json:4)
       this entry names no stack
       -> write "name" or {"name": "…"}
@@ -171,12 +173,12 @@ fn reads_entries_that_are_objects_and_tells_what_has_no_effect() {
     warning config.unknown-key (server home, servers/home/config.json:4)
       the key "shardStacks" has no effect
       -> did you mean `sharedStacks`?
-    warning config.unsupported (server home, stack web, servers/home/config.json:1)
-      `watchFilesAndRestartIfChanged` has no effect of its own
-      -> a service is recreated when a file that it mounts changes; mount the file, or remove the key
     warning config.value (server home, servers/home/config.json:4)
       "api" is named twice
       -> remove one of the two
+    warning stack.watched (stack web)
+      the watched file "f" is not in the repository
+      -> correct the path, or remove it from the list
     "#);
 }
 
@@ -213,16 +215,9 @@ fn names_projects_as_compose_does() {
     stacks
     a [home-a] stacks/a/compose.yml=folder env .env
     b [b2] stacks/b/compose.yml=folder env .env stacks/b/.env
-    c [c2] stacks/c/compose.yml=folder stacks/c/compose.override.yml=folder env .env
+    c2 [c2] stacks/c/compose.yml=folder stacks/c/compose.override.yml=folder stacks/f/compose.yml=folder env .env
     d [?] stacks/d/compose.yml=folder env .env
     e [?] stacks/e/compose.yml=folder env .env
-    f [c2] stacks/f/compose.yml=folder env .env
-    error project.duplicate (server any, stack c, stacks/c/compose.override.yml)
-      the stacks c and f have the same project, "c2"
-      -> give one of them another top-level `name:`; one would take the other's containers down
-    error project.duplicate (server any, stack f, stacks/f/compose.yml)
-      the stacks f and c have the same project, "c2"
-      -> give one of them another top-level `name:`; one would take the other's containers down
     error project.invalid (stack e, stacks/e/compose.yml:1)
       no project name can be made of "--"
       -> set a top-level `name:` of a-z, 0-9, _ and -, beginning with a letter or a digit
@@ -303,7 +298,9 @@ fn the_agents_own_block_takes_the_place_of_evenkeel_yml() {
 fn is_printed_as_the_contract_says() {
     let set = set(&[("stacks/web/compose.yml", "name: ${X}\nservices: {}\n"), ("stacks/web/.env", "")]);
     let json = serde_json::to_string(&set).expect("JSON");
-    assert_snapshot!(json, @r#"{"layout":"stacks","stacks":[{"name":"web","project":null,"layers":[{"path":"stacks/web/compose.yml","origin":"folder"}],"env_files":["stacks/web/.env"],"depends_on":[]}],"problems":[]}"#);
+    assert_snapshot!(json, @r#"
+    {"layout":"stacks","stacks":[{"name":"web","project":null,"layers":[{"path":"stacks/web/compose.yml","origin":"folder"}],"env_files":["stacks/web/.env"],"depends_on":[]}],"problems":[]}
+    "#);
 }
 
 #[test]
@@ -375,12 +372,14 @@ fn merges_a_root_file_with_its_parts_but_not_with_those_for_elsewhere() {
 }
 
 #[test]
-fn tells_that_the_layout_sites_is_to_come() {
+fn sites_are_run_from_the_root_beside_its_own_stack() {
     let set = set(&[("docker-compose.yml", PLAIN), ("sites/a/docker-compose.yml", PLAIN)]);
     assert_snapshot!(show(&set), @r"
     sites
-    error layout.unsupported ()
-      the layout `sites` is not supported yet
-      -> name each stack's files in evenkeel.yml: `stacks: {NAME: {files: [PATH]}}`
+    a [a] sites/a/docker-compose.yml=folder@/
+    root [?] docker-compose.yml=root
+    warning project.unnamed (stack root, docker-compose.yml)
+      the project is named after the folder that the repository lies in
+      -> state it with a top-level `name:`, so that it is the same everywhere
     ");
 }

@@ -32,6 +32,20 @@ pub fn line_of(source: &str, path: &[Step<'_>]) -> Option<u32> {
     None
 }
 
+/// Where the value at `path` begins: its offset in bytes, in the first document that has it. A value that an alias brings is
+/// where its anchor is.
+pub fn value_offset(source: &str, path: &[Step<'_>]) -> Option<usize> {
+    text::check(source).ok()?;
+    for document in serde_yaml::Deserializer::from_str(source) {
+        if let Err(error) = (FollowValue { path }).deserialize(document) {
+            let found = error.to_string().contains(FOUND);
+            let index = error.location().filter(|_| found)?.index();
+            return source.is_char_boundary(index).then_some(index);
+        }
+    }
+    None
+}
+
 const FOUND: &str = "the place that was asked for";
 
 /// Follows a path down and fails where it ends.
@@ -130,6 +144,61 @@ impl Follow<'_> {
 fn while_some<T, E>(mut next: impl FnMut() -> Result<Option<T>, E>) -> Result<(), E> {
     while next()?.is_some() {}
     Ok(())
+}
+
+/// Follows a path down and fails at the value where it ends.
+struct FollowValue<'a> {
+    path: &'a [Step<'a>],
+}
+
+impl<'de> DeserializeSeed<'de> for FollowValue<'_> {
+    type Value = ();
+
+    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        if self.path.is_empty() { Stop.deserialize(deserializer) } else { deserializer.deserialize_any(self) }
+    }
+}
+
+impl<'de> Visitor<'de> for FollowValue<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a mapping or a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let Some((Step::Index(wanted), rest)) = self.path.split_first() else {
+            return while_some(|| seq.next_element::<IgnoredAny>());
+        };
+        for _ in 0..*wanted {
+            if seq.next_element::<IgnoredAny>()?.is_none() {
+                return Ok(());
+            }
+        }
+        seq.next_element_seed(FollowValue { path: rest })?;
+        while_some(|| seq.next_element::<IgnoredAny>())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let wanted = match self.path.first() {
+            Some(Step::Key(key)) => Some(*key),
+            _ => None,
+        };
+        let rest = self.path.get(1..).unwrap_or_default();
+        while let Some(key) = map.next_key_seed(CheckedKey(|_: &str| Ok(())))? {
+            if wanted == Some(key.as_str()) {
+                map.next_value_seed(FollowValue { path: rest })?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<(), A::Error> {
+        let (_, value) = data.variant::<IgnoredAny>()?;
+        value.newtype_variant_seed(self)
+    }
 }
 
 /// Fails at the value, whatever it is.

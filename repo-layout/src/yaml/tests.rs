@@ -76,3 +76,15 @@ fn finds_the_line_of_any_key_or_item() {
     }
     assert_eq!(line_of("a: 1\n---\nb: 2\n", &[Step::Key("b")]), Some(3));
 }
+
+#[test]
+fn finds_where_a_value_begins() {
+    let text = "é: [a, {b: 'x'}]\r\nc: &n\n  - !t  y\nd: *n\ne: {<<: {f: \"z\"}}\n";
+    let at = |path: &[Step<'_>]| value_offset(text, path).map(|at| &text[at..at + 4]);
+    assert_eq!(at(&[Step::Key("é"), Step::Index(0)]), Some("a, {"));
+    assert_eq!(at(&[Step::Key("é"), Step::Index(1), Step::Key("b")]), Some("'x'}"));
+    assert_eq!(at(&[Step::Key("c"), Step::Index(0)]), Some("!t  "));
+    assert_eq!(at(&[Step::Key("d"), Step::Index(0)]), Some("!t  "));
+    assert_eq!(at(&[Step::Key("e"), Step::Key("<<"), Step::Key("f")]), Some("\"z\"}"));
+    assert_eq!(at(&[Step::Key("e"), Step::Key("g")]), None);
+}

@@ -111,7 +111,10 @@ fn whys(root: &str, from: SideOf<'_>, to: SideOf<'_>) -> BTreeSet<Why> {
     found.extend(of_networks(from, to));
     found.extend(of_contents("configs", WhyKind::File, root, from, to));
     found.extend(of_contents("secrets", WhyKind::Secret, root, from, to));
-    let mounted = [mounted_paths(from.1, root), mounted_paths(to.1, root)].concat_sets();
+    let watched =
+        |side: Side<'_>| side.model.watched().filter_map(|path| below(root, path)).map(str::to_owned).collect();
+    let watched = [watched(from.0), watched(to.0)].concat_sets();
+    let mounted = [mounted_paths(from.1, root), mounted_paths(to.1, root), watched].concat_sets();
     found.extend(of_files(WhyKind::File, &mounted, from.0.files, to.0.files));
     let built = [build_paths(from.1, root), build_paths(to.1, root)].concat_sets();
     found.extend(of_files(WhyKind::Build, &built, from.0.files, to.0.files));
@@ -122,7 +125,7 @@ trait ConcatSets {
     fn concat_sets(self) -> BTreeSet<String>;
 }
 
-impl ConcatSets for [BTreeSet<String>; 2] {
+impl<const N: usize> ConcatSets for [BTreeSet<String>; N] {
     fn concat_sets(self) -> BTreeSet<String> {
         self.into_iter().flatten().collect()
     }

@@ -61,6 +61,17 @@ fn one(service: &Value) -> Value {
 }
 
 #[test]
+fn a_watched_file_recreates_every_service_although_none_mounts_it() {
+    let value = json!({"services": {"a": {"image": "x"}, "b": {"image": "y"}}});
+    let watching = model(&value).watching(&[format!("{ROOT}/web/nginx.conf")]);
+    let (before, after) =
+        ([("web/nginx.conf", "1"), ("web/other", "1")], [("web/nginx.conf", "2"), ("web/other", "2")]);
+    let found = changes((watching.value(), &before), (watching.value(), &after));
+    assert_eq!(found, ["a recreate file(web/nginx.conf)", "b recreate file(web/nginx.conf)"]);
+    assert!(changes((&value, &before), (&value, &after)).is_empty());
+}
+
+#[test]
 fn every_key_has_its_word() {
     let cases = [
         (json!({"image": "x:1"}), json!({"image": "x:2"}), "image(image)"),

@@ -3,6 +3,7 @@
 use std::{cell::Cell, collections::BTreeSet};
 
 use evenkeel_layout::{
+    set::Layer,
     tree::{Tree, TreeError},
     yaml::{self, Node, Step},
 };
@@ -36,14 +37,14 @@ pub type At = (String, Option<u32>);
 
 impl Sources {
     /// Reads the files of a stack: its layers, what these refer to, and its environment files.
-    pub fn read(tree: &dyn Tree, layers: &[String], directory: &str, env_files: &[String]) -> Result<Self, TreeError> {
-        let found: BTreeSet<Reference> = references(tree, layers, directory)?;
+    pub fn read(tree: &dyn Tree, layers: &[Layer], env_files: &[String]) -> Result<Self, TreeError> {
+        let found: BTreeSet<Reference> = references(tree, layers)?;
         let of = |kinds: &[ReferenceKind]| -> Vec<String> {
             found.iter().filter(|r| kinds.contains(&r.kind)).filter_map(|r| r.path.clone()).collect()
         };
         let mut compose = of(&[ReferenceKind::Include, ReferenceKind::Extends]);
-        compose.retain(|path| !layers.contains(path));
-        compose.extend(layers.iter().cloned());
+        compose.retain(|path| !layers.iter().any(|layer| layer.path == *path));
+        compose.extend(layers.iter().map(|layer| layer.path.clone()));
         let mut env = env_files.to_vec();
         env.extend(of(&[ReferenceKind::EnvFile]));
         let mut sources = Self {
@@ -285,14 +286,14 @@ pub fn variables(text: &str) -> impl Iterator<Item = Variable<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use evenkeel_layout::tree::MapTree;
+    use evenkeel_layout::{set::Origin, tree::MapTree};
 
     use super::*;
 
     fn sources(files: &[(&str, &str)], layers: &[&str]) -> Sources {
         let tree = MapTree::new(files.iter().map(|(p, t)| ((*p).to_owned(), (*t).to_owned())));
-        let layers: Vec<String> = layers.iter().map(|l| (*l).to_owned()).collect();
-        Sources::read(&tree, &layers, "", &[".env".to_owned()]).expect("in memory")
+        let layers: Vec<Layer> = layers.iter().map(|l| Layer::new(*l, Origin::Root).based("")).collect();
+        Sources::read(&tree, &layers, &[".env".to_owned()]).expect("in memory")
     }
 
     #[test]

@@ -134,19 +134,15 @@ impl Seen {
 fn unrendered(source: &Source, stack: &Stack) -> Result<Vec<Problem>, Box<Problem>> {
     let sources = sources(source, stack)?;
     let model = Model::empty();
-    let references = references(source.tree(), &layers(stack), stack.directory()).unwrap_or_default();
-    let mut found = validate::check(&model, "/", &references);
+    let references = references(source.tree(), &stack.layers).unwrap_or_default();
+    let mut found = validate::check(&model, "/", &references, &[]);
     let facts = StackFacts { stack: &stack.name, model: &model, sources: &sources, depends_on: &[], files: Vec::new() };
     found.extend(validate::policy(&[facts], false));
     Ok(found)
 }
 
-fn layers(stack: &Stack) -> Vec<String> {
-    stack.layers.iter().map(|layer| layer.path.clone()).collect()
-}
-
 fn sources(source: &Source, stack: &Stack) -> Result<Sources, Box<Problem>> {
-    Sources::read(source.tree(), &layers(stack), stack.directory(), &stack.env_files).map_err(|e| {
+    Sources::read(source.tree(), &stack.layers, &stack.env_files).map_err(|e| {
         let problem =
             Problem::error("tree.unreadable", e.to_string(), "check the repository; `git fsck` finds broken objects");
         Box::new(problem.in_stack(&stack.name).at(e.path, None))
@@ -199,6 +195,7 @@ pub(super) async fn offline(
         target: source.dir(),
         env_dir: None,
         live: None,
+        allowed: &[],
         identities,
         place: Place::Elsewhere,
     })

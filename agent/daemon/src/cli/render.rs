@@ -1,19 +1,30 @@
 //! `evenkeel render`: the Compose model of one stack, as it would be applied.
 
-use std::path::{Path, PathBuf};
-
-use evenkeel_core::outcome::Exit;
-use evenkeel_layout::{
-    problem::{Problem, Severity},
-    set::{Stack, StackSet},
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
 };
 
+use evenkeel_core::{
+    outcome::Exit,
+    provenance::{self, Said},
+    references::{ReferenceKind, references},
+};
+use evenkeel_layout::{
+    name::StackName,
+    problem::{Problem, Severity},
+    set::{Stack, StackSet},
+    tree::TreeError,
+    yaml,
+};
+use serde::Serialize;
+
 use super::{
-    output::{Failure, Output},
+    output::{Failure, Output, SCHEMA},
     repo::{self, RepoArgs, Source},
     runtime,
     secrets::IdentityArgs,
-    text,
+    text::{self, DIM},
 };
 use crate::{
     compose::render::{RenderError, RenderRequest, Rendered},
@@ -32,6 +43,7 @@ Examples:
   evenkeel render --server home immich
   evenkeel render --server home immich --env-file secrets.env
   evenkeel render --server home immich --live-root /srv/evenkeel
+  evenkeel render --server home immich --explain
   evenkeel render --rev main --server home immich --allow-unset | jq .services")]
 pub struct Args {
     #[command(flatten)]
@@ -44,6 +56,9 @@ pub struct Args {
     /// Variables besides those of the repository; may be given again, later files win
     #[arg(long = "env-file", value_name = "FILE")]
     env_files: Vec<PathBuf>,
+    /// Show for each key of the model the layer and line that it comes from, instead of the model
+    #[arg(long)]
+    explain: bool,
     #[command(flatten)]
     identity: IdentityArgs,
     /// Take variables that are set nowhere for empty, as Compose does
@@ -68,16 +83,7 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
     for file in &args.env_files {
         env_files.push(given(file)?);
     }
-    let layers: Vec<String> = stack.layers.iter().map(|l| l.path.clone()).collect();
-    let request = RenderRequest {
-        project: stack.project.as_deref(),
-        layers: &layers,
-        directory: stack.directory(),
-        env_files: &env_files,
-        root: &prepared.root,
-        target: &target,
-        lenient: false,
-    };
+    let request = RenderRequest { stack, env_files: &env_files, root: &prepared.root, target: &target, lenient: false };
     let only = StackSet { stacks: vec![stack.clone()], ..set.clone() };
     let from = encrypted::Source {
         tree: source.tree(),
@@ -96,7 +102,56 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
         .block_on(async { repo::compose().await?.render(&request).await.map_err(|e| failure(e, args.allow_unset)) })?;
     rendered.warnings.extend(warnings);
     rendered.unset.retain(|problem| !encrypted.may_set(stack, problem));
+    if args.explain {
+        out.note_text(&text::problems(&rendered.warnings));
+        let document = explained(&source, stack, &rendered)?;
+        out.answer(&document, explained_text);
+        return Ok(Exit::Fine);
+    }
     answer(&rendered, args.allow_unset, out)
+}
+
+/// Where the keys of a model come from.
+#[derive(Serialize)]
+struct Explained {
+    schema: u32,
+    stack: StackName,
+    keys: Vec<Said>,
+}
+
+fn explained(source: &Source, stack: &Stack, rendered: &Rendered) -> Result<Explained, Failure> {
+    let tree = source.tree();
+    let unreadable = |e: TreeError| {
+        Failure::failed("tree.unreadable", e.to_string(), "check the repository; `git fsck` finds broken objects")
+    };
+    let references = references(tree, &stack.layers).map_err(unreadable)?;
+    let of_kind = |kinds: &'static [ReferenceKind]| {
+        references.iter().filter(|r| kinds.contains(&r.kind)).filter_map(|r| r.path.clone())
+    };
+    let text = |path: String| -> Option<provenance::Source> {
+        let bytes = tree.read(&path).ok()??;
+        Some(provenance::Source { path, text: yaml::decode(&bytes).ok()?.to_owned() })
+    };
+    let layers = stack.layers.iter().rev().map(|l| l.path.clone());
+    let taken = of_kind(&[ReferenceKind::Include, ReferenceKind::Extends]);
+    let layers: Vec<_> = layers.chain(taken).filter_map(text).collect();
+    let env_files: Vec<_> = of_kind(&[ReferenceKind::EnvFile]).filter_map(text).collect();
+    let keys = provenance::explain(&rendered.model, &layers, &env_files);
+    Ok(Explained { schema: SCHEMA, stack: stack.name.clone(), keys })
+}
+
+fn explained_text(document: &Explained) -> String {
+    let width = document.keys.iter().map(|said| said.key.chars().count()).max().unwrap_or(0).min(60);
+    let mut out = String::new();
+    for Said { key, path, line } in &document.keys {
+        let place = match (path, line) {
+            (Some(path), Some(line)) => format!("{path}:{line}"),
+            (Some(path), None) => path.clone(),
+            (None, _) => format!("{DIM}Compose's own{DIM:#}"),
+        };
+        let _ = writeln!(out, "{key:<width$}  {place}");
+    }
+    out
 }
 
 fn answer(rendered: &Rendered, allow_unset: bool, out: &Output) -> Result<Exit, Failure> {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use evenkeel_core::outcome::Exit;
+use evenkeel_layout::set::{Layer, Stack};
 
 use super::{
     output::{Failure, Output},
@@ -51,21 +52,59 @@ fn as_text(document: &Stacks) -> String {
             Some(_) => out.push('\n'),
             None => out.push_str("  (its project depends on variables)\n"),
         }
-        for layer in &stack.layers {
-            let origin = serde_json::to_value(layer.origin).unwrap_or_default();
-            let _ = writeln!(out, "  {} {DIM}{}{DIM:#}", layer.path, origin.as_str().unwrap_or_default());
-        }
-        if !stack.env_files.is_empty() {
-            let _ = writeln!(out, "  variables from {}", stack.env_files.join(", "));
-        }
-        if !stack.depends_on.is_empty() {
-            let names: Vec<&str> = stack.depends_on.iter().map(evenkeel_layout::name::StackName::as_str).collect();
-            let _ = writeln!(out, "  after {}", names.join(", "));
-        }
+        out.push_str(&branches(&lines(stack)));
     }
     if !document.problems.is_empty() {
         out.push('\n');
         out.push_str(&text::problems(&document.problems));
+    }
+    out
+}
+
+/// What is to be said of a stack, a line each: its layers, lowest first, then what goes with them.
+fn lines(stack: &Stack) -> Vec<String> {
+    let mut lines: Vec<String> = stack.layers.iter().map(layer).collect();
+    if !stack.without.is_empty() {
+        let names = stack.without.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        lines.push(format!("without {names}: of other stacks"));
+    }
+    if !stack.env_files.is_empty() {
+        lines.push(format!("variables from {}", stack.env_files.join(", ")));
+    }
+    if !stack.defaults.is_empty() {
+        let names = stack.defaults.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        lines.push(format!("unless set elsewhere, variables of the server's list: {names}"));
+    }
+    if !stack.profiles.is_empty() {
+        lines.push(format!("profiles {}", stack.profiles.join(", ")));
+    }
+    if !stack.watched.is_empty() {
+        lines.push(format!("recreated with {}", stack.watched.join(", ")));
+    }
+    if !stack.depends_on.is_empty() {
+        let names: Vec<&str> = stack.depends_on.iter().map(evenkeel_layout::name::StackName::as_str).collect();
+        lines.push(format!("after {}", names.join(", ")));
+    }
+    lines
+}
+
+fn layer(layer: &Layer) -> String {
+    let origin = serde_json::to_value(layer.origin).unwrap_or_default();
+    let origin = origin.as_str().unwrap_or_default().to_owned();
+    let own = Layer::new(layer.path.clone(), layer.origin).directory;
+    let base = match layer.directory.as_str() {
+        base if base == own => String::new(),
+        "" => ", paths from the root".to_owned(),
+        base => format!(", paths from {base}"),
+    };
+    format!("{} {DIM}{origin}{base}{DIM:#}", layer.path)
+}
+
+fn branches(lines: &[String]) -> String {
+    let mut out = String::new();
+    for (n, line) in lines.iter().enumerate() {
+        let branch = if n + 1 == lines.len() { "└─" } else { "├─" };
+        let _ = writeln!(out, "  {DIM}{branch}{DIM:#} {line}");
     }
     out
 }

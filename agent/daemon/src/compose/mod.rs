@@ -1,6 +1,7 @@
 //! The `docker compose` program: argument vectors, and the process that runs them.
 
 pub mod apply;
+mod layers;
 mod message;
 pub mod render;
 pub mod version;

@@ -8,10 +8,17 @@ use std::{
     time::Duration,
 };
 
-use evenkeel_core::model::Model;
-use evenkeel_layout::problem::{Problem, Severity};
+use evenkeel_core::{model::Model, relocate};
+use evenkeel_layout::{
+    problem::{Problem, Severity},
+    set::Stack,
+};
 
-use super::{Compose, ComposeError, message};
+use super::{
+    Compose, ComposeError,
+    layers::{self, Files, FilesError},
+    message,
+};
 use crate::process::{Finished, Invocation};
 
 /// How long one `docker compose config` may take. It reads files and talks to nobody.
@@ -26,12 +33,8 @@ const NO_ENV_FILE: &str = "/dev/null";
 /// What to render.
 #[derive(Debug, Clone)]
 pub struct RenderRequest<'a> {
-    /// The Compose project; `None` leaves it to Compose: `COMPOSE_PROJECT_NAME`, `name:`, the folder.
-    pub project: Option<&'a str>,
-    /// The stack's files from the root, lowest first.
-    pub layers: &'a [String],
-    /// Compose's project directory from the root.
-    pub directory: &'a str,
+    /// The stack. If its project is not known it is left to Compose: `COMPOSE_PROJECT_NAME`, `name:`, the folder.
+    pub stack: &'a Stack,
     /// Environment files for interpolation, lowest first: absolute paths.
     pub env_files: &'a [PathBuf],
     /// Where the repository's files are, absolute. Best a folder that nothing else is named like: its path is replaced.
@@ -75,7 +78,7 @@ impl Compose {
     pub async fn render(&self, request: &RenderRequest<'_>) -> Result<Rendered, RenderError> {
         let view = View::of(request);
         let mut stand_ins = StandIns::default();
-        let mut project = request.project.map(str::to_owned);
+        let mut project = request.stack.project.clone();
         let (mut model, done) = self.attempt(request, &view, &mut stand_ins).await?;
         let renamed = project.is_none().then(|| folder_name(request, &model)).flatten();
         let has_profiles = model.services().values().any(|s| !s.value()["profiles"].is_null());
@@ -106,7 +109,7 @@ impl Compose {
     ) -> Result<(Model, Finished), RenderError> {
         let mut first: Option<Box<Problem>> = None;
         loop {
-            let done = self.config(request, request.project, stand_ins, true).await?;
+            let done = self.config(request, request.stack.project.as_deref(), stand_ins, true).await?;
             let said = message::sort(&done.stderr, request.root);
             let last = match view.read(&done) {
                 Ok(model) if first.is_none() || request.lenient => return Ok((model, done)),
@@ -134,18 +137,8 @@ impl Compose {
         request: &RenderRequest<'_>,
         names: &BTreeSet<&str>,
     ) -> Result<BTreeMap<String, String>, RenderError> {
-        // Compose reads its environment files in a way of its own, so it is asked: a made-up model shows the values.
-        let environment: BTreeMap<_, _> = names.iter().map(|name| (*name, format!("${{{name}}}"))).collect();
-        let probe = serde_json::json!({"services": {"probe": {"image": "probe", "environment": environment}}});
-        let folder = tempfile::tempdir()?;
-        let file = folder.path().join("probe.json");
-        fs::write(&file, probe.to_string())?;
-        let mut args = ["compose", "-p", "probe", "-f"].map(str::to_owned).to_vec();
-        args.push(text(&file));
-        args.extend(["--project-directory".to_owned(), text(&request.root.join(request.directory))]);
-        args.extend(env_file_args(request.env_files.iter().map(PathBuf::as_path)));
-        args.extend(["config", "--format", "json"].map(str::to_owned));
-        let done = self.run(&self.config_invocation(request, args), None).await?;
+        let texts: BTreeMap<String, String> = names.iter().map(|n| ((*n).to_owned(), format!("${{{n}}}"))).collect();
+        let done = self.interpolated(request, &texts, None).await?;
         let view = View::of(request);
         let model = view.read(&done).map_err(|problem| RenderError::Refused(vec![*problem]))?;
         let unset = message::sort(&done.stderr, request.root).unset;
@@ -156,6 +149,47 @@ impl Compose {
             .collect())
     }
 
+    /// What texts come to when Compose interpolates them for this stack: its model shows them as variables of a service.
+    /// Compose reads its environment files in a way of its own, so it is asked.
+    async fn interpolated(
+        &self,
+        request: &RenderRequest<'_>,
+        texts: &BTreeMap<String, String>,
+        lowest: Option<&Path>,
+    ) -> Result<Finished, RenderError> {
+        let probe = serde_json::json!({"services": {"probe": {"image": "probe", "environment": texts}}});
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("probe.json");
+        fs::write(&file, probe.to_string())?;
+        let mut args = ["compose", "-p", "probe", "-f"].map(str::to_owned).to_vec();
+        args.push(text(&file));
+        args.extend(["--project-directory".to_owned(), text(&request.root.join(request.stack.directory()))]);
+        args.extend(env_file_args(lowest.into_iter().chain(request.env_files.iter().map(PathBuf::as_path))));
+        args.extend(["config", "--format", "json"].map(str::to_owned));
+        Ok(self.run(&self.config_invocation(request, args), None).await?)
+    }
+
+    /// What the paths come to that begin with a variable, of layers whose relative paths are resolved elsewhere.
+    async fn path_values(
+        &self,
+        request: &RenderRequest<'_>,
+        lowest: Option<&Path>,
+    ) -> Result<BTreeMap<String, String>, RenderError> {
+        let moved = layers::elsewhere(request.stack, request.root);
+        let paths: BTreeSet<String> = moved.iter().flat_map(|(_, text)| relocate::variable_paths(text)).collect();
+        if paths.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let keyed: Vec<(String, String)> =
+            paths.into_iter().enumerate().map(|(at, path)| (format!("PATH{at}"), path)).collect();
+        let done = self.interpolated(request, &keyed.iter().cloned().collect(), lowest).await?;
+        // Without an answer they stay as they are, and Compose says what is wrong with them.
+        let Ok(model) = Model::parse(&String::from_utf8_lossy(&done.stdout)) else { return Ok(BTreeMap::new()) };
+        let Some(probe) = model.service("probe") else { return Ok(BTreeMap::new()) };
+        let value = |key: &str| probe.value()["environment"][key].as_str().map(|v| v.replace("$$", "$"));
+        Ok(keyed.into_iter().filter_map(|(key, path)| Some((path, value(&key)?))).collect())
+    }
+
     async fn config(
         &self,
         request: &RenderRequest<'_>,
@@ -163,17 +197,23 @@ impl Compose {
         stand_ins: &StandIns,
         every_profile: bool,
     ) -> Result<Finished, RenderError> {
-        let file = stand_ins.file()?;
-        let mut args = config_args(request, project, file.as_ref().map(tempfile::NamedTempFile::path));
-        if every_profile {
-            args.extend(["--profile".to_owned(), "*".to_owned()]);
+        let file = stand_ins.file(&request.stack.defaults)?;
+        let lowest = file.as_ref().map(tempfile::NamedTempFile::path);
+        let values = self.path_values(request, lowest).await?;
+        let files = Files::prepare(request.stack, request.root, &values)?;
+        let mut args = config_args(request, project, &files.paths, lowest);
+        let all = ["*".to_owned()];
+        for profile in if every_profile { &all[..] } else { &request.stack.profiles[..] } {
+            args.extend(["--profile".to_owned(), profile.clone()]);
         }
         args.extend(["config", "--format", "json"].map(str::to_owned));
-        Ok(self.run(&self.config_invocation(request, args), None).await?)
+        let mut done = self.run(&self.config_invocation(request, args), None).await?;
+        done.stderr = files.named(&done.stderr);
+        Ok(done)
     }
 
     fn config_invocation(&self, request: &RenderRequest<'_>, args: Vec<String>) -> Invocation {
-        let cwd = request.root.join(request.directory);
+        let cwd = request.root.join(request.stack.directory());
         let mut invocation = self.invocation(args, &cwd, TIMEOUT);
         invocation.env.extend([
             // `${PWD}` in a file means the folder that a person would run Compose in.
@@ -187,15 +227,20 @@ impl Compose {
 }
 
 /// Everything up to the profiles and the subcommand.
-fn config_args(request: &RenderRequest<'_>, project: Option<&str>, lowest_env_file: Option<&Path>) -> Vec<String> {
+fn config_args(
+    request: &RenderRequest<'_>,
+    project: Option<&str>,
+    files: &[PathBuf],
+    lowest_env_file: Option<&Path>,
+) -> Vec<String> {
     let mut args = vec!["compose".to_owned()];
     if let Some(project) = project {
         args.extend(["-p".to_owned(), project.to_owned()]);
     }
-    for layer in request.layers {
-        args.extend(["-f".to_owned(), text(&request.root.join(layer))]);
+    for file in files {
+        args.extend(["-f".to_owned(), text(file)]);
     }
-    args.extend(["--project-directory".to_owned(), text(&request.root.join(request.directory))]);
+    args.extend(["--project-directory".to_owned(), text(&request.root.join(request.stack.directory()))]);
     args.extend(env_file_args(lowest_env_file.into_iter().chain(request.env_files.iter().map(PathBuf::as_path))));
     args
 }
@@ -219,7 +264,7 @@ fn folder_name(request: &RenderRequest<'_>, model: &Model) -> Option<String> {
     let name_of = |path: &Path| path.file_name().map(|n| normal_project(&n.to_string_lossy()));
     let (here, there) = (name_of(request.root)?, name_of(request.target)?);
     let named = model.value()["name"].as_str()?;
-    (request.directory.is_empty() && named == here && here != there).then_some(there)
+    (request.stack.directory().is_empty() && named == here && here != there).then_some(there)
 }
 
 /// A folder's name as Compose makes a project of it: <https://docs.docker.com/compose/how-tos/project-name/>.
@@ -238,7 +283,7 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     fn of(request: &RenderRequest<'a>) -> Self {
-        let layers = request.layers.iter().map(|path| {
+        let layers = request.stack.paths().map(|path| {
             let bytes = read_some(&request.root.join(path));
             message::Layer { path, text: String::from_utf8_lossy(&bytes).into_owned() }
         });
@@ -313,14 +358,14 @@ impl StandIns {
         asked.cloned().into_iter().chain(unset).collect()
     }
 
-    /// The lowest environment file: whatever is set elsewhere wins.
-    fn file(&self) -> Result<Option<tempfile::NamedTempFile>, RenderError> {
-        if self.values.is_empty() {
+    /// The lowest environment file, with what a server's list says of the stack: whatever is set elsewhere wins.
+    fn file(&self, defaults: &BTreeMap<String, String>) -> Result<Option<tempfile::NamedTempFile>, RenderError> {
+        if self.values.is_empty() && defaults.is_empty() {
             return Ok(None);
         }
         let mut file = tempfile::NamedTempFile::new()?;
-        for (name, value) in &self.values {
-            writeln!(file, "{name}={value}")?;
+        for (name, value) in self.values.iter().chain(defaults) {
+            writeln!(file, "{name}={}", quoted(value))?;
         }
         Ok(Some(file))
     }
@@ -331,6 +376,31 @@ impl StandIns {
     }
 }
 
+/// A value as Compose's environment files have it, not interpolated.
+fn quoted(value: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '/' | '.');
+    if value.chars().all(is_plain) {
+        return value.to_owned();
+    }
+    if !value.contains(['\'', '\n']) {
+        return format!("'{value}'");
+    }
+    format!("\"{}\"", value.replace('"', "\\\"").replace('$', "\\$").replace('\n', "\\n"))
+}
+
+impl From<FilesError> for RenderError {
+    fn from(error: FilesError) -> Self {
+        match error {
+            FilesError::Layer(problem) => Self::Refused(vec![*problem]),
+            FilesError::Io(error) => Self::Prepare(error),
+        }
+    }
+}
+
 #[cfg(test)]
 #[path = "render_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "merge_tests.rs"]
+mod merge_tests;

@@ -1,5 +1,10 @@
 use std::process::Command;
 
+use evenkeel_layout::{
+    name::StackName,
+    set::{Layer, Origin},
+};
+
 use super::*;
 use crate::process::Runner;
 
@@ -33,20 +38,14 @@ async fn compose() -> Compose {
     compose
 }
 
-fn request<'a>(repo: &'a Repo, layers: &'a [String], env_files: &'a [PathBuf]) -> RenderRequest<'a> {
-    RenderRequest {
-        project: Some("web"),
-        layers,
-        directory: "stacks/web",
-        env_files,
-        root: repo.root(),
-        target: Path::new("/srv/live"),
-        lenient: false,
-    }
+fn request<'a>(repo: &'a Repo, stack: &'a Stack, env_files: &'a [PathBuf]) -> RenderRequest<'a> {
+    RenderRequest { stack, env_files, root: repo.root(), target: Path::new("/srv/live"), lenient: false }
 }
 
-fn layers(paths: &[&str]) -> Vec<String> {
-    paths.iter().map(|p| format!("stacks/web/{p}")).collect()
+/// The stack `web` with these files of its folder.
+fn layers(paths: &[&str]) -> Stack {
+    let layers = paths.iter().map(|p| Layer::new(format!("stacks/web/{p}"), Origin::Folder)).collect();
+    Stack { project: Some("web".to_owned()), ..Stack::new(StackName::new("web").unwrap(), layers) }
 }
 
 fn problem(result: Result<Rendered, RenderError>) -> Problem {
@@ -59,26 +58,22 @@ fn problem(result: Result<Rendered, RenderError>) -> Problem {
 
 #[test]
 fn the_command_line_names_every_layer_and_environment_file() {
-    let layers = layers(&["compose.yml", "more.yml"]);
+    let mut stack = layers(&["compose.yml", "more.yml"]);
     let env = [PathBuf::from("/r/.env"), PathBuf::from("/etc/evenkeel/env/web.env")];
-    let mut request = RenderRequest {
-        project: Some("p"),
-        layers: &layers,
-        directory: "stacks/web",
-        env_files: &env,
-        root: Path::new("/r"),
-        target: Path::new("/srv"),
-        lenient: false,
+    let args = |stack: &Stack, env_files: &[PathBuf], project: Option<&str>| {
+        let root = Path::new("/r");
+        let files: Vec<PathBuf> = stack.paths().map(|path| root.join(path)).collect();
+        let request = RenderRequest { stack, env_files, root, target: Path::new("/srv"), lenient: false };
+        config_args(&request, project, &files, None).join(" ")
     };
     assert_eq!(
-        config_args(&request, Some("p"), None).join(" "),
+        args(&stack, &env, Some("p")),
         "compose -p p -f /r/stacks/web/compose.yml -f /r/stacks/web/more.yml --project-directory /r/stacks/web \
          --env-file /r/.env --env-file /etc/evenkeel/env/web.env"
     );
-    request.env_files = &[];
-    request.directory = "";
+    stack.layers.iter_mut().for_each(|layer| layer.directory.clear());
     assert_eq!(
-        config_args(&request, None, None).join(" "),
+        args(&stack, &[], None),
         "compose -f /r/stacks/web/compose.yml -f /r/stacks/web/more.yml --project-directory /r --env-file /dev/null"
     );
 }
@@ -209,13 +204,8 @@ async fn a_value_of_an_environment_file_is_in_no_message() {
 async fn a_project_without_a_name_takes_that_of_the_folder_where_it_will_be() {
     let compose = compose().await;
     let repo = Repo::new(&[("compose.yml", "services: {web: {image: x}}")]);
-    let layers = ["compose.yml".to_owned()];
-    let request = RenderRequest {
-        project: None,
-        directory: "",
-        target: Path::new("/srv/My Server"),
-        ..request(&repo, &layers, &[])
-    };
+    let stack = Stack::new(StackName::new("root").unwrap(), vec![Layer::new("compose.yml", Origin::Root)]);
+    let request = RenderRequest { target: Path::new("/srv/My Server"), ..request(&repo, &stack, &[]) };
     let rendered = compose.render(&request).await.ok().unwrap();
     assert_eq!(rendered.project, "myserver");
     assert_eq!(rendered.model.section("networks")["default"]["name"], "myserver_default");
@@ -227,7 +217,8 @@ async fn values_are_those_that_interpolation_would_use() {
     let repo =
         Repo::new(&[("1.env", "A=one\nB='p$$w$x'\n"), ("2.env", "A=\"t w o\"\nE=\n"), ("stacks/web/compose.yml", "")]);
     let env = repo.env(&["1.env", "2.env"]);
-    let values = compose.values(&request(&repo, &[], &env), &BTreeSet::from(["A", "B", "C", "E"])).await.ok().unwrap();
+    let values =
+        compose.values(&request(&repo, &layers(&[]), &env), &BTreeSet::from(["A", "B", "C", "E"])).await.ok().unwrap();
     let expected = [("A", "t w o"), ("B", "p$$w$x"), ("E", "")].map(|(k, v)| (k.to_owned(), v.to_owned()));
     assert_eq!(values, BTreeMap::from(expected));
 }
@@ -269,4 +260,83 @@ async fn a_fault_is_no_warning_only_because_a_variable_is_unset_too() {
     let request = RenderRequest { lenient: true, ..request(&repo, &layers, &[]) };
     let fault = problem(compose.render(&request).await);
     assert_eq!((fault.code.as_str(), fault.severity, fault.line), ("compose.invalid", Severity::Error, Some(4)));
+}
+
+/// Layers of three folders: what a shared stack, a server's own and the server's file make.
+fn three_layers() -> (Repo, Stack) {
+    let shared = "name: web\nservices:\n  web:\n    image: x\n    volumes: [./site:/site]\n    env_file: [a.env]\n";
+    let local = "services:\n  web:\n    volumes: ['./extra:/extra', '${DATA}/web:/data']\n    env_file: [b.env]\n";
+    let own = "name: other\nservices:\n  web: {env_file: !override [c.env]}\n  notes: {image: y, volumes: [./n:/n]}\n";
+    let repo = Repo::new(&[
+        ("shared/web/compose.yml", shared),
+        ("shared/web/a.env", "A=1\n"),
+        ("servers/home/web/compose.yml", local),
+        ("servers/home/web/b.env", "B=2\n"),
+        ("servers/home/compose.yml", own),
+        ("servers/home/c.env", "C=3\n"),
+        ("servers/home/.env", "DATA=./data\n"),
+    ]);
+    let layers = vec![
+        Layer::new("shared/web/compose.yml", Origin::Shared),
+        Layer::new("servers/home/web/compose.yml", Origin::Local),
+        Layer::new("servers/home/compose.yml", Origin::Server),
+    ];
+    let without = BTreeSet::from(["notes".to_owned()]);
+    let stack = Stack::new(StackName::new("web").unwrap(), layers);
+    (repo, Stack { project: Some("web".to_owned()), without, ..stack })
+}
+
+#[tokio::test]
+async fn each_layers_relative_paths_are_resolved_beside_its_own_file() {
+    let compose = compose().await;
+    let (repo, stack) = three_layers();
+    let env = repo.env(&["servers/home/.env"]);
+    let rendered = compose.render(&request(&repo, &stack, &env)).await.map_err(|e| e.to_string()).ok().unwrap();
+    let web = rendered.model.service("web").unwrap();
+    let sources: Vec<_> = web.binds().into_iter().map(|(source, _)| source.to_owned()).collect();
+    assert_eq!(
+        sources,
+        ["/srv/live/shared/web/site", "/srv/live/servers/home/web/extra", "/srv/live/servers/home/web/data/web"]
+    );
+    assert_eq!(web.value()["environment"], serde_json::json!({"C": "3"}));
+    assert_eq!(rendered.project, "web");
+    assert_eq!(rendered.model.services().len(), 1, "the server's other service is not this stack's");
+}
+
+#[tokio::test]
+async fn a_fault_in_a_layer_above_is_told_of_that_layer() {
+    let compose = compose().await;
+    let (repo, stack) = three_layers();
+    fs::write(repo.root().join("servers/home/web/compose.yml"), "services:\n  web:\n    volums: [./x:/x]\n").unwrap();
+    let fault = problem(compose.render(&request(&repo, &stack, &[])).await);
+    assert!(fault.message.contains("servers/home/web/compose.yml"), "{fault:?}");
+    assert!(!fault.message.contains("/tmp"), "{fault:?}");
+}
+
+#[tokio::test]
+async fn what_a_list_says_of_a_stack_is_below_every_environment_file() {
+    let compose = compose().await;
+    let repo = Repo::new(&[
+        ("stacks/web/compose.yml", "services: {web: {image: 'x:${A}-${B}', environment: {C: '${C}'}}}"),
+        ("a.env", "A=file\n"),
+    ]);
+    let values = [("A", "list"), ("B", "list"), ("C", "it's $5 \"x\" \\ y")];
+    let mut stack = layers(&["compose.yml"]);
+    stack.defaults = values.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    let env = repo.env(&["a.env"]);
+    let rendered = compose.render(&request(&repo, &stack, &env)).await.map_err(|e| e.to_string()).ok().unwrap();
+    let web = rendered.model.service("web").unwrap();
+    assert_eq!(web.image(), Some("x:file-list"));
+    assert_eq!(web.value()["environment"]["C"], "it's $$5 \"x\" \\ y");
+}
+
+#[tokio::test]
+async fn a_servers_profiles_are_active() {
+    let compose = compose().await;
+    let text = "services:\n  a: {image: x}\n  b: {image: x, profiles: [gpu]}\n  c: {image: x, profiles: [debug]}\n";
+    let repo = Repo::new(&[("stacks/web/compose.yml", text)]);
+    let mut stack = layers(&["compose.yml"]);
+    stack.profiles = vec!["gpu".to_owned()];
+    let rendered = compose.render(&request(&repo, &stack, &[])).await.map_err(|e| e.to_string()).ok().unwrap();
+    assert_eq!(rendered.model.services().into_keys().collect::<Vec<_>>(), ["a", "b"]);
 }

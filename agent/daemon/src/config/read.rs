@@ -154,8 +154,10 @@ fn engine(engine: Section<'_, '_>) -> Read<Engine> {
     let parallel = engine.count("parallel", 2, (1, 64));
     let registry_auth = engine.file("registry_auth");
     let create_networks = engine.flag("create_networks", true);
+    let allow_host_paths = engine.paths("allow_host_paths");
     engine.finish();
     Ok(Engine {
+        allow_host_paths: allow_host_paths?,
         socket: socket?,
         parallel: parallel?,
         registry_auth: registry_auth?,

@@ -269,6 +269,13 @@ impl<'d, 'r> Section<'d, 'r> {
         self.find(key).map_or_else(|| Ok(default.into()), |found| found.path())
     }
 
+    /// Absolute paths that need not exist.
+    pub(super) fn paths(&self, key: &'static str) -> Read<Vec<PathBuf>> {
+        let items = self.find(key).map_or_else(|| Ok(Vec::new()), |found| found.items())?;
+        let paths: Vec<Read<PathBuf>> = items.iter().map(Found::path).collect();
+        paths.into_iter().collect()
+    }
+
     /// A file that must be there; `None` if the key is absent.
     pub(super) fn file(&self, key: &'static str) -> Read<Option<PathBuf>> {
         self.find(key).map(|found| found.checked_file(found.path()?, secret::check_readable)).transpose()

@@ -181,6 +181,8 @@ pub struct Engine {
     pub registry_auth: Option<PathBuf>,
     /// Whether external networks that nobody made are created.
     pub create_networks: bool,
+    /// What a model may read outside the repository besides bind mounts: these files, and what is below these folders.
+    pub allow_host_paths: Vec<PathBuf>,
 }
 
 /// The health gate's times; `min_healthy_time < healthy_deadline < progress_deadline`.

@@ -17,7 +17,7 @@ use evenkeel_core::{
 use evenkeel_layout::{
     name::{ServerName, StackName},
     problem::{Problem, Severity},
-    set::{Stack, StackSet},
+    set::{Origin, Stack, StackSet},
     tree::{Tree, TreeError},
     yaml::{self, Step},
 };
@@ -69,6 +69,8 @@ pub struct CandidateInput<'a> {
     pub env_dir: Option<&'a Path>,
     /// The live tree, of which untracked environment files are copied into `root`.
     pub live: Option<&'a Path>,
+    /// What may be read outside the repository.
+    pub allowed: &'a [PathBuf],
     /// A file of age keys, to open what is encrypted in Git.
     pub identities: Option<&'a Path>,
     /// Where this is.
@@ -134,9 +136,8 @@ fn erroneous(problems: &[Problem]) -> BTreeSet<StackName> {
 /// elsewhere, empty ones stand in for them.
 pub fn missing_env_files(tree: &dyn Tree, set: &StackSet) -> BTreeSet<String> {
     let of_stack = |stack: &Stack| {
-        let layers: Vec<String> = stack.layers.iter().map(|l| l.path.clone()).collect();
         // A tree that cannot be read is told of when the stack is rendered.
-        references(tree, &layers, stack.directory()).unwrap_or_default()
+        references(tree, &stack.layers).unwrap_or_default()
     };
     let all = set.stacks.iter().flat_map(of_stack);
     all.filter(|r| is_missing(tree, r)).filter_map(|r| r.path).collect()
@@ -200,8 +201,7 @@ struct Work<'a> {
 impl Work<'_> {
     async fn candidate(&mut self) -> Result<Option<Candidate>, Box<Problem>> {
         let CandidateInput { tree, root, target, .. } = self.input;
-        let layers: Vec<String> = self.stack.layers.iter().map(|l| l.path.clone()).collect();
-        let references = references(tree, &layers, self.stack.directory()).map_err(unreadable)?;
+        let references = references(tree, &self.stack.layers).map_err(unreadable)?;
         let overlaid = self.overlay(&references)?;
         let env_files = self.env_files(&overlaid);
         self.refuse_ciphertext(&env_files, &references);
@@ -210,9 +210,7 @@ impl Work<'_> {
             return Ok(None);
         }
         let request = RenderRequest {
-            project: self.stack.project.as_deref(),
-            layers: &layers,
-            directory: self.stack.directory(),
+            stack: self.stack,
             env_files: &env_files,
             root,
             target,
@@ -229,13 +227,17 @@ impl Work<'_> {
         let unset = unset.into_iter().map(|problem| self.unset(problem));
         self.problems.extend(unset.collect::<Vec<_>>());
         let target_text = target.display().to_string();
-        let found = validate::check(&model, &target_text, &references);
-        self.problems.extend(found.into_iter().map(|problem| self.located(problem)).collect::<Vec<_>>());
+        let allowed: Vec<String> = self.input.allowed.iter().map(|path| path.display().to_string()).collect();
+        let found = validate::check(&model, &target_text, &references, &allowed);
+        let found = found.into_iter().map(|problem| self.host_path(self.located(problem)));
+        self.problems.extend(found.collect::<Vec<_>>());
         let hidden = encrypted::ciphertext(&model, tree, &target_text);
         self.problems.extend(hidden.into_iter().map(|problem| self.located(problem)).collect::<Vec<_>>());
+        let watched: Vec<String> = self.stack.watched.iter().map(|path| format!("{target_text}/{path}")).collect();
+        let model = model.watching(&watched);
         let secret_env = self.secrets(&request, &model.environment_secrets()).await;
         let read = references.iter().filter_map(|r| r.path.clone());
-        let passive = layers.iter().cloned().chain(self.stack.env_files.iter().cloned()).chain(read);
+        let passive = self.stack.paths().map(str::to_owned).chain(self.stack.env_files.iter().cloned()).chain(read);
         let slice = slice::read(tree, &slice::active_paths(&model, &target_text), passive).map_err(unreadable)?;
         self.problems.extend(slice.problems);
         Ok(Some(Candidate {
@@ -368,10 +370,34 @@ impl Work<'_> {
         problem
     }
 
+    /// Which paths of the host may be read is the server's to say; one that climbs out of the repository is wrong anywhere.
+    fn host_path(&self, mut problem: Problem) -> Problem {
+        let line = problem.path.as_deref().zip(problem.line).and_then(|(path, line)| {
+            let bytes = self.input.tree.read(path).ok()??;
+            String::from_utf8_lossy(&bytes).lines().nth(line as usize - 1).map(str::to_owned)
+        });
+        let climbs = line.is_none_or(|line| line.contains(".."));
+        if self.input.place == Place::Elsewhere && problem.code == "path.outside" && !climbs {
+            problem.severity = Severity::Warning;
+        }
+        problem
+    }
+
+    /// Of a stack that is merged from what lies at the root, a part may not be meant for this place.
+    fn of_part(&self, mut problem: Problem) -> Problem {
+        let layers = self.stack.layers.iter().skip(1);
+        let part = layers.filter(|l| l.origin == Origin::Root).find(|l| problem.path.as_deref() == Some(&l.path));
+        if part.is_some() {
+            problem.help.push_str("; if this part is for another place, list it under `ignore:` in evenkeel.yml");
+        }
+        problem
+    }
+
     fn render_failed(&mut self, error: RenderError) {
         let problem = match error {
             RenderError::Refused(problems) => {
-                let problems = problems.into_iter().map(|p| if p.code == "env.unset" { self.unset(p) } else { p });
+                let problems =
+                    problems.into_iter().map(|p| if p.code == "env.unset" { self.unset(p) } else { self.of_part(p) });
                 self.problems.extend(problems.collect::<Vec<_>>());
                 return;
             }

@@ -45,6 +45,7 @@ impl World {
             target: Path::new("/srv/live"),
             env_dir: Some(&at("env")),
             live: Some(&at("live")),
+            allowed: &[],
             identities: None,
             place,
         })

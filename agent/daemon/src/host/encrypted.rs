@@ -44,13 +44,9 @@ pub struct Source<'a> {
 /// The environment files of a stack that the repository has, by their paths in it.
 fn env_files(tree: &dyn Tree, stack: &Stack) -> BTreeSet<String> {
     // A tree that cannot be read is told of when the stack is rendered.
-    let read = references(tree, &layers(stack), stack.directory()).unwrap_or_default();
+    let read = references(tree, &stack.layers).unwrap_or_default();
     let read = read.into_iter().filter(|r| r.kind == ReferenceKind::EnvFile).filter_map(|r| r.path);
     stack.env_files.iter().cloned().chain(read).collect()
-}
-
-fn layers(stack: &Stack) -> Vec<String> {
-    stack.layers.iter().map(|l| l.path.clone()).collect()
 }
 
 /// The encrypted environment files of these stacks.

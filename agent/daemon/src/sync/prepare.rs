@@ -126,6 +126,7 @@ async fn prepare(host: &Host, revision: &VerifiedRevision) -> Result<Prepared, R
         target: host.live.root(),
         env_dir: Some(&host.settings.paths.env),
         live: Some(host.live.root()),
+        allowed: &host.settings.engine.allow_host_paths,
         identities: host.settings.secrets.age_identities.as_deref(),
         place: Place::Server,
     })

@@ -1,4 +1,4 @@
-//! The layout `servers`, and the layering of it that is told of instead of being done wrongly.
+//! The layout `servers`: layers of one name, of one project, of a whole server, and the server's own file above all.
 
 use super::*;
 
@@ -47,22 +47,19 @@ fn gives_a_server_its_shared_its_local_and_its_own_stacks() {
 }
 
 #[test]
-fn tells_of_a_shared_and_a_local_stack_of_one_name() {
+fn a_shared_and_a_local_stack_of_one_name_are_one_stack() {
     assert_snapshot!(show(&set(&[
         ("sharedStacks/proxy/compose.yml", PLAIN),
         ("servers/home/config.json", r#"{"sharedStacks": ["proxy"]}"#),
         ("servers/home/localStacks/proxy/compose.yml", PLAIN),
-    ])), @r#"
+    ])), @r"
     servers
     proxy [proxy] sharedStacks/proxy/compose.yml=shared servers/home/localStacks/proxy/compose.yml=local
-    error layout.layering (server home, stack proxy, servers/home/localStacks/proxy/compose.yml)
-      sharedStacks/proxy/compose.yml, servers/home/localStacks/proxy/compose.yml are layers of one stack (they share the name "proxy"); this is not supported yet
-      -> give each stack its own folder, service names and top-level `name:`
-    "#);
+    ");
 }
 
 #[test]
-fn tells_of_a_server_file_that_redefines_a_service() {
+fn a_service_in_the_servers_file_overrides_that_of_another_stack() {
     let tree = MapTree::new([
         ("sharedStacks/proxy/compose.yml", named("proxy", "traefik")),
         ("sharedStacks/watch/compose.yml", named("watch", "watch")),
@@ -70,23 +67,16 @@ fn tells_of_a_server_file_that_redefines_a_service() {
         ("servers/home/compose.yml", named("home", "traefik")),
     ]);
     let set = set_of(&tree, "home");
-    assert_snapshot!(show(&set), @r#"
+    assert_snapshot!(show(&set), @r"
     servers
-    home [home] servers/home/compose.yml=server
-    proxy [proxy] sharedStacks/proxy/compose.yml=shared
+    proxy [proxy] sharedStacks/proxy/compose.yml=shared servers/home/compose.yml=server
     watch [watch] sharedStacks/watch/compose.yml=shared
-    error layout.layering (server home, stack home, servers/home/compose.yml)
-      servers/home/compose.yml redefines the service "traefik" of sharedStacks/proxy/compose.yml; this layering is not supported yet
-      -> rename the service in servers/home/compose.yml, or change it in sharedStacks/proxy/compose.yml
-    error layout.layering (server home, stack proxy, sharedStacks/proxy/compose.yml)
-      servers/home/compose.yml redefines the service "traefik" of sharedStacks/proxy/compose.yml; this layering is not supported yet
-      -> rename the service in servers/home/compose.yml, or change it in sharedStacks/proxy/compose.yml
-    "#);
-    assert_eq!(set.rejected().into_iter().collect::<Vec<_>>(), ["home", "proxy"]);
+    ");
+    assert_eq!(set.problems, []);
 }
 
 #[test]
-fn joins_files_that_share_a_project_and_tells_of_it() {
+fn files_that_share_a_project_are_one_stack() {
     let tree = MapTree::new([
         ("sharedStacks/watch/compose.yml", named("${PROJECT}", "watch")),
         ("sharedStacks/proxy/compose.yml", named("${PROJECT}", "proxy")),
@@ -96,25 +86,19 @@ fn joins_files_that_share_a_project_and_tells_of_it() {
         ("servers/cloud/config.json", r#"{"sharedStacks": ["watch", "proxy"]}"#.to_owned()),
         ("servers/cloud/.env", "PROJECT=pro\n".to_owned()),
     ]);
-    assert_snapshot!(show(&set_of(&tree, "home")), @r#"
+    assert_snapshot!(show(&set_of(&tree, "home")), @r"
     servers
     alone [alone] sharedStacks/alone/compose.yml=shared
     home [?] sharedStacks/watch/compose.yml=shared sharedStacks/proxy/compose.yml=shared servers/home/compose.yml=server
-    error layout.layering (server home, stack home, servers/home/compose.yml)
-      sharedStacks/watch/compose.yml, sharedStacks/proxy/compose.yml, servers/home/compose.yml are layers of one stack (they share the project "${PROJECT}"); this is not supported yet
-      -> give each stack its own folder, service names and top-level `name:`
-    "#);
-    assert_snapshot!(show(&set_of(&tree, "cloud")), @r#"
+    ");
+    assert_snapshot!(show(&set_of(&tree, "cloud")), @r"
     servers
     pro [pro] sharedStacks/watch/compose.yml=shared sharedStacks/proxy/compose.yml=shared env servers/cloud/.env
-    error layout.layering (server cloud, stack pro, sharedStacks/proxy/compose.yml)
-      sharedStacks/watch/compose.yml, sharedStacks/proxy/compose.yml are layers of one stack (they share the project "pro"); this is not supported yet
-      -> give each stack its own folder, service names and top-level `name:`
-    "#);
+    ");
 }
 
 #[test]
-fn tells_of_a_server_that_is_one_project() {
+fn local_stacks_in_a_list_make_the_server_one_project() {
     assert_snapshot!(show(&set(&[
         ("stacks/proxy.yml", PLAIN),
         (
@@ -126,10 +110,7 @@ fn tells_of_a_server_that_is_one_project() {
         ("servers/home/compose.yml", PLAIN),
     ])), @r#"
     servers
-    home [stacks] stacks/proxy.yml=shared servers/home/immich/compose.yml=local servers/home/compose.yml=server
-    error layout.layering (server home, stack home, servers/home/compose.yml)
-      stacks/proxy.yml, servers/home/immich/compose.yml, servers/home/compose.yml are layers of one stack (`localStacks` in servers/home/config.json makes one project of them); this is not supported yet
-      -> give each stack its own folder, service names and top-level `name:`
+    home [home] stacks/proxy.yml=shared servers/home/immich/compose.yml=local servers/home/compose.yml=server
     error stack.unknown (server home, stack pipd, servers/home/config.json:2)
       there is no stack "pipd"
       -> did you mean `piped`?
@@ -147,4 +128,68 @@ fn a_name_in_a_list_cannot_leave_its_folder() {
     ]);
     assert_eq!(set.stacks, []);
     assert_eq!(codes(&set), ["stack.unknown"; 6]);
+}
+
+#[test]
+fn what_only_the_servers_file_has_is_its_own_stack() {
+    let both = "name: home\nservices:\n  traefik: {ports: ['80:80']}\n  notes: {image: x}\n".to_owned();
+    let tree = MapTree::new([
+        ("sharedStacks/proxy/compose.yml", named("${SITE}-proxy", "traefik")),
+        ("sharedStacks/watch/compose.yml", "include: [more.yml]\nservices: {watch: {image: x}}\n".to_owned()),
+        ("sharedStacks/watch/more.yml", named("more", "notes")),
+        ("servers/home/config.json", r#"{"sharedStacks": ["proxy", "watch"]}"#.to_owned()),
+        ("servers/home/compose.yml", both.clone()),
+        ("servers/cloud/config.json", r#"{"sharedStacks": ["proxy"]}"#.to_owned()),
+        ("servers/cloud/compose.yml", both),
+    ]);
+    let without = |set: &StackSet| -> Vec<String> {
+        let shown = |s: &Stack| format!("{} {:?} {:?} {:?}", s.name, s.without, s.named, s.project);
+        set.stacks.iter().map(shown).collect()
+    };
+    assert_eq!(
+        without(&set_of(&tree, "cloud")),
+        [r#"cloud {"traefik"} None Some("home")"#, r#"proxy {"notes"} Some("${SITE}-proxy") None"#,]
+    );
+    // On the other server all of it overrides something, so nothing is left for a stack of its own.
+    assert_eq!(
+        without(&set_of(&tree, "home")),
+        [r#"proxy {"notes"} Some("${SITE}-proxy") None"#, r#"watch {"traefik"} None Some("watch")"#]
+    );
+}
+
+#[test]
+fn what_names_a_project_of_its_own_stays_out_of_the_servers() {
+    let set = set(&[
+        ("stacks/proxy.yml", PLAIN),
+        ("servers/home/config.json", r#"{"sharedStacks": ["proxy"], "localStacks": ["./immich", "./notes"]}"#),
+        ("servers/home/immich/compose.yml", &named("immich", "db")),
+        ("servers/home/notes/compose.yml", "services: {notes: {image: x}}"),
+        ("servers/home/compose.yml", &named("${PROJECT}", "web2")),
+    ]);
+    assert_snapshot!(show(&set), @r"
+    servers
+    home [?] stacks/proxy.yml=shared servers/home/notes/compose.yml=local servers/home/compose.yml=server
+    immich [immich] servers/home/immich/compose.yml=local
+    ");
+}
+
+#[test]
+fn one_project_may_be_asked_for() {
+    assert_snapshot!(show(&set(&[
+        ("evenkeel.yml", "project: server\n"),
+        ("stacks/a/compose.yml", &named("a", "a")),
+        ("stacks/a/.env", "X=1\n"),
+        ("stacks/b/compose.yml", &named("b", "b")),
+        ("stacks/b/.env", "X=2\n"),
+        ("stacks/c/compose.yml", &named("c", "b")),
+    ])), @r#"
+    stacks
+    home [home] stacks/a/compose.yml=folder stacks/b/compose.yml=folder stacks/c/compose.yml=folder env stacks/a/.env stacks/b/.env
+    error project.env (server home, stack home, stacks/b/compose.yml)
+      stacks/a/compose.yml and stacks/b/compose.yml are one project, and their `.env` files differ in X
+      -> give the variable a name of its own in one of them, or set it once for both
+    error project.service-twice (server home, stack home, stacks/c/compose.yml)
+      stacks/c/compose.yml and stacks/b/compose.yml are one project, and both define the service "b"
+      -> rename one of the two services, or give one of the files another top-level `name:`
+    "#);
 }

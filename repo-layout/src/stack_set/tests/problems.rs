@@ -103,13 +103,7 @@ fn evenkeel_yml_refuses_what_it_does_not_know() {
     web [web] stacks/web/compose.yml=folder
     error config.unknown-key (evenkeel.yml:2)
       unknown key `profile`
-      -> remove it; known here: ignore, layout, policy, servers, stacks
-    error config.unknown-key (evenkeel.yml:3)
-      unknown key `project`
-      -> remove it; known here: ignore, layout, policy, servers, stacks
-    error config.unknown-key (evenkeel.yml:5)
-      unknown key `servers.home.profiles`
-      -> remove it; known here: stacks
+      -> remove it; known here: defaults, ignore, layout, paths, policy, project, servers, stacks
     error config.unknown-key (evenkeel.yml:5)
       unknown key `servers.home.stack`
       -> did you mean `stacks`?
@@ -282,9 +276,6 @@ fn names_compose_files_that_nobody_uses() {
     ]);
     assert_snapshot!(show_problems(&unclaimed(&tree, &[set_of(&tree, "any")])), @r"
     warning layout.unclaimed (reverse-proxy/traefik/docker-compose.yml)
-      no stack of any server uses this file
-      -> name it under `stacks:` in evenkeel.yml, or list it under `ignore:`
-    warning layout.unclaimed (stacks/flat.yml)
       no stack of any server uses this file
       -> name it under `stacks:` in evenkeel.yml, or list it under `ignore:`
     warning layout.unclaimed (stacks/web/docker-compose.dev.yml)

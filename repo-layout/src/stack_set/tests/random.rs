@@ -3,7 +3,6 @@
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
-use crate::set::Layer;
 
 const PARTS: &[&str] = &[
     "",
@@ -41,6 +40,11 @@ const TEXTS: &[&str] = &[
     "layout: stacks\nservers: {home: {stacks: [web]}, x: 1}\nstacks: {web: {files: [a/compose.yml, .], depends_on: [web]}}",
     "layout: hosts\nignore: ['**', '*', '']\n",
     "P=web\nCOMPOSE_PROJECT_NAME=$P\n",
+    "COMPOSE_FILE=compose.yml:../web.yml:web/compose.yml\n",
+    "COMPOSE_FILE=../../../etc/passwd,/etc/passwd\nCOMPOSE_PATH_SEPARATOR=,\n",
+    "name: ${P}\nservices: {b: {image: x}, a: {image: y}}\n",
+    "project: server\npaths: root\ndefaults: {gate: {min_healthy_time: 1s}}\nservers: {home: {profiles: [x]}}\n",
+    "{\"localStacks\": [\"./web\"], \"stacks\": [{\"name\": \"web\", \"envs\": {\"A\": 1}, \"watchFilesAndRestartIfChanged\": [\"../x\", \"compose.yml\"]}]}",
     "\u{feff}name: a\r\nservices:\r\n\tb: c\r\n",
 ];
 
