@@ -41,6 +41,8 @@ pub enum Told {
     Resume,
     /// Deploy outside of maintenance windows.
     Override,
+    /// Say which commit counts as accepted by trust.
+    TrustAccept,
 }
 
 impl Told {
@@ -54,6 +56,7 @@ impl Told {
             Self::Suspend => "suspend",
             Self::Resume => "resume",
             Self::Override => "override",
+            Self::TrustAccept => "trust_accept",
         }
     }
 }

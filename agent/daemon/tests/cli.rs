@@ -378,8 +378,10 @@ fn colours_only_where_they_are_wanted() {
 
 #[test]
 fn every_verb_explains_itself() {
-    for verb in ["agent", "plan", "sync", "status", "history", "verify", "stacks", "render", "check", "completions"] {
-        let done = run(Command::new(EVENKEEL).args([verb, "--help"]));
+    let plain = ["agent", "plan", "sync", "status", "history", "verify", "stacks", "render", "check", "completions"];
+    let of_trust = ["trust", "trust init", "trust status", "trust accept"];
+    for verb in plain.into_iter().chain(of_trust) {
+        let done = run(Command::new(EVENKEEL).args(verb.split(' ')).arg("--help"));
         assert_eq!(done.code(), 0, "{verb}");
         assert!(done.stdout().contains("Examples:"), "{verb}");
     }

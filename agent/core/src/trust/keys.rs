@@ -89,6 +89,16 @@ impl Signers {
         self
     }
 
+    /// The OpenPGP certificates: the primary user id by the primary fingerprint.
+    pub fn certificates(&self) -> &BTreeMap<String, String> {
+        &self.certificates
+    }
+
+    /// The lines, in order.
+    pub fn keys(&self) -> &[AllowedKey] {
+        &self.keys
+    }
+
     /// Whether there is no key at all.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.certificates.is_empty()

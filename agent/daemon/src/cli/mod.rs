@@ -23,6 +23,7 @@ pub mod suspend;
 pub mod sync;
 mod tell;
 mod text;
+pub mod trust;
 pub mod verify;
 mod words;
 
@@ -81,6 +82,7 @@ enum Verb {
     Suspend(suspend::Args),
     Resume(resume::Args),
     Verify(verify::Args),
+    Trust(trust::Args),
     Stacks(stacks::Args),
     Render(render::Args),
     Check(check::Args),
@@ -141,6 +143,7 @@ fn run(verb: Verb, out: &Output) -> Result<Exit, Failure> {
         Verb::Suspend(args) => suspend::run(&args, out),
         Verb::Resume(args) => resume::run(&args, out),
         Verb::Verify(args) => verify::run(&args, out),
+        Verb::Trust(args) => trust::run(&args, out),
         Verb::Stacks(args) => stacks::run(&args, out),
         Verb::Render(args) => render::run(&args, out),
         Verb::Check(args) => check::run(&args, out),

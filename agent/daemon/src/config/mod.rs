@@ -76,6 +76,17 @@ fn parse(reader: Reader<'_>, file: &Path, host: &str) -> Result<Settings, Config
     settings.ok().filter(|_| problems.is_empty()).ok_or_else(|| errors(problems))
 }
 
+/// [`load`] of a text that shall stand in `file`, where nothing needs to be yet.
+pub fn check(text: &str, file: &Path) -> Result<Settings, ConfigErrors> {
+    let uname = rustix::system::uname();
+    parse(Reader::new(text, secret::credentials_directory(), true), file, &uname.nodename().to_string_lossy())
+}
+
+/// Whether a text says nothing: comments at most.
+pub fn is_blank(text: &str) -> bool {
+    document::parse(text).is_ok_and(|node| node == document::Node::Null)
+}
+
 /// Where the agent listens according to a file that [`load`] refuses: what it says of `paths.socket`, as far as it can be
 /// read. Of a file that is no YAML it is the default, if the file is in the usual place; `None` if nobody can tell.
 pub fn socket_of_invalid(path: &Path) -> Option<PathBuf> {

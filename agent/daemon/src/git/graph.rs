@@ -244,7 +244,7 @@ impl<'k> Reader<'k> {
 }
 
 /// The parents of a commit that the strict rules refuse, so that the walk can go on and name it in its place.
-fn loose_parents(raw: &[u8], hex_len: usize) -> Vec<CommitId> {
+pub(super) fn loose_parents(raw: &[u8], hex_len: usize) -> Vec<CommitId> {
     raw.split(|&b| b == b'\n')
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.strip_prefix(b"parent ")?.get(..hex_len))

@@ -3,6 +3,7 @@
 
 pub mod allowed_signers;
 pub mod apart;
+pub mod aside;
 pub mod child;
 pub mod commit;
 mod error;
@@ -15,11 +16,13 @@ mod mirror;
 mod object_tree;
 #[cfg_attr(not(feature = "openpgp"), path = "openpgp_absent.rs")]
 pub mod openpgp;
+pub mod public_keys;
 mod repo;
 pub mod revoked;
 pub mod signature;
 mod ssh;
 pub mod sshsig;
+pub mod survey;
 mod verify;
 mod wire;
 mod worker;

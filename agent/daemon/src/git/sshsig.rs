@@ -10,7 +10,10 @@ use ssh_key::{
     sha2::{Digest as _, Sha256, Sha512},
 };
 
-use super::key::{self, Key, KeyError};
+use super::{
+    key::{self, Key, KeyError},
+    public_keys::PublicKey,
+};
 
 /// With its line feed: ssh-keygen takes no carriage return here, though it does further on.
 const BEGIN: &[u8] = b"-----BEGIN SSH SIGNATURE-----\n";
@@ -42,6 +45,12 @@ pub fn check(armour: &[u8], payload: &[u8]) -> Signature {
         Ok(fingerprint) => Signature::Valid { fingerprint },
         Err(fault) => fault.into(),
     }
+}
+
+/// The key that a signature names, whether it fits anything or not.
+pub fn signing_key(armour: &[u8]) -> Option<PublicKey> {
+    let blob = unarmour(armour).ok()?;
+    PublicKey::of(Container::read(&blob)?.key).ok()
 }
 
 fn checked(armour: &[u8], payload: &[u8]) -> Result<String, Fault> {

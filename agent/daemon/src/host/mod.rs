@@ -1,5 +1,6 @@
 //! The host: the adapters that a configuration gives, the store, and the clock.
 
+pub mod acceptance;
 pub mod activity;
 pub mod backup_plan;
 pub mod candidates;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use evenkeel_core::{
     answer::{Explanation, Releases},
-    outcome::{History, Status},
+    outcome::{Exit, History, Status},
     people::{Person, Stated},
 };
 use evenkeel_layout::name::StackName;
@@ -12,11 +12,14 @@ use futures_util::future::BoxFuture;
 
 use super::{Order, Service, explain::explain, told::store_failed};
 use crate::{
-    host::{people, status},
+    host::{
+        acceptance::{self, AcceptEnd, AcceptRequest},
+        now_ms, people, status,
+    },
     run::SyncEnd,
     socket::{ActivityAnswer, Answers, Refusal, SyncAnswer, Tell, TellAnswer},
     store::Store,
-    trigger::Waker,
+    trigger::{Trigger, Waker},
 };
 
 /// The shape's version.
@@ -71,6 +74,23 @@ impl Answers for AgentAnswers {
         let stated = Stated { by, reason: people::tidy(tell.reason()) };
         tracing::info!(by = stated.by.name, reason = stated.reason, "told: {tell:?}");
         Box::pin(self.told(stated, tell))
+    }
+
+    fn accept_commit(&self, by: Person, request: AcceptRequest) -> BoxFuture<'_, Result<AcceptEnd, Refusal>> {
+        let (settings, store) = (self.service.settings(), Arc::clone(&self.service.store));
+        Box::pin(async move {
+            let failed =
+                |message: String| Refusal::new(Exit::Failed, "trust.failed", message, "look at the agent's log");
+            let task =
+                tokio::task::spawn_blocking(move || acceptance::accept(&settings, &store, &request, by, now_ms()));
+            let end =
+                task.await.map_err(|_| failed("looking at the commit panicked; please report this".to_owned()))?;
+            let end = end.map_err(|e| failed(e.to_string()))?;
+            if end == AcceptEnd::Accepted {
+                self.waker.wake(Trigger::Manual);
+            }
+            Ok(end)
+        })
     }
 
     fn sync(&self) -> BoxFuture<'_, Result<SyncAnswer, String>> {

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::{ActivityAnswer, Refusal, SyncAnswer, Tell, TellAnswer};
+use crate::host::acceptance::{AcceptEnd, AcceptRequest};
 
 /// Most that is read of an answer, in bytes.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
@@ -86,6 +87,13 @@ pub async fn tell(socket: &Path, tell: &Tell) -> Result<TellAnswer, ClientError>
     let body = serde_json::to_vec(tell);
     let body = body.map_err(|e| ClientError::Broken { path: socket.to_owned(), why: e.to_string() })?;
     ask(socket, Method::POST, "/v1/tell", body).await
+}
+
+/// Says which commit is accepted. Looking at a long history takes a while.
+pub async fn accept_commit(socket: &Path, request: &AcceptRequest) -> Result<AcceptEnd, ClientError> {
+    let body = serde_json::to_vec(request);
+    let body = body.map_err(|e| ClientError::Broken { path: socket.to_owned(), why: e.to_string() })?;
+    ask(socket, Method::POST, "/v1/trust/accept", body).await
 }
 
 /// A stack's name is checked before it comes here: it needs no escape.

@@ -2,7 +2,8 @@
 //!
 //! Who may open the socket (mode 0660, root's group) may ask for a sync, read the status, and tell the agent what people
 //! may tell it: to go back, to wait, to try again. What is deployed is what the repository or a kept release has; nobody
-//! can hand in anything else here. The kernel says who asks.
+//! can hand in anything else here. Only root, and the user that the agent runs as, may say which commit is accepted.
+//! The kernel says who asks.
 
 mod client;
 mod peer;
@@ -16,7 +17,7 @@ use evenkeel_core::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use client::{ClientError, activity, explain, history, releases, status, sync, tell};
+pub use client::{ClientError, accept_commit, activity, explain, history, releases, status, sync, tell};
 pub use peer::myself;
 pub use server::{Answers, BindError, bind, serve};
 

@@ -26,6 +26,7 @@ use serde::Deserialize;
 use tokio::net::UnixListener;
 
 use super::{ActivityAnswer, Refusal, SyncAnswer, Tell, TellAnswer, peer::Peer};
+use crate::host::acceptance::{AcceptEnd, AcceptRequest, may_accept};
 
 /// Most syncs that are told at once.
 const MAX_HISTORY: usize = 1000;
@@ -49,6 +50,8 @@ pub trait Answers: Send + Sync + 'static {
     fn explain(&self, stack: Option<String>) -> BoxFuture<'_, Result<Explanation, Refusal>>;
     /// Does what a person tells, and waits for the end of what it begins.
     fn tell(&self, by: Person, tell: Tell) -> BoxFuture<'_, Result<TellAnswer, Refusal>>;
+    /// Makes a commit the accepted one for this person, who may.
+    fn accept_commit(&self, by: Person, request: AcceptRequest) -> BoxFuture<'_, Result<AcceptEnd, Refusal>>;
 }
 
 /// The socket cannot be opened.
@@ -99,6 +102,7 @@ pub async fn serve(
         .route("/v1/releases", get(releases))
         .route("/v1/explain", get(explain))
         .route("/v1/tell", post(told))
+        .route("/v1/trust/accept", post(accept_commit))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(answers)
         .into_make_service_with_connect_info::<Peer>();
@@ -166,4 +170,18 @@ async fn told(
         return answer_or_refuse::<TellAnswer>(Err(refusal));
     };
     answer_or_refuse(answers.tell(by, tell).await)
+}
+
+async fn accept_commit(
+    State(answers): State<Arc<dyn Answers>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(request): Json<AcceptRequest>,
+) -> Response {
+    let agent = rustix::process::geteuid().as_raw();
+    let Some(by) = peer.person().filter(|by| may_accept(by.uid, agent)) else {
+        let message = "the agent refuses this: only root may say which commit is accepted";
+        let refusal = Refusal::new(Exit::Usage, "trust.denied", message, "run it as root on the server");
+        return answer_or_refuse::<AcceptEnd>(Err(refusal));
+    };
+    answer_or_refuse(answers.accept_commit(by, request).await)
 }

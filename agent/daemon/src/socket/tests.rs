@@ -7,6 +7,7 @@ use evenkeel_core::{
 use futures_util::future::BoxFuture;
 
 use super::*;
+use crate::host::acceptance::{AcceptEnd, AcceptRequest};
 
 struct Canned;
 
@@ -45,6 +46,11 @@ impl Answers for Canned {
             Ok(TellAnswer { schema: 1, told: Told::Override, stack: None, by, said, until: None, sync: None })
         })
     }
+
+    fn accept_commit(&self, by: Person, request: AcceptRequest) -> BoxFuture<'_, Result<AcceptEnd, Refusal>> {
+        assert_eq!((request.why.as_str(), by), ("a reset", myself()));
+        Box::pin(async { Ok(AcceptEnd::Moved) })
+    }
 }
 
 #[tokio::test]
@@ -59,6 +65,9 @@ async fn the_command_line_gets_the_agents_answers_and_its_refusals() {
     assert_eq!(releases(&path, Some("web")).await.unwrap().releases, []);
     let declined = explain(&path, None).await.unwrap_err();
     assert!(matches!(&declined, ClientError::Declined(why) if why.exit == 2 && !why.help.is_empty()), "{declined}");
+    let commit = evenkeel_core::id::CommitId::new(&"ab".repeat(20)).unwrap();
+    let request = AcceptRequest { commit, from: None, why: "a reset".to_owned() };
+    assert_eq!(accept_commit(&path, &request).await.unwrap(), AcceptEnd::Moved);
     let refused = status(&path).await.unwrap_err();
     assert!(matches!(&refused, ClientError::Refused(why) if why.contains("the store")), "{refused}");
     server.abort();

@@ -1,15 +1,16 @@
 //! What people told the agent, what is suspended, and the plan that waits for a person.
 
 use evenkeel_core::{
-    id::SyncId,
+    id::{CommitId, SyncId},
     outcome::Outcome,
     people::{Guarded, Intervention, Person, Stated, Suspension, Told},
     reason::{Code, Reason},
+    trust::Accepted,
 };
 use evenkeel_layout::name::StackName;
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{Keep, Outgoing, Store, StoreError, encode, instant, outbox};
+use super::{Keep, Outgoing, Store, StoreError, encode, instant, outbox, source::is_accepted};
 
 /// Something that a person tells the agent.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +36,32 @@ fn note(tx: &Transaction<'_>, words: Words<'_>, sync: Option<SyncId>, now_ms: i6
 }
 
 impl Store {
+    /// Makes `new` the accepted commit because a person says so, with who and why, in one transaction. `false`, and nothing
+    /// is changed, if the accepted commit is not `from` any more. A refusal stays until the next sync has judged the tip.
+    pub fn accept_by_hand(
+        &self,
+        from: Option<&CommitId>,
+        new: &Accepted,
+        stated: &Stated,
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        let before = from.map_or("nothing", CommitId::short);
+        let detail = format!("{} in place of {before}", new.commit.short());
+        self.write(|tx| {
+            if !is_accepted(tx, from)? {
+                return Ok(false);
+            }
+            tx.execute(
+                "INSERT INTO accepted VALUES (1, ?1, ?2, ?3)
+                 ON CONFLICT (id) DO UPDATE SET commit_id = ?1, payload = ?2, at_ms = ?3",
+                params![new.commit.as_str(), new.payload.as_str(), now_ms],
+            )?;
+            let words = Words { told: Told::TrustAccept, stack: None, stated, detail: Some(&detail) };
+            note(tx, words, None, now_ms)?;
+            Ok(true)
+        })
+    }
+
     /// Begins a sync that a person asked for, with who and why, in one transaction.
     pub fn begin_told_sync(&self, trigger: &str, words: Words<'_>, now_ms: i64) -> Result<SyncId, StoreError> {
         self.write(|tx| {

@@ -5,7 +5,7 @@ use evenkeel_core::{
     outcome::Outcome,
     reason::Reason,
 };
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::{Outgoing, Store, StoreError, encode, outbox};
@@ -34,6 +34,12 @@ pub struct SourceState {
     pub refused: Option<RefusedTip>,
 }
 
+/// Whether this is the accepted commit now.
+pub(super) fn is_accepted(tx: &Transaction<'_>, commit: Option<&CommitId>) -> rusqlite::Result<bool> {
+    let known: Option<String> = tx.query_row("SELECT commit_id FROM accepted", [], |r| r.get(0)).optional()?;
+    Ok(known.as_deref() == commit.map(CommitId::as_str))
+}
+
 impl Store {
     /// The last commit that trust accepted, with the digest of its signed payload.
     pub fn accepted(&self) -> Result<Option<(CommitId, Digest)>, StoreError> {
@@ -48,14 +54,24 @@ impl Store {
     }
 
     /// Makes `commit` the accepted one and clears a refusal. Durable when it returns, whatever deployments then do.
-    pub fn accept(&self, commit: &CommitId, payload: &Digest, now_ms: i64) -> Result<(), StoreError> {
+    /// `false`, and nothing is changed, if the accepted commit is not `from` any more: a person accepted another one.
+    pub fn accept(
+        &self,
+        from: Option<&CommitId>,
+        (commit, payload): (&CommitId, &Digest),
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
         self.write(|tx| {
+            if !is_accepted(tx, from)? {
+                return Ok(false);
+            }
             tx.execute(
                 "INSERT INTO accepted VALUES (1, ?1, ?2, ?3)
                  ON CONFLICT (id) DO UPDATE SET commit_id = ?1, payload = ?2, at_ms = ?3",
                 params![commit.as_str(), payload.as_str(), now_ms],
             )?;
-            tx.execute("UPDATE source SET refused = NULL", []).map(drop)
+            tx.execute("UPDATE source SET refused = NULL", [])?;
+            Ok(true)
         })
     }
 

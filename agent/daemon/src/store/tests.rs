@@ -9,6 +9,7 @@ use evenkeel_core::{
     people::{Person, Stated, Told},
     reason::{Code, Reason},
     release::{FileRecord, Release, SecretEnv},
+    trust::Accepted,
 };
 use evenkeel_layout::name::StackName;
 
@@ -347,7 +348,8 @@ fn a_refusal_is_new_once_and_cleared_by_the_next_accepted_commit() {
     };
     assert!(store.refuse(&refused).unwrap());
     assert!(!store.refuse(&refused).unwrap());
-    store.accept(&commit("c"), &Digest::of(b"payload"), 2).unwrap();
+    assert!(store.accept(None, (&commit("c"), &Digest::of(b"payload")), 2).unwrap());
+    assert!(!store.accept(None, (&commit("d"), &Digest::of(b"other")), 3).unwrap());
     assert_eq!(store.source_state().unwrap().refused, None);
     assert_eq!(store.accepted().unwrap(), Some((commit("c"), Digest::of(b"payload"))));
 }
@@ -433,4 +435,22 @@ fn drift_and_what_people_stopped_are_remembered_until_they_end() {
     store.note_stopped("b", 1).unwrap();
     store.forget_stopped(&ids(&["a", "never"])).unwrap();
     assert_eq!(store.stopped().unwrap(), ids(&["b"]));
+}
+
+#[test]
+fn what_a_person_accepts_is_kept_with_who_and_why_unless_it_moved_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let accepted = |digit: &str| Accepted { commit: commit(digit), payload: Digest::of(digit.as_bytes()) };
+    let by = Person { uid: 0, name: "root".to_owned() };
+    let stated = Stated { by, reason: "reset".to_owned() };
+    let by_hand =
+        |digit: &str, from: Option<&CommitId>, now| store.accept_by_hand(from, &accepted(digit), &stated, now).unwrap();
+    assert!(by_hand("a", None, 1));
+    assert!(!by_hand("b", None, 2), "it was accepted although the person saw another state");
+    assert!(by_hand("b", Some(&commit("a")), 3));
+    assert_eq!(store.accepted().unwrap(), Some((commit("b"), Digest::of(b"b"))));
+    let told = store.interventions(0, 9).unwrap();
+    assert_eq!((told.len(), told[0].told, told[0].reason.as_str()), (2, Told::TrustAccept, "reset"));
+    assert_eq!(told[0].detail.as_deref(), Some("bbbbbbbbbbbb in place of aaaaaaaaaaaa"));
 }

@@ -63,7 +63,7 @@ pub(super) async fn judge(
         Ok(revision) => {
             let was_refused = host.store.source_state().map_err(|e| e.reason())?.refused.is_some();
             if was_refused || known.as_ref() != Some(&revision.accepted()) {
-                host.store.accept(revision.tip(), revision.payload_digest(), now_ms()).map_err(|e| e.reason())?;
+                remember(host, known.as_ref(), &revision)?;
             }
             if was_refused {
                 run.tell_whole(Event::Recovered, Outcome::Committed, None)?;
@@ -84,6 +84,16 @@ pub(super) async fn judge(
             Ok(Err(Fault { outcome: Outcome::Refused, reason }))
         }
     }
+}
+
+/// Makes the revision the accepted one, unless a person chose another one since it was judged.
+fn remember(host: &Host, known: Option<&Accepted>, revision: &VerifiedRevision) -> Result<(), Reason> {
+    let (from, new) = (known.map(|k| &k.commit), (revision.tip(), revision.payload_digest()));
+    if host.store.accept(from, new, now_ms()).map_err(|e| e.reason())? {
+        return Ok(());
+    }
+    let what = "a person accepted another commit meanwhile; the next sync goes on from there";
+    Err(Reason::new(Code::Interrupted, what))
 }
 
 /// What an agent whose state is gone had deployed here. One that has accepted a commit has its state.
