@@ -74,6 +74,12 @@ pub const RULES: &[Rule] = &[
         "correct the line that is named",
     ),
     error(
+        "compose.layer",
+        "a layer whose relative paths cannot be moved",
+        "its paths would mean another folder than its own",
+        "write each relative path on one line, in one document",
+    ),
+    error(
         "compose.missing",
         "no `docker compose`, or one that is too old",
         "only Compose knows what its files mean; without it only the repository's shape is checked",
@@ -102,12 +108,6 @@ pub const RULES: &[Rule] = &[
         "a key that has no effect; in `evenkeel.yml` it is an error",
         "a mistyped key is a setting that somebody believes in and nobody follows",
         "correct it or remove it",
-    ),
-    warning(
-        "config.unsupported",
-        "a key of `config.json` that is not supported; an error if leaving it out changes what is deployed",
-        "another tool follows it, and Evenkeel would deploy something else",
-        "say the same in the Compose file or its environment file",
     ),
     warning(
         "config.value",
@@ -176,12 +176,6 @@ pub const RULES: &[Rule] = &[
         "remove it and let a bot propose new versions as commits; or let it only report",
     ),
     error(
-        "layout.layering",
-        "layers that cannot be made one stack",
-        "which definition counts is not certain, so none is deployed",
-        "give each stack service names and a top-level `name:` of its own",
-    ),
-    error(
         "layout.none",
         "no Compose file that makes a stack",
         "there is nothing to deploy, and what runs is not taken for removed",
@@ -198,12 +192,6 @@ pub const RULES: &[Rule] = &[
         "a Compose file, or a whole stack, that no server uses",
         "somebody may believe that it runs",
         "name it in a server's list or under `stacks:` in evenkeel.yml, or list it under `ignore:`",
-    ),
-    error(
-        "layout.unsupported",
-        "a layout that is not supported yet",
-        "which stacks a server runs is not known, so nothing is deployed and nothing removed",
-        "name each stack's files under `stacks:` in evenkeel.yml",
     ),
     warning(
         "network.database",
@@ -278,10 +266,22 @@ pub const RULES: &[Rule] = &[
         "give one of them another top-level `name:`",
     ),
     error(
+        "project.env",
+        "files of one project whose `.env` files differ",
+        "one project has one environment, and one of the files would get the other's value",
+        "give the variable a name of its own in one of them",
+    ),
+    error(
         "project.invalid",
         "a project name that Compose refuses",
         "no server can deploy the stack",
         "use a-z, 0-9, _ and -, beginning with a letter or a digit",
+    ),
+    error(
+        "project.service-twice",
+        "two files of one project that define one service",
+        "each would take the other's containers for its own",
+        "rename one of the services, or give one file another top-level `name:`",
     ),
     warning(
         "project.unnamed",
@@ -392,6 +392,12 @@ pub const RULES: &[Rule] = &[
         "name what it needs instead: `cap_add:`, `devices:`",
     ),
     error(
+        "stack.duplicate",
+        "two stacks of one name",
+        "which one is meant is not certain",
+        "rename one of them, or remove one",
+    ),
+    error(
         "stack.file-missing",
         "a file of `evenkeel.yml` that is not in the repository",
         "the stack cannot be put together; it keeps what it runs",
@@ -414,6 +420,12 @@ pub const RULES: &[Rule] = &[
         "a stack that a list names and nobody has",
         "somebody believes that it runs",
         "correct the name, create the folder, or remove it from the list",
+    ),
+    warning(
+        "stack.watched",
+        "a watched file that is not in the repository",
+        "somebody relies on its changes",
+        "correct the path, or remove it from the list",
     ),
     warning(
         "tree.case",
