@@ -8,7 +8,7 @@
 #
 # Usual:  docker/parts.sh restic ntfy && eval "$(docker/parts.sh env)"
 #
-# Names: restic ntfy git ssh-keygen sshd openssl busybox shellcheck docker-registry promtool faketime age make curl jq cargo-deny cargo-deb
+# Names: restic ntfy git gpg ssh-keygen sshd openssl busybox shellcheck docker-registry promtool faketime age make curl jq cargo-deny cargo-deb
 # Packages are unpacked into the private folder (see engine.sh --help); nothing is installed or upgraded, and no root is needed.
 # cargo-deny and cargo-deb are compiled with `cargo install`, once: that takes some minutes.
 #
@@ -17,7 +17,7 @@
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly all_parts=(restic ntfy git ssh-keygen sshd openssl busybox shellcheck docker-registry promtool faketime age make curl jq)
+readonly all_parts=(restic ntfy git gpg ssh-keygen sshd openssl busybox shellcheck docker-registry promtool faketime age make curl jq)
 
 # describe NAME   sets what is known about it:
 #   package   Debian's package           suite    machine: its own, with all that it needs. new: the newer one, it alone
@@ -29,6 +29,7 @@ describe() {
     restic) package=restic suite=new file=usr/bin/restic minimum=0.17.1 why="the tests back up volumes with it" ;;
     ntfy) package=ntfy suite=new file=usr/bin/ntfy minimum=2.0 why="the tests send notifications to a real server" lacks=(libsqlite3-0) ;;
     git) package=git file=usr/bin/git minimum=2.34 why="the tests make and fetch signed commits" ;;
+    gpg) package=gpg file=usr/bin/gpg minimum=2.2 why="the tests sign commits with OpenPGP keys" lacks=(gpg-agent) ;;
     ssh-keygen) package=openssh-client file=usr/bin/ssh-keygen why="the tests sign commits with SSH keys" ;;
     sshd) package=openssh-server file=usr/sbin/sshd why="the tests fetch from a real SSH server on 127.0.0.1" ;;
     openssl) package=openssl file=usr/bin/openssl why="the tests make the certificates of a private CA" ;;
@@ -96,13 +97,21 @@ provide() {
     done
     [ ${#missing[@]} -eq 0 ] || fetch_with_needs "$name needs it" "${missing[@]}"
   else
-    fetch_with_needs "$why" "$package"
+    fetch_with_needs "$why" "$package" "${lacks[@]}"
   fi
   found="$tree/$file"
   [ -x "$found" ] || found="$tree/usr/$file"
   case "$name" in
     # Its commands are programs of their own, found by a path that was built in.
     git) expose "$bin_dir/git" "$found" "LD_LIBRARY_PATH=$(library_path)" "GIT_EXEC_PATH=$tree/usr/lib/git-core" "GIT_TEMPLATE_DIR=$tree/usr/share/git-core/templates" ;;
+    # Its agent is a program of its own, found by a path that was built in.
+    gpg)
+      expose "$bin_dir/gpg-agent" "$tree/usr/bin/gpg-agent"
+      expose "$bin_dir/gpg.real" "$found"
+      printf '#!/bin/sh\nexec %q --agent-program %q "$@"\n' "$bin_dir/gpg.real" "$bin_dir/gpg-agent" >"$bin_dir/gpg.new"
+      chmod 755 "$bin_dir/gpg.new"
+      mv "$bin_dir/gpg.new" "$bin_dir/gpg"
+      ;;
     ssh-keygen)
       expose "$bin_dir/ssh-keygen" "$found"
       expose "$bin_dir/ssh" "$tree/usr/bin/ssh"

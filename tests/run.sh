@@ -23,7 +23,7 @@ filter=${FILTER:-}
 logs=${CARGO_TARGET_DIR:-$root/target}/test-logs
 threads=${SCENARIO_THREADS:-$((2 * $(nproc)))}
 limit=${SUITE_SECONDS:-1200}
-parts=(restic ntfy git ssh-keygen sshd openssl busybox docker-registry promtool faketime age curl jq)
+parts=(restic ntfy git gpg ssh-keygen sshd openssl busybox docker-registry promtool faketime age curl jq)
 all_suites='layout core daemon kit house doc scenarios'
 
 if [ -n "$suite_wanted" ] && [[ " $all_suites " != *" $suite_wanted "* ]]; then

@@ -24,7 +24,7 @@ use crate::{host::status::without_agent, service::explain::explain, socket};
 #[command(after_help = "\
 Examples:
   evenkeel explain immich
-  evenkeel explain --format json | jq -r '.stacks[] | .status.name + \": \" + .next'")]
+  evenkeel explain --format json | jq -r '.stacks[].next'")]
 pub struct Args {
     /// The stack; without it, all
     #[arg(value_name = "STACK", value_parser = tell::stack)]
