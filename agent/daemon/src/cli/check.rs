@@ -50,7 +50,7 @@ Examples:
   evenkeel check --format sarif >check.sarif   # for code scanning
 
 Exit codes:
-  0 no errors   1 errors (with --strict: or warnings)   2 no such repository or revision")]
+  0 no errors   1 errors (with --strict: or warnings)   2 no such revision")]
 pub struct Args {
     #[command(flatten)]
     repo: RepoArgs,

@@ -15,7 +15,7 @@ use crate::socket::Tell;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  evenkeel confirm 5d41402abc4b --reason \"the three old servers' stacks are gone\"")]
+  evenkeel confirm 5d41402abc4b --reason \"the old stacks are gone\"")]
 pub struct Args {
     /// The plan's id
     #[arg(value_name = "PLAN-ID")]

@@ -36,7 +36,7 @@ Examples:
   evenkeel verify --allowed-signers allowed_signers origin/main..main
   evenkeel verify --openpgp-certificates /etc/evenkeel/openpgp v1..main
   evenkeel verify --repo infra.git --revoked revoked main~5..main --format json
-  evenkeel verify --signers repository origin/main..HEAD       # in CI, before the merge
+  evenkeel verify --signers repository origin/main..HEAD  # before a merge
   evenkeel verify --signers repository --introduction 4b825dc6 main
 
 Exit codes:
