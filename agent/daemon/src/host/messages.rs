@@ -35,6 +35,24 @@ pub struct Happening<'a> {
     pub snapshot: Option<&'a str>,
 }
 
+impl<'a> Happening<'a> {
+    /// Something that concerns no stack in particular, and no commit unless one is added.
+    pub fn of_the_whole(event: Event, outcome: Outcome, reason: Option<&'a Reason>) -> Self {
+        Self {
+            stack: None,
+            event,
+            commit: None,
+            from: None,
+            to: None,
+            outcome,
+            reason,
+            services: &[],
+            duration_ms: None,
+            snapshot: None,
+        }
+    }
+}
+
 impl Host {
     /// One outbox entry for each sink that is told of this.
     pub fn tell(&self, what: &Happening<'_>) -> Vec<Outgoing> {

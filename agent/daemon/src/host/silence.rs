@@ -42,7 +42,7 @@ impl Host {
         }
         let reason = Reason::new(Code::SourceStale, what);
         tracing::warn!(code = %reason.code, "{reason}");
-        let messages = self.tell(&of_the_whole(Event::Stale, Outcome::Aborted, Some(&reason)));
+        let messages = self.tell(&Happening::of_the_whole(Event::Stale, Outcome::Aborted, Some(&reason)));
         self.store.tell_silence(&reason, &messages, now)?;
         self.outbox.notify_one();
         Ok(())
@@ -54,24 +54,9 @@ impl Host {
             return self.store.contact(tip, &[], now_ms());
         }
         tracing::info!("the repository answers again");
-        let news = self.tell(&of_the_whole(Event::Recovered, Outcome::Unchanged, None));
+        let news = self.tell(&Happening::of_the_whole(Event::Recovered, Outcome::Unchanged, None));
         self.store.contact(tip, &news, now_ms())?;
         self.outbox.notify_one();
         Ok(())
-    }
-}
-
-fn of_the_whole(event: Event, outcome: Outcome, reason: Option<&Reason>) -> Happening<'_> {
-    Happening {
-        stack: None,
-        event,
-        commit: None,
-        from: None,
-        to: None,
-        outcome,
-        reason,
-        services: &[],
-        duration_ms: None,
-        snapshot: None,
     }
 }

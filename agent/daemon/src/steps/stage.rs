@@ -169,7 +169,6 @@ fn contents(input: &StageInput<'_>) -> Result<BTreeMap<Digest, Vec<u8>>, Reason>
 
 /// The images of the release that runs must be here, by id: without them there is no way back. If nothing of it runs
 /// any more there is nothing to go back to, and that is no reason to stand still.
-/// Makes sure that the images of a release are here.
 pub async fn check_way_back(host: &Host, from: Option<&Release>) -> Result<(), Reason> {
     let Some(from) = from else { return Ok(()) };
     let unreachable = |e: EngineError| e.reason(Code::ImageMissing);

@@ -29,7 +29,7 @@ use crate::{
     run::{Run, SyncEnd},
     steps::apply::shared,
     store::DriftRecord,
-    tree::differing::Stamps,
+    tree::{differing::Stamps, live::Shared},
 };
 
 /// What is remembered from look to look.
@@ -116,9 +116,10 @@ async fn find(host: &Host, release: &Release, engine: &Engine, memory: &mut Memo
     let (differing, stamps) =
         differing.map_err(|_| Reason::new(Code::Internal, "looking at live files panicked; please report this"))?;
     memory.stamps = stamps;
-    let others = shared(host, &release.stack)?;
+    let differing = differing.map_err(|e| e.reason())?;
+    // The files of all other releases are only asked for if something differs: a look comes with every event.
+    let others = if differing.is_empty() { Shared::new() } else { shared(host, &release.stack)? };
     let files: Vec<(String, String)> = differing
-        .map_err(|e| e.reason())?
         .into_iter()
         // A path of several stacks is written by the newest of them.
         .filter(|(path, _)| !others.contains_key(path))
@@ -210,15 +211,10 @@ fn told(
     let commit = messages::commit(repo.as_ref(), &release.commit, None);
     host.tell(&Happening {
         stack: Some(&release.stack),
-        event,
         commit: Some(&commit),
         from: Some(&release.commit),
         to: Some(&release.commit),
-        outcome,
-        reason,
-        services: &[],
-        duration_ms: None,
-        snapshot: None,
+        ..Happening::of_the_whole(event, outcome, reason)
     })
 }
 

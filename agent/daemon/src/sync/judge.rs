@@ -109,18 +109,8 @@ async fn traces(host: &Host, accepted: Option<&Accepted>) -> Result<Vec<String>,
 impl Run<'_> {
     /// Tells of something that concerns the whole commit.
     fn tell_whole(&self, event: Event, outcome: Outcome, reason: Option<&Reason>) -> Result<(), Reason> {
-        let messages = self.host.tell(&Happening {
-            stack: None,
-            event,
-            commit: self.commit(),
-            from: None,
-            to: None,
-            outcome,
-            reason,
-            services: &[],
-            duration_ms: None,
-            snapshot: None,
-        });
+        let happened = Happening { commit: self.commit(), ..Happening::of_the_whole(event, outcome, reason) };
+        let messages = self.host.tell(&happened);
         self.host.store.enqueue(&messages, now_ms()).map_err(|e| e.reason())?;
         self.host.outbox.notify_one();
         Ok(())
