@@ -192,10 +192,14 @@ fn a_network_that_is_away_for_long_is_asked_less_and_less_and_costs_nothing_but_
     troubled.wire.set(Flow::Refused);
     let commit = troubled.push();
     troubled.lives_on(Code::SourceUnreachable);
-    let looks = || troubled.world.history().syncs.iter().filter(|s| s.outcome == Some(Outcome::Aborted)).count();
+    let refused = || troubled.wire.refused();
     wait_until(PATIENCE, "it has looked some times in vain", || {
-        if looks() >= 4 { Ok(()) } else { Err(format!("{} times", looks())) }
+        if refused().len() >= 5 { Ok(()) } else { Err(format!("{} times", refused().len())) }
     });
+    let looks = refused();
+    // 300 ms, doubled each time: four failures make it 4.8 s, less the 5 % that chance may take.
+    let last = looks[4] - looks[3];
+    assert!(last > seconds(4), "the fifth look came {last:?} after the fourth, of {looks:?}");
     // A poll in vain is no news to anybody.
     assert_eq!(webhook.deliveries().len(), told);
     let status = troubled.world.evenkeel(&["status"]).stdout;

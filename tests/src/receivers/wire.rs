@@ -4,7 +4,7 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
@@ -35,6 +35,7 @@ pub enum Flow {
 pub struct Wire {
     server: Server,
     flow: Arc<Mutex<Flow>>,
+    refused: Arc<Mutex<Vec<Instant>>>,
 }
 
 impl Wire {
@@ -53,10 +54,12 @@ impl Wire {
     #[track_caller]
     fn lay(target: u16, tls: Option<TlsAcceptor>) -> Self {
         let flow = Arc::new(Mutex::new(Flow::Whole));
-        let shared = Arc::clone(&flow);
+        let refused = Arc::default();
+        let (shared, refusals) = (Arc::clone(&flow), Arc::<Mutex<Vec<Instant>>>::clone(&refused));
         let server = Server::run(move |listener| async move {
             while let Ok((outer, _)) = listener.accept().await {
                 if *locked(&shared) == Flow::Refused {
+                    locked(&refusals).push(Instant::now());
                     continue;
                 }
                 let (flow, tls) = (Arc::clone(&shared), tls.clone());
@@ -64,12 +67,17 @@ impl Wire {
                 tokio::spawn(async move { join(outer, target, tls, &flow).await });
             }
         });
-        Self { server, flow }
+        Self { server, flow, refused }
     }
 
     /// Changes what happens from now on, also to connections that are open.
     pub fn set(&self, flow: Flow) {
         *locked(&self.flow) = flow;
+    }
+
+    /// When it refused a connection, each time.
+    pub fn refused(&self) -> Vec<Instant> {
+        locked(&self.refused).clone()
     }
 
     /// Its port at 127.0.0.1.

