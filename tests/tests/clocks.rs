@@ -3,8 +3,8 @@
 use evenkeel_core::outcome::Outcome;
 use evenkeel_tests::{
     clock::Clock,
-    fixture,
-    receivers::discord::Discord,
+    fixture, port,
+    receivers::{discord::Discord, webhook::Webhook},
     wait::{PATIENCE, wait_until},
     world::World,
 };
@@ -65,4 +65,47 @@ fn a_clock_that_is_set_back_costs_no_report_and_no_deployment() {
     let Some((mut world, discord, clock)) = with_a_clock(name) else { return };
     jumps(&mut world, &discord, &clock, "-3650d");
     assert!(world.history().last().is_some_and(|s| s.started.to_string().contains("201")), "the clock was faked");
+}
+
+#[test]
+fn a_sink_that_is_down_for_over_an_hour_gets_everything_once_and_in_order() {
+    let name = "a_sink_that_is_down_for_over_an_hour_gets_everything_once_and_in_order";
+    let mut world = World::new();
+    let folder = world.folder().to_path_buf();
+    let Some(clock) = Clock::set_up(name, &mut world, &folder) else { return };
+    let (port, key) = (port::free(), "the-key");
+    let secret = world.config.put("webhook-secret", key);
+    world.report_to(&[format!(
+        "webhook: {{ url: http://127.0.0.1:{port}/evenkeel, secret_file: {} }}",
+        secret.display()
+    )]);
+    world.config.source(&world.repository.url(), "300ms");
+    clock.jump("-96m");
+    world.start();
+    let file = world.path("web", "compose.yml");
+    let failed = |world: &World| world.logged().matches("a report was not delivered").count();
+    let mut commits = Vec::new();
+    // No pause between two tries is longer than a quarter of an hour.
+    for (minutes, image) in [("-80m", 1), ("-64m", 2), ("-48m", 1), ("-32m", 2), ("-16m", 1)] {
+        clock.jump(minutes);
+        let before = failed(&world);
+        let change = world.change(minutes).file(&file, fixture::sleeper(image));
+        commits.push(change.push());
+        world.wait_sync(&commits[commits.len() - 1], Outcome::Committed);
+        wait_until(PATIENCE, "the oldest report is tried again, in vain", || {
+            if failed(&world) > before { Ok(()) } else { Err(format!("{before} times so far")) }
+        });
+    }
+    let outbox = &world.evenkeel(&["status", "--format", "json"]).json()["outbox"];
+    assert_eq!((&outbox["pending"], &outbox["undelivered"]), (&5.into(), &0.into()), "{outbox:#}");
+
+    // It is back, and hears of the sixth as well.
+    let webhook = Webhook::start_on(port, key);
+    clock.jump("-0m");
+    commits.push(world.change("Wake").file(&file, fixture::sleeper(2)).push());
+    let taken = webhook.wait_taken(6);
+    let told: Vec<_> = taken.iter().map(|d| (d.event.as_str(), d.body["commit"]["id"].as_str())).collect();
+    let expected: Vec<_> = commits.iter().map(|commit| ("deployed", Some(commit.as_str()))).collect();
+    assert_eq!(told, expected);
+    assert_eq!((webhook.deliveries().len(), webhook.refused()), (6, Vec::new()));
 }
