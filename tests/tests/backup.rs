@@ -1,7 +1,6 @@
 //! Before a stack changes, its volumes are saved with the real restic.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{fs, process::Command};
 
 use evenkeel_core::{outcome::Outcome, reason::Code};
 use evenkeel_tests::{
@@ -9,6 +8,7 @@ use evenkeel_tests::{
     fixture::noise,
     program::Run,
     receivers::webhook::Webhook,
+    restic::Restic,
     wait::{PATIENCE, wait_until},
     world::World,
 };
@@ -30,48 +30,6 @@ volumes: {{ data: {{}} }}
     )
 }
 
-struct Restic {
-    repository: PathBuf,
-    password: PathBuf,
-}
-
-impl Restic {
-    /// A repository that the operator has made.
-    fn init(world: &World) -> Self {
-        let restic = Self {
-            repository: world.folder().join("backups"),
-            password: world.config.put("restic-password", "correct horse\n"),
-        };
-        restic.run(&["init"]);
-        restic
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("restic");
-        command
-            .args(["--quiet", "--no-cache", "--repo"])
-            .arg(&self.repository)
-            .arg("--password-file")
-            .arg(&self.password)
-            .args(args);
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> String {
-        Run::of(&mut self.command(args)).ok()
-    }
-
-    fn snapshots(&self) -> Vec<Value> {
-        serde_json::from_str(&self.run(&["snapshots", "--json"])).unwrap()
-    }
-
-    fn configure(&self, world: &mut World) {
-        let yaml =
-            format!("{{ repository: {}, password_file: {} }}", self.repository.display(), self.password.display());
-        world.config.set("backup", &yaml);
-    }
-}
-
 fn reporting(world: &mut World) -> Webhook {
     let webhook = Webhook::start(KEY);
     let sink = webhook.sink(&world.config);
@@ -87,8 +45,8 @@ fn report(webhook: &Webhook, count: usize) -> Value {
 #[test]
 fn the_volumes_of_a_stack_are_saved_before_it_changes_and_can_be_restored() {
     let mut world = World::new();
-    let (restic, webhook) = (Restic::init(&world), reporting(&mut world));
-    restic.configure(&mut world);
+    let (restic, webhook) = (Restic::init(&world.config, &world.folder().join("backups")), reporting(&mut world));
+    restic.configure(&mut world.config);
     let file = world.path("db", "compose.yml");
     world.change("Begin").file(&file, compose(1)).push();
     world.once().exits(0);
@@ -121,12 +79,12 @@ fn without_a_backup_configured_the_report_says_so() {
 #[test]
 fn a_backup_that_fails_stops_the_deployment_before_the_server_is_touched() {
     let mut world = World::new();
-    let restic = Restic::init(&world);
+    let restic = Restic::init(&world.config, &world.folder().join("backups"));
     let file = world.path("db", "compose.yml");
     world.change("Begin").file(&file, compose(1)).push();
     world.once().exits(0);
     let before = world.container("db", "app");
-    restic.configure(&mut world);
+    restic.configure(&mut world.config);
     world.config.put("restic-password", "wrong\n");
     world.change("Next").file(&file, compose(2)).push();
     let run = world.once();
@@ -164,8 +122,8 @@ fn a_backup_that_is_not_required_does_not_hold_a_deployment_up() {
 #[test]
 fn a_repository_that_somebody_else_has_is_waited_for() {
     let mut world = World::new();
-    let restic = Restic::init(&world);
-    restic.configure(&mut world);
+    let restic = Restic::init(&world.config, &world.folder().join("backups"));
+    restic.configure(&mut world.config);
     let file = world.path("db", "compose.yml");
     world.change("Begin").file(&file, compose(1)).push();
     world.once().exits(0);
@@ -197,8 +155,8 @@ fn a_repository_that_somebody_else_has_is_waited_for() {
 #[test]
 fn a_repository_that_is_gone_is_told_of_and_not_made_anew() {
     let mut world = World::new();
-    let restic = Restic::init(&world);
-    restic.configure(&mut world);
+    let restic = Restic::init(&world.config, &world.folder().join("backups"));
+    restic.configure(&mut world.config);
     let file = world.path("db", "compose.yml");
     world.change("Begin").file(&file, compose(1)).push();
     world.once().exits(0);

@@ -16,11 +16,11 @@ use evenkeel_core::{journal::Event, outcome::Outcome};
 use evenkeel_tests::{
     docker::{Container, docker, image_id},
     fixture, http,
+    journal::Journal,
     receivers::webhook::Webhook,
     wait::{PATIENCE, seconds, wait_until},
     world::{World, page_at},
 };
-use rusqlite::{Connection, OpenFlags};
 
 /// After every step has had its turn, kills go on at random moments as long as this allows.
 const BUDGET: Duration = seconds(40);
@@ -84,45 +84,30 @@ impl Range {
         (commit, if push == Push::Good { wanted } else { self.runs.clone() })
     }
 
-    fn store(&self) -> Connection {
-        let file = self.world.server().join("state/evenkeel.db");
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let store = Connection::open_with_flags(file, flags).unwrap();
-        store.busy_timeout(seconds(5)).unwrap();
-        store
-    }
-
-    /// The events that were journalled after the deployment `since`, in order.
-    fn events(store: &Connection, since: i64) -> Vec<String> {
-        let query = "SELECT event ->> 'event' FROM journal WHERE deployment > ?1 ORDER BY deployment, seq";
-        let mut query = store.prepare(query).unwrap();
-        query.query_map([since], |r| r.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    fn journal(&self) -> Journal {
+        Journal::open(&self.world.server().join("state"))
     }
 
     /// One round: a push, a kill `delay` after each of `steps` in turn with a start in between, and a last start that has
     /// to put everything right.
     fn round(&mut self, push: Push, steps: &[&str], delay: Duration) {
-        let store = self.store();
-        let since: i64 = store.query_row("SELECT coalesce(max(id), 0) FROM deployments", [], |r| r.get(0)).unwrap();
+        let journal = self.journal();
+        let since = journal.last_deployment();
         let (commit, wanted) = self.push(push);
         for step in steps {
-            let known = Self::events(&store, since).len();
+            let known = journal.events(since).len();
             self.world.start();
-            let begun = Instant::now();
-            while !Self::events(&store, since).iter().skip(known).any(|e| e == step) {
-                assert!(begun.elapsed() < PATIENCE, "{step} never came: {:?}", Self::events(&store, since));
-                sleep(Duration::from_micros(300));
-            }
+            journal.wait_for(step, since, known);
             sleep(delay);
             self.world.take_agent().kill();
-            let events = Self::events(&store, since);
+            let events = journal.events(since);
             let last = events.last().unwrap().clone();
             let interrupted = events.iter().filter(|e| *e == "interrupted").count();
             *self.killed_at.entry(format!("{last}{}", "'".repeat(interrupted))).or_default() += 1;
         }
         self.world.start();
         self.wait_settled(&commit);
-        self.check(push, &commit, &wanted, &Self::events(&store, since));
+        self.check(push, &commit, &wanted, &journal.events(since));
         let (code, _) = self.world.take_agent().terminate(seconds(20));
         assert_eq!(code, Some(0));
         assert_eq!(self.world.processes(), Vec::<String>::new());
@@ -176,13 +161,12 @@ impl Range {
 
     /// Every release that is known keeps its images, and no other one does.
     fn check_kept_images(&self) {
-        let query = "SELECT count(*) FROM releases";
-        let known: usize = self.store().query_row(query, [], |r| r.get::<_, i64>(0)).unwrap().try_into().unwrap();
+        let known: usize = self.journal().number("SELECT count(*) FROM releases").try_into().unwrap();
         let repository = format!("evenkeel-keep/{}", self.world.stack("web"));
         let tags = docker(&["image", "ls", "--format", "{{.Tag}}", &repository]);
         assert_eq!(tags.lines().count(), known, "{tags}");
         let undone = "SELECT count(*) FROM releases WHERE state NOT IN ('current', 'former')";
-        assert_eq!(self.store().query_row(undone, [], |r| r.get::<_, i64>(0)), Ok(0));
+        assert_eq!(self.journal().number(undone), 0);
     }
 }
 
@@ -191,7 +175,7 @@ fn a_kill_at_any_step_leaves_all_of_the_old_or_all_of_the_new() {
     let began = Instant::now();
     let mut range = Range::new();
     // What the first deployment went through is what a good push goes through; the rest of the names is for a sick one.
-    let good = Range::events(&range.store(), 0);
+    let good = range.journal().events(0);
     let others = Event::NAMES.iter().filter(|name| **name != "interrupted" && !good.iter().any(|step| step == *name));
     let touched = good.iter().position(|step| step == "apply_started").unwrap();
     let (before, after) = good.split_at(touched);

@@ -46,6 +46,38 @@ pub struct KeptRelease {
     pub evidence: Vec<Seen>,
 }
 
+/// The snapshots of this server in its backup repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshots {
+    /// The shape's version.
+    pub schema: u32,
+    /// Sorted by stack, newest first.
+    pub snapshots: Vec<SnapshotSeen>,
+}
+
+/// A snapshot of a stack's data, as the repository tells it: nothing of it comes from the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotSeen {
+    /// restic's id, whole.
+    pub id: String,
+    /// When it was taken: RFC 3339 in UTC.
+    pub time: String,
+    /// The stack; `None` of a snapshot that says none.
+    pub stack: Option<String>,
+    /// The Compose project that the stack was then.
+    pub project: Option<String>,
+    /// The number of the release that ran then.
+    pub release: Option<String>,
+    /// The commit of that release.
+    pub commit: Option<String>,
+    /// The named volumes in it, sorted.
+    pub volumes: Vec<String>,
+    /// The paths in it.
+    pub paths: Vec<String>,
+    /// What it holds, in bytes; `None` if the restic that took it did not say.
+    pub size_bytes: Option<u64>,
+}
+
 /// What there is to say of a stack, on one screen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explained {

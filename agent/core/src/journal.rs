@@ -5,6 +5,7 @@
 //! journals what came of it.
 
 mod event;
+mod restore;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,7 @@ use crate::{
 };
 
 pub use event::{Event, Seen, SnapshotDecision};
+pub use restore::{Restore, Swap};
 
 /// How often an apply is begun before the agent gives a candidate up.
 pub const APPLY_TRIES: u32 = 2;
@@ -105,6 +107,7 @@ pub struct Progress {
     from: Option<ReleaseId>,
     heal: Vec<String>,
     again: Option<ReleaseId>,
+    restore: Option<Restore>,
     to: Option<ReleaseId>,
     snapshot: Option<SnapshotDecision>,
     before: Vec<String>,
@@ -146,6 +149,7 @@ pub struct ApplyPermit {
     before: Vec<String>,
     ailing: Vec<String>,
     heal: Vec<String>,
+    restore: Option<Restore>,
     again: bool,
     back: bool,
 }
@@ -166,6 +170,11 @@ impl ApplyPermit {
         &self.heal
     }
 
+    /// The data that is exchanged, or is put back with the release.
+    pub fn restore(&self) -> Option<&Restore> {
+        self.restore.as_ref()
+    }
+
     /// Whether an earlier try was interrupted.
     pub fn is_again(&self) -> bool {
         self.again
@@ -181,12 +190,13 @@ impl Progress {
     /// Begins with the first event, which must be `Intended`.
     pub fn begin(event: &Event) -> Result<Self, Illegal> {
         match event {
-            Event::Intended { digest, from, heal, again } => Ok(Self {
+            Event::Intended { digest, from, heal, again, restore } => Ok(Self {
                 state: State::Staging,
                 digest: digest.clone(),
                 from: *from,
                 heal: heal.clone(),
                 again: *again,
+                restore: restore.clone(),
                 to: None,
                 snapshot: None,
                 before: Vec::new(),
@@ -217,7 +227,7 @@ impl Progress {
                 S::Staged
             }
             (S::Staged, Event::BackupStarted) => S::BackingUp,
-            (S::BackingUp, Event::BackedUp { snapshot }) => {
+            (S::BackingUp, Event::BackedUp { snapshot, .. }) => {
                 self.snapshot = Some(snapshot.clone());
                 S::BackedUp
             }
@@ -276,10 +286,19 @@ impl Progress {
     fn give_up(&mut self, reason: &Reason) {
         let first = self.failure.as_ref().map_or("it is not known why", |failure| &failure.message);
         let message = format!(
-            "the last good release could not be put back: {}; look at the stack with `docker compose ps`. It was to be put back because: {first}",
-            reason.message
+            "the last good release could not be put back: {}; {}. It was to be put back because: {first}",
+            reason.message,
+            self.what_to_do()
         );
         self.failure = Some(Reason::new(Code::RollbackFailed, message));
+    }
+
+    /// What a person does when the way back failed.
+    fn what_to_do(&self) -> String {
+        match &self.restore {
+            None => "look at the stack with `docker compose ps`".to_owned(),
+            Some(restore) => format!("nothing is lost; this puts back what was there before: `{}`", restore.by_hand()),
+        }
     }
 
     /// Whether a try has to be written before anything is touched.
@@ -288,15 +307,18 @@ impl Progress {
     }
 
     fn interrupt(&mut self) -> State {
+        let to_do = self.what_to_do();
         let stopped = |times: u32, what: &str| {
             Reason::new(Code::Interrupted, format!("the agent was stopped {times} times while it {what}"))
         };
         match self.state {
             State::Staging | State::Staged | State::BackingUp | State::BackedUp => {
-                let message = match self.again {
-                    None => "the agent was stopped before this stack was touched; the next sync deploys it again",
-                    Some(_) => "the agent was stopped before this stack was touched; say `evenkeel rollback` again",
+                let next = match (self.again, &self.restore) {
+                    (None, None) => "the next sync deploys it again",
+                    (Some(_), _) => "say `evenkeel rollback` again",
+                    (None, Some(_)) => "say `evenkeel restore` again",
                 };
+                let message = format!("the agent was stopped before this stack was touched; {next}");
                 self.failure = Some(Reason::new(Code::Interrupted, message));
                 State::Aborted
             }
@@ -304,8 +326,8 @@ impl Progress {
                 self.turn_back(stopped(APPLY_TRIES, "applied this candidate; the last good release is put back"))
             }
             State::RollingBack if self.rollback_tries >= ROLLBACK_TRIES => {
-                let what = "put the last good release back; look at the stack with `docker compose ps`";
-                self.failure = Some(Reason { code: Code::RollbackFailed, ..stopped(ROLLBACK_TRIES, what) });
+                let what = format!("put the last good release back; {to_do}");
+                self.failure = Some(Reason { code: Code::RollbackFailed, ..stopped(ROLLBACK_TRIES, &what) });
                 State::Halted
             }
             State::Gating | State::GatingRollback => {
@@ -314,8 +336,8 @@ impl Progress {
                     state if self.gate_interruptions < GATE_TRIES => state,
                     State::Gating => self.turn_back(stopped(GATE_TRIES, "watched this candidate's health")),
                     _ => {
-                        let what = "watched the last good release's health; look at the stack with `docker compose ps`";
-                        self.failure = Some(Reason { code: Code::RollbackFailed, ..stopped(GATE_TRIES, what) });
+                        let what = format!("watched the last good release's health; {to_do}");
+                        self.failure = Some(Reason { code: Code::RollbackFailed, ..stopped(GATE_TRIES, &what) });
                         State::Halted
                     }
                 }
@@ -333,6 +355,7 @@ impl Progress {
             before: self.before.clone(),
             ailing: self.ailing.clone(),
             heal: self.heal.clone(),
+            restore: self.restore.clone(),
             again: tries > 1,
             back,
         };
@@ -374,6 +397,11 @@ impl Progress {
     /// The kept release that a person wants back, if this deployment is for that.
     pub fn again(&self) -> Option<ReleaseId> {
         self.again
+    }
+
+    /// The data that a person wants back, if this deployment is for that.
+    pub fn restore(&self) -> Option<&Restore> {
+        self.restore.as_ref()
     }
 
     /// The stored candidate.

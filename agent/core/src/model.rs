@@ -221,6 +221,14 @@ impl<'a> Service<'a> {
         self.volumes().filter(|v| v["type"].as_str() == Some("volume")).filter_map(|v| v["source"].as_str()).collect()
     }
 
+    /// Where in its containers it has volumes without a name.
+    pub fn anonymous_volumes(&self) -> Vec<&'a str> {
+        self.volumes()
+            .filter(|v| v["type"].as_str() == Some("volume") && v["source"].as_str().is_none_or(str::is_empty))
+            .filter_map(|v| v["target"].as_str())
+            .collect()
+    }
+
     /// The keys of the networks that the service is on.
     pub fn networks(&self) -> BTreeSet<&'a str> {
         entries(&self.0["networks"]).map(|(key, _)| key).collect()

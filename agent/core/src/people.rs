@@ -29,6 +29,8 @@ pub struct Stated {
 pub enum Told {
     /// Put an earlier release back.
     Rollback,
+    /// Bring data back from a snapshot.
+    Restore,
     /// Try once more what is kept out.
     Retry,
     /// Take what runs as good.
@@ -50,6 +52,7 @@ impl Told {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Rollback => "rollback",
+            Self::Restore => "restore",
             Self::Retry => "retry",
             Self::Accept => "accept",
             Self::Confirm => "confirm",

@@ -82,6 +82,12 @@ codes! {
     DiskFull = "disk.full", Transient;
     /// The backup did not succeed and is required.
     BackupFailed = "backup.failed", Transient;
+    /// There is no such snapshot of the stack.
+    SnapshotGone = "snapshot.gone", Stalled;
+    /// Data cannot be restored as things are; the message says what is in the way.
+    RestoreRefused = "restore.refused", Stalled;
+    /// Data could not be brought back from the snapshot, or not put in place.
+    RestoreFailed = "restore.failed", Transient;
     /// A file that is not ours is in the way of a tracked one.
     FileConflict = "file.conflict", Stalled;
     /// Live files could not be written.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::Restore;
 use crate::{
     id::{Digest, ReleaseId},
     reason::Reason,
@@ -38,6 +39,8 @@ pub enum SnapshotDecision {
     Failed(String),
     /// The release that runs is put back as it was: nothing reads the data in another way than before.
     SameRelease,
+    /// Data comes from a snapshot: what is there is kept, whole, at these paths.
+    KeptAside(Vec<String>),
 }
 
 impl SnapshotDecision {
@@ -45,7 +48,9 @@ impl SnapshotDecision {
     pub fn id(&self) -> Option<&str> {
         match self {
             Self::Taken(id) => Some(id),
-            Self::NothingToSave | Self::NotConfigured | Self::Failed(_) | Self::SameRelease => None,
+            Self::NothingToSave | Self::NotConfigured | Self::Failed(_) | Self::SameRelease | Self::KeptAside(_) => {
+                None
+            }
         }
     }
 }
@@ -66,6 +71,9 @@ pub enum Event {
         /// The kept release that a person wants back; nothing is brought for it, all of it is here.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         again: Option<ReleaseId>,
+        /// The data that a person wants back for that release, if the deployment is for that alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        restore: Option<Restore>,
     },
     /// The candidate's images are here and it is stored as a release to be.
     Staged {
@@ -78,6 +86,9 @@ pub enum Event {
     BackedUp {
         /// What was decided.
         snapshot: SnapshotDecision,
+        /// Data of the stack that no snapshot has, and why, for people.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left_out: Vec<String>,
     },
     /// A try at the apply begins.
     ApplyStarted {
@@ -147,13 +158,24 @@ impl Event {
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::Failed { reason } => Some(reason.to_string()),
-            Self::BackedUp { snapshot } => Some(match snapshot {
-                SnapshotDecision::Taken(id) => format!("snapshot {id}"),
-                SnapshotDecision::NothingToSave => "nothing to save: no volume with data".to_owned(),
-                SnapshotDecision::NotConfigured => "no backup is configured".to_owned(),
-                SnapshotDecision::SameRelease => "none needed: the same release is put back".to_owned(),
-                SnapshotDecision::Failed(why) => format!("failed, and is not required: {why}"),
-            }),
+            Self::BackedUp { snapshot, left_out } => {
+                let decided = match snapshot {
+                    SnapshotDecision::Taken(id) => format!("snapshot {id}"),
+                    SnapshotDecision::NothingToSave => "nothing to save: no volume with data".to_owned(),
+                    SnapshotDecision::NotConfigured => "no backup is configured".to_owned(),
+                    SnapshotDecision::SameRelease => "none needed: the same release is put back".to_owned(),
+                    SnapshotDecision::Failed(why) => format!("failed, and is not required: {why}"),
+                    SnapshotDecision::KeptAside(paths) => {
+                        format!("what was there before is kept in {}", paths.join(", "))
+                    }
+                };
+                let missing =
+                    if left_out.is_empty() { String::new() } else { format!("; not saved: {}", left_out.join(", ")) };
+                Some(decided + &missing)
+            }
+            Self::Intended { restore: Some(restore), .. } => {
+                Some(format!("data of snapshot {}, which a person wants back", restore.snapshot))
+            }
             Self::Intended { again: Some(release), .. } => {
                 Some(format!("release {release}, which a person wants back"))
             }

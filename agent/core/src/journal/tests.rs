@@ -3,7 +3,13 @@ use std::collections::{BTreeSet, VecDeque};
 use super::*;
 
 fn intended() -> Event {
-    Event::Intended { digest: Some(Digest::of(b"x")), from: Some(ReleaseId(1)), heal: Vec::new(), again: None }
+    Event::Intended {
+        digest: Some(Digest::of(b"x")),
+        from: Some(ReleaseId(1)),
+        heal: Vec::new(),
+        again: None,
+        restore: None,
+    }
 }
 
 /// A person wants a kept release back.
@@ -13,6 +19,26 @@ fn wanted_back() -> Event {
         from: Some(ReleaseId(2)),
         heal: Vec::new(),
         again: Some(ReleaseId(1)),
+        restore: None,
+    }
+}
+
+/// A person wants data back.
+fn data_wanted_back() -> Event {
+    let swap = Swap {
+        path: "/v/data".to_owned(),
+        saved: "/v/data".to_owned(),
+        restored: "/v/.restoring/data".to_owned(),
+        aside: "/v/data.before".to_owned(),
+    };
+    let restore =
+        Restore { stack: "web".to_owned(), project: "web".to_owned(), snapshot: "1a2b".to_owned(), swaps: vec![swap] };
+    Event::Intended {
+        digest: Some(Digest::of(b"x")),
+        from: Some(ReleaseId(2)),
+        heal: Vec::new(),
+        again: None,
+        restore: Some(restore),
     }
 }
 
@@ -32,9 +58,10 @@ fn every_event() -> Vec<Event> {
     vec![
         intended(),
         wanted_back(),
+        data_wanted_back(),
         Event::Staged { to: Some(ReleaseId(2)) },
         Event::BackupStarted,
-        Event::BackedUp { snapshot: SnapshotDecision::NotConfigured },
+        Event::BackedUp { snapshot: SnapshotDecision::NotConfigured, left_out: vec![] },
         Event::ApplyStarted { before: before("a"), ailing: vec![] },
         Event::Applied,
         passed(),
@@ -51,7 +78,7 @@ fn good_path() -> Vec<Event> {
         intended(),
         Event::Staged { to: Some(ReleaseId(2)) },
         Event::BackupStarted,
-        Event::BackedUp { snapshot: SnapshotDecision::NotConfigured },
+        Event::BackedUp { snapshot: SnapshotDecision::NotConfigured, left_out: vec![] },
         Event::ApplyStarted { before: before("a"), ailing: vec![] },
         Event::Applied,
         passed(),
@@ -61,8 +88,8 @@ fn good_path() -> Vec<Event> {
 /// Every progress that any sequence of events can reach.
 fn reachable() -> Vec<Progress> {
     let mut found: Vec<Progress> = Vec::new();
-    let mut queue =
-        [intended(), wanted_back()].iter().map(|first| Progress::begin(first).unwrap()).collect::<VecDeque<_>>();
+    let firsts = [intended(), wanted_back(), data_wanted_back()];
+    let mut queue = firsts.iter().map(|first| Progress::begin(first).unwrap()).collect::<VecDeque<_>>();
     while let Some(progress) = queue.pop_front() {
         if found.contains(&progress) {
             continue;
@@ -162,10 +189,30 @@ fn what_a_person_wants_back_is_known_in_every_state_and_goes_the_same_way() {
 }
 
 #[test]
+fn a_restore_goes_the_same_way_and_never_loses_sight_of_what_it_exchanges() {
+    let of = |restores: bool| -> BTreeSet<State> {
+        reachable().iter().filter(|p| p.restore().is_some() == restores).map(Progress::state).collect()
+    };
+    assert_eq!(of(true), of(false));
+    for progress in reachable().iter().filter(|p| p.restore().is_some()) {
+        if let Some(Todo::Apply(permit) | Todo::RollBack(permit)) = progress.todo() {
+            assert_eq!(permit.restore(), progress.restore());
+        }
+        let failure = progress.failure().map(|reason| reason.message.as_str()).unwrap_or_default();
+        if progress.state() == State::Halted {
+            assert!(failure.contains("mv -T /v/data.before /v/data;"), "{failure}");
+        }
+    }
+}
+
+#[test]
 fn a_journal_from_before_people_could_ask_is_read() {
     let old = [r#"{"event":"intended","digest":null,"from":1}"#, r#"{"event":"gate_passed"}"#];
     let events = old.map(|text| serde_json::from_str::<Event>(text).unwrap());
-    assert_eq!(events[0], Event::Intended { digest: None, from: Some(ReleaseId(1)), heal: Vec::new(), again: None });
+    assert_eq!(
+        events[0],
+        Event::Intended { digest: None, from: Some(ReleaseId(1)), heal: Vec::new(), again: None, restore: None }
+    );
     assert_eq!(events[1], Event::GatePassed { seen: vec![] });
 }
 
@@ -224,9 +271,13 @@ fn the_journal_reads_back_what_it_wrote() {
 #[test]
 fn what_could_not_be_put_back_is_left_for_another_try_and_never_rolled_back() {
     let heal = |event: &Event| match event {
-        Event::Intended { digest, from, .. } => {
-            Event::Intended { digest: digest.clone(), from: *from, heal: vec!["web".to_owned()], again: None }
-        }
+        Event::Intended { digest, from, .. } => Event::Intended {
+            digest: digest.clone(),
+            from: *from,
+            heal: vec!["web".to_owned()],
+            again: None,
+            restore: None,
+        },
         other => other.clone(),
     };
     let path: Vec<Event> = good_path().iter().map(heal).collect();

@@ -1,4 +1,7 @@
-//! Backups by restic: a snapshot of what a deployment is about to change.
+//! Backups by restic: a snapshot of what a deployment is about to change, and the way back.
+
+mod snapshots;
+pub mod swap;
 
 use std::{
     collections::BTreeMap,
@@ -12,6 +15,8 @@ use evenkeel_core::{
     reason::{Code, Reason},
 };
 use serde::Deserialize;
+
+pub use snapshots::About;
 
 use crate::{
     config::settings::Backup,
@@ -63,6 +68,9 @@ pub enum BackupError {
          is lost for good, make a new one with `restic init`"
     )]
     Gone,
+    /// There is no repository.
+    #[error("there is no restic repository yet; the first deployment that has something to save makes it")]
+    None,
     /// restic failed.
     #[error("restic {what} failed: {why}")]
     Failed {
@@ -104,13 +112,12 @@ impl Restic {
         Self { runner, settings: settings.clone(), cache, server: server.to_owned() }
     }
 
-    /// Takes a snapshot of `paths` for a stack, making the repository if there is none and never was: `had_one` says that
+    /// Takes a snapshot of `paths`, which says what it is `about`, making the repository if there is none and never was: `had_one` says that
     /// an earlier backup went there. Gives the snapshot's id.
-    pub async fn snapshot(&self, stack: &str, paths: &[PathBuf], had_one: bool) -> Result<String, BackupError> {
+    pub async fn snapshot(&self, about: &About, paths: &[PathBuf], had_one: bool) -> Result<String, BackupError> {
         self.ensure_repository(had_one).await?;
-        let mut args =
-            ["backup", "--json", "--host", &self.server, "--tag", "evenkeel", "--tag"].map(str::to_owned).to_vec();
-        args.push(format!("stack={stack}"));
+        let mut args = ["backup", "--json", "--host", &self.server].map(str::to_owned).to_vec();
+        args.extend(about.tags().into_iter().flat_map(|tag| ["--tag".to_owned(), tag]));
         args.push("--".to_owned());
         args.extend(paths.iter().map(|p| p.display().to_string()));
         let done = self.run("backup", args, BACKUP_TIMEOUT).await?;

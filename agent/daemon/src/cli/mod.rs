@@ -13,10 +13,12 @@ pub mod plan;
 pub mod releases;
 pub mod render;
 mod repo;
+pub mod restore;
 pub mod resume;
 pub mod retry;
 pub mod rollback;
 pub mod secrets;
+pub mod snapshots;
 pub mod stacks;
 pub mod status;
 pub mod suspend;
@@ -76,6 +78,8 @@ enum Verb {
     Explain(explain::Args),
     Releases(releases::Args),
     Rollback(rollback::Args),
+    Snapshots(snapshots::Args),
+    Restore(restore::Args),
     Retry(retry::Args),
     Accept(accept::Args),
     Confirm(confirm::Args),
@@ -137,6 +141,8 @@ fn run(verb: Verb, out: &Output) -> Result<Exit, Failure> {
         Verb::Explain(args) => explain::run(&args, out),
         Verb::Releases(args) => releases::run(&args, out),
         Verb::Rollback(args) => rollback::run(&args, out),
+        Verb::Snapshots(args) => snapshots::run(&args, out),
+        Verb::Restore(args) => restore::run(&args, out),
         Verb::Retry(args) => retry::run(&args, out),
         Verb::Accept(args) => accept::run(&args, out),
         Verb::Confirm(args) => confirm::run(&args, out),

@@ -67,6 +67,12 @@ impl Compose {
         self.run_project(project, "up", (args, deadline), on_line).await
     }
 
+    /// Stops the project's services, each after those that depend on it.
+    pub async fn stop(&self, project: &Project<'_>) -> Result<(), ComposeError> {
+        let args = project_args(project, &["stop"], &[]);
+        self.run_project(project, "stop", (args, DOWN_TIMEOUT), None).await
+    }
+
     /// Takes the whole project down: containers and the networks it made. Volumes stay.
     pub async fn down(&self, project: &Project<'_>) -> Result<(), ComposeError> {
         let args = project_args(project, &["down"], &[]);

@@ -4,6 +4,7 @@
 
 mod images;
 mod leftovers;
+mod mounts;
 pub mod own;
 mod samples;
 mod standing;

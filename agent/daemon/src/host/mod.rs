@@ -9,6 +9,7 @@ pub mod messages;
 pub mod outbox;
 pub mod people;
 pub mod silence;
+pub mod snapshots;
 pub mod stacks;
 pub mod status;
 pub mod tags;

@@ -1,9 +1,9 @@
 //! A deployment in the journal: the only way from one state to the next.
 
 use evenkeel_core::{
-    change::ServiceChange,
+    change::{ServiceChange, ServiceChangeKind},
     id::{CommitId, DeploymentId, Digest, ReleaseId, SyncId},
-    journal::{Event, Illegal, Progress, Seen, SnapshotDecision, State},
+    journal::{Event, Illegal, Progress, Restore, Seen, SnapshotDecision, State},
     outcome::Outcome,
     reason::{Code, Reason},
     release::{Release, removal_digest},
@@ -38,6 +38,8 @@ pub struct Intent<'a> {
     pub heal: Vec<String>,
     /// The kept release that a person wants back.
     pub again: Option<ReleaseId>,
+    /// The data that a person wants back for the release that runs.
+    pub restore: Option<Restore>,
 }
 
 /// A deployment that is under way. Its journal is on disk before anything that the journal announces is done.
@@ -90,6 +92,7 @@ impl Deployment {
             from: intent.from.map(|r| r.id),
             heal: intent.heal.clone(),
             again: intent.again,
+            restore: intent.restore.clone(),
         };
         let progress = Progress::begin(&event)?;
         let from_commit = intent.from.map(|r| r.commit.clone());
@@ -172,16 +175,21 @@ impl Deployment {
 
     /// An event as a person reads it in the log.
     fn words(&self, event: &Event) -> String {
-        let removal = self.is_removal();
+        let (removal, restores) = (self.is_removal(), self.progress.restore().is_some());
         match event {
             Event::Intended { .. } if removal => "to be removed".to_owned(),
             Event::Intended { heal, .. } if !heal.is_empty() => format!("to be put back: {}", heal.join(", ")),
             Event::Intended { again: Some(release), .. } => format!("release {release} to be put back"),
+            Event::Intended { restore: Some(restore), .. } => {
+                format!("data of snapshot {} to be brought back", short(&restore.snapshot))
+            }
             Event::Intended { .. } => "to be deployed".to_owned(),
+            Event::Staged { .. } if restores => "its data is here, beside what it uses".to_owned(),
             Event::Staged { .. } => "its images are here".to_owned(),
             Event::BackupStarted => "backing up".to_owned(),
-            Event::BackedUp { snapshot } => match snapshot {
-                SnapshotDecision::Taken(id) => format!("backed up as snapshot {}", id.get(..8).unwrap_or(id)),
+            Event::BackedUp { snapshot, .. } => match snapshot {
+                SnapshotDecision::Taken(id) => format!("backed up as snapshot {}", short(id)),
+                SnapshotDecision::KeptAside(paths) => format!("what is there will be kept in {}", paths.join(", ")),
                 SnapshotDecision::NothingToSave => "nothing to back up".to_owned(),
                 SnapshotDecision::NotConfigured => "no backup is configured".to_owned(),
                 SnapshotDecision::SameRelease => "no backup needed".to_owned(),
@@ -193,9 +201,11 @@ impl Deployment {
             Event::Applied => "applied, watching its health".to_owned(),
             Event::GatePassed { .. } if removal => "removed; its volumes stay".to_owned(),
             Event::GatePassed { .. } if self.is_heal() => "put back".to_owned(),
+            Event::GatePassed { .. } if restores => "restored".to_owned(),
             Event::GatePassed { .. } => "deployed".to_owned(),
             Event::Failed { reason } => format!("failed: {reason}"),
             Event::RollbackStarted { .. } if self.from_commit.is_none() => "taking it down again".to_owned(),
+            Event::RollbackStarted { .. } if restores => "putting back the data that was there before".to_owned(),
             Event::RollbackStarted { .. } => "putting the last good release back".to_owned(),
             Event::RollbackApplied => "put back, watching its health".to_owned(),
             Event::RollbackPassed => "rolled back".to_owned(),
@@ -204,16 +214,20 @@ impl Deployment {
     }
 
     fn conclude(&self, host: &Host, event: &Event, next: &Progress, outcome: Outcome) -> Result<(), StoreError> {
-        let reason = next.failure();
+        let reason = self.reason(host, next)?;
+        let reason = reason.as_ref();
         let snapshot = next.snapshot().and_then(SnapshotDecision::id);
         let release = match (next.state(), next.to()) {
             // The release stays what it was, put back or not.
             _ if self.is_heal() => ReleaseMove::Stay(None),
+            (State::Committed, Some(to)) if next.restore().is_some() => ReleaseMove::Same(to),
+            _ if next.restore().is_some() => ReleaseMove::Stay(None),
             (State::Committed, Some(to)) => ReleaseMove::Forward(to),
             (State::Committed, None) => ReleaseMove::Gone,
             (_, to) => ReleaseMove::Stay(to),
         };
-        let messages = if self.is_news(host, outcome, reason)? { self.messages(host, next, outcome) } else { vec![] };
+        let is_news = self.is_news(host, outcome, reason)?;
+        let messages = if is_news { self.messages(host, next, (outcome, reason)) } else { vec![] };
         let end = Conclusion {
             deployment: self.id,
             stack: &self.stack,
@@ -230,6 +244,34 @@ impl Deployment {
         host.metrics.deployment_ended(outcome);
         host.outbox.notify_one();
         Ok(())
+    }
+
+    /// Why it ended so. A way back that leaves data as the candidate left it says how that is brought back, too.
+    fn reason(&self, host: &Host, next: &Progress) -> Result<Option<Reason>, StoreError> {
+        let Some(reason) = next.failure() else { return Ok(None) };
+        let is_back = matches!(next.state(), State::RolledBack | State::Halted);
+        let (Some(snapshot), Some(to), true) = (next.snapshot().and_then(SnapshotDecision::id), next.to(), is_back)
+        else {
+            return Ok(Some(reason.clone()));
+        };
+        let release = host.store.release(to)?;
+        let is_new =
+            |change: &&ServiceChange| !matches!(change.change, ServiceChangeKind::None | ServiceChangeKind::Remove);
+        let wrote = self.changes.iter().filter(is_new).any(|change| {
+            let service = release.as_ref().and_then(|release| release.model.service(&change.service));
+            service.is_some_and(|s| !s.named_volumes().is_empty() || s.binds().iter().any(|(_, read_only)| !read_only))
+        });
+        if !wrote {
+            return Ok(Some(reason.clone()));
+        }
+        let message = format!(
+            "{}; its data is as the candidate left it: `evenkeel restore {} --snapshot {} --reason …` brings back what was \
+             saved before",
+            reason.message,
+            self.stack,
+            short(snapshot)
+        );
+        Ok(Some(Reason { message, ..reason.clone() }))
     }
 
     /// What stays out from now on: the candidate, or the removal; after a rollback that a person wanted, what it replaced.
@@ -297,7 +339,12 @@ impl Deployment {
         }))
     }
 
-    fn messages(&self, host: &Host, next: &Progress, outcome: Outcome) -> Vec<crate::store::Outgoing> {
+    fn messages(
+        &self,
+        host: &Host,
+        next: &Progress,
+        (outcome, reason): (Outcome, Option<&Reason>),
+    ) -> Vec<crate::store::Outgoing> {
         let to = match outcome {
             Outcome::Committed if self.is_removal() => None,
             Outcome::Committed => self.commit.as_ref().map(|c| &c.id),
@@ -311,12 +358,17 @@ impl Deployment {
             from: self.from_commit.as_ref(),
             to,
             outcome,
-            reason: next.failure(),
+            reason,
             services: &self.changes,
             duration_ms: u64::try_from(now_ms() - self.started_ms).ok(),
             snapshot,
         })
     }
+}
+
+/// A snapshot as people know it.
+fn short(snapshot: &str) -> &str {
+    snapshot.get(..8).unwrap_or(snapshot)
 }
 
 fn evidence_of(event: &Event) -> &[Seen] {

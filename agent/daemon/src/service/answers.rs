@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use evenkeel_core::{
-    answer::{Explanation, Releases},
+    answer::{Explanation, Releases, Snapshots},
     outcome::{Exit, History, Status},
     people::{Person, Stated},
+    reason::Class,
 };
 use evenkeel_layout::name::StackName;
 use futures_util::future::BoxFuture;
@@ -14,7 +15,7 @@ use super::{Order, Service, explain::explain, told::store_failed};
 use crate::{
     host::{
         acceptance::{self, AcceptEnd, AcceptRequest},
-        now_ms, people, status,
+        now_ms, people, snapshots, status,
     },
     run::SyncEnd,
     socket::{ActivityAnswer, Answers, Refusal, SyncAnswer, Tell, TellAnswer},
@@ -59,6 +60,17 @@ impl Answers for AgentAnswers {
     fn releases(&self, stack: Option<&str>) -> Result<Releases, Refusal> {
         let stack = stack.map(|name| self.known(name)).transpose()?;
         status::releases(&self.service.store, stack.as_ref()).map_err(|e| store_failed(&e))
+    }
+
+    fn snapshots(&self, stack: Option<String>) -> BoxFuture<'_, Result<Snapshots, Refusal>> {
+        Box::pin(async move {
+            // The store need not know the stack: the repository may know more than a store that was lost.
+            let found = snapshots::of(&self.service.settings(), stack.as_deref()).await;
+            found.map_err(|reason| {
+                let exit = if reason.class == Class::Transient { Exit::Transient } else { Exit::Usage };
+                Refusal::new(exit, reason.code.as_str(), reason.message, "see `backup` in agent.yml")
+            })
+        })
     }
 
     fn explain(&self, stack: Option<String>) -> BoxFuture<'_, Result<Explanation, Refusal>> {

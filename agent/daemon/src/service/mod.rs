@@ -41,7 +41,7 @@ use crate::{
     run::SyncEnd,
     socket,
     store::{Store, StoreError},
-    sync::{Cache, Looked, Memory, PutBack, Wish, look_for_drift, put_back, recover, sync},
+    sync::{Cache, Looked, Memory, PutBack, RestoreOrder, Wish, look_for_drift, put_back, recover, restore, sync},
     terminal,
     trigger::{self, ConfigWatch, CurrentConfig, Schedule, Slot, Trigger, Waker, Work},
 };
@@ -112,6 +112,8 @@ impl ServiceError {
 enum Order {
     /// An earlier release.
     PutBack(PutBack),
+    /// Data from a snapshot.
+    Restore(RestoreOrder),
     /// A sync that waits for no maintenance window.
     Override(Stated),
 }
@@ -373,6 +375,7 @@ async fn drift_only(service: &Service, memory: &mut Memory, waker: &Waker<SyncEn
 async fn carry_out(host: &Host, cache: &mut Cache, work: &Work<Order>) -> SyncEnd {
     let wish = match work {
         Work::Order(Order::PutBack(order)) => return put_back(host, order).await,
+        Work::Order(Order::Restore(order)) => return restore(host, order).await,
         Work::Order(Order::Override(stated)) => {
             Wish { trigger: Trigger::Manual.as_str(), insists: true, overrides: Some(stated) }
         }

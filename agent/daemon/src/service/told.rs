@@ -19,7 +19,7 @@ use crate::{
     run::SyncEnd,
     socket::{Refusal, SyncAnswer, Tell, TellAnswer},
     store::{Store, Words},
-    sync::{PutBack, chosen},
+    sync::{PutBack, RestoreOrder, chosen, running},
     trigger::{Ticket, Trigger},
 };
 
@@ -33,6 +33,7 @@ impl AgentAnswers {
     pub(super) async fn told(&self, stated: Stated, tell: Tell) -> Answered {
         match tell {
             Tell::Rollback { stack, to, .. } => self.roll_back(stated, &stack, to).await,
+            Tell::Restore { stack, snapshot, .. } => self.restore(stated, &stack, snapshot).await,
             Tell::Retry { stack, .. } => self.retry(stated, stack.as_ref()).await,
             Tell::Accept { stack, .. } => self.accept(&stated, &stack),
             Tell::Confirm { plan, .. } => self.confirm(stated, &plan).await,
@@ -53,6 +54,17 @@ impl AgentAnswers {
         let order = PutBack { stack, to: Some(kept), stated };
         let sync = self.ended(self.waker.order(Order::PutBack(order))).await?;
         Ok(TellAnswer { sync: Some(sync), ..answer })
+    }
+
+    async fn restore(&self, stated: Stated, stack: &str, snapshot: Option<String>) -> Answered {
+        let stack = self.known(stack)?;
+        running(&self.service.store, &stack).map_err(|reason| no_release(&reason))?;
+        let order = RestoreOrder { stack: stack.clone(), snapshot, stated: stated.clone() };
+        let sync = self.ended(self.waker.order(Order::Restore(order))).await?;
+        let steps = sync.sync.iter().flat_map(|sync| &sync.deployments).flat_map(|deployment| &deployment.steps);
+        let kept = steps.filter(|step| step.event == "backed_up").filter_map(|step| step.detail.clone()).last();
+        let said = format!("{stack}: data restored; {}", kept.unwrap_or_default());
+        Ok(TellAnswer { sync: Some(sync), ..answer(Told::Restore, Some(&stack), &stated, &said) })
     }
 
     async fn retry(&self, stated: Stated, stack: Option<&String>) -> Answered {

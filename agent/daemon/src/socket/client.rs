@@ -7,7 +7,7 @@ use std::{
 };
 
 use evenkeel_core::{
-    answer::{Explanation, Releases},
+    answer::{Explanation, Releases, Snapshots},
     outcome::{History, Status},
 };
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -75,6 +75,11 @@ pub async fn sync(socket: &Path) -> Result<SyncAnswer, ClientError> {
 /// Asks for the kept releases.
 pub async fn releases(socket: &Path, stack: Option<&str>) -> Result<Releases, ClientError> {
     quick(socket, &about("/v1/releases", stack)).await
+}
+
+/// Asks for the snapshots. restic may have to ask a server far away.
+pub async fn snapshots(socket: &Path, stack: Option<&str>) -> Result<Snapshots, ClientError> {
+    ask(socket, Method::GET, &about("/v1/snapshots", stack), Vec::new()).await
 }
 
 /// Asks what there is to say of a stack, or of all.

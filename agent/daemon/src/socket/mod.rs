@@ -17,7 +17,7 @@ use evenkeel_core::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use client::{ClientError, accept_commit, activity, explain, history, releases, status, sync, tell};
+pub use client::{ClientError, accept_commit, activity, explain, history, releases, snapshots, status, sync, tell};
 pub use peer::myself;
 pub use server::{Answers, BindError, bind, serve};
 
@@ -46,6 +46,15 @@ pub enum Tell {
         stack: String,
         /// The kept release; the one before what runs if `None`.
         to: Option<ReleaseId>,
+        /// Why.
+        reason: String,
+    },
+    /// Bring data back from a snapshot.
+    Restore {
+        /// The stack.
+        stack: String,
+        /// The beginning of the snapshot's id; the newest of the stack if `None`.
+        snapshot: Option<String>,
         /// Why.
         reason: String,
     },
@@ -98,6 +107,7 @@ impl Tell {
     pub fn reason(&self) -> &str {
         match self {
             Self::Rollback { reason, .. }
+            | Self::Restore { reason, .. }
             | Self::Retry { reason, .. }
             | Self::Accept { reason, .. }
             | Self::Confirm { reason, .. }

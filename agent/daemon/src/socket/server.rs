@@ -17,7 +17,7 @@ use axum::{
     routing::{get, post},
 };
 use evenkeel_core::{
-    answer::{Explanation, Releases},
+    answer::{Explanation, Releases, Snapshots},
     outcome::{Exit, History, Status},
     people::Person,
 };
@@ -46,6 +46,8 @@ pub trait Answers: Send + Sync + 'static {
     fn sync(&self) -> BoxFuture<'_, Result<SyncAnswer, String>>;
     /// The kept releases, of one stack or of all.
     fn releases(&self, stack: Option<&str>) -> Result<Releases, Refusal>;
+    /// The snapshots in the backup repository, of one stack or of all.
+    fn snapshots(&self, stack: Option<String>) -> BoxFuture<'_, Result<Snapshots, Refusal>>;
     /// What there is to say of a stack, or of all.
     fn explain(&self, stack: Option<String>) -> BoxFuture<'_, Result<Explanation, Refusal>>;
     /// Does what a person tells, and waits for the end of what it begins.
@@ -100,6 +102,7 @@ pub async fn serve(
         .route("/v1/history", get(history))
         .route("/v1/sync", post(sync))
         .route("/v1/releases", get(releases))
+        .route("/v1/snapshots", get(snapshots))
         .route("/v1/explain", get(explain))
         .route("/v1/tell", post(told))
         .route("/v1/trust/accept", post(accept_commit))
@@ -153,6 +156,10 @@ struct StackQuery {
 
 async fn releases(State(answers): State<Arc<dyn Answers>>, Query(query): Query<StackQuery>) -> Response {
     answer_or_refuse(answers.releases(query.stack.as_deref()))
+}
+
+async fn snapshots(State(answers): State<Arc<dyn Answers>>, Query(query): Query<StackQuery>) -> Response {
+    answer_or_refuse(answers.snapshots(query.stack).await)
 }
 
 async fn explain(State(answers): State<Arc<dyn Answers>>, Query(query): Query<StackQuery>) -> Response {

@@ -17,7 +17,7 @@ use evenkeel_core::{
 };
 use evenkeel_layout::name::StackName;
 
-use super::{gate, stage::no_room};
+use super::{gate, restore, stage::no_room};
 use crate::{
     compose::apply::Project,
     engine::{Container, EngineError},
@@ -52,7 +52,10 @@ pub async fn apply(host: &Host, permit: &ApplyPermit, target: Target<'_>) -> Res
         quiet.map_err(|e| e.reason(Code::ApplyFailed))?;
     }
     match (target.to, target.other) {
-        (Some(to), other) => put(host, permit, to, other).await,
+        (Some(to), other) => {
+            restore::exchange(host, permit, to).await?;
+            put(host, permit, to, other).await
+        }
         (None, Some(other)) => {
             take_down(host, other).await?;
             remove_files(host, permit, other)
@@ -160,7 +163,7 @@ async fn take_down(host: &Host, release: &Release) -> Result<(), Reason> {
 }
 
 /// `down` needs a folder to run in, also when a person removed the live one.
-fn existing_directory(host: &Host, release: &Release) -> std::path::PathBuf {
+pub(super) fn existing_directory(host: &Host, release: &Release) -> std::path::PathBuf {
     let wanted = host.live_directory(&release.directory);
     if wanted.is_dir() { wanted } else { std::path::PathBuf::from("/") }
 }
@@ -302,7 +305,12 @@ fn services_to_make(making: &Making<'_>, permit: &ApplyPermit, standing: &[Conta
                 };
                 is_down && !permit.ailing().contains(&c.id)
             });
-            let differs = making.halted || changed.contains(name) || new_image(name) || permit.heal().contains(name);
+            let has_other_data = permit.restore().is_some();
+            let differs = making.halted
+                || has_other_data
+                || changed.contains(name)
+                || new_image(name)
+                || permit.heal().contains(name);
             is_short || went_down || (differs && !spared)
         })
         .map(|(name, _)| name)

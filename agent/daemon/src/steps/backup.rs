@@ -1,44 +1,56 @@
 //! The backup before a deployment: a decision, always, and a snapshot if there is something to save.
 
+use std::path::PathBuf;
+
 use evenkeel_core::{
-    journal::SnapshotDecision,
+    journal::{Event, SnapshotDecision},
     model::Model,
     reason::{Code, Reason},
     release::{Files, Release},
 };
 
 use crate::{
+    backup::About,
     host::{Host, backup_plan::backup_plan},
     store::Memory,
 };
 
 /// Decides about the backup, and takes it.
-pub async fn back_up(host: &Host, from: Option<&Release>, to: Option<&Release>) -> Result<SnapshotDecision, Reason> {
+pub async fn back_up(host: &Host, from: Option<&Release>, to: Option<&Release>) -> Result<Event, Reason> {
+    let decided = |snapshot, left_out| Ok(Event::BackedUp { snapshot, left_out });
     let (Some(restic), Some(settings)) = (&host.restic, &host.settings.backup) else {
-        return Ok(SnapshotDecision::NotConfigured);
+        return decided(SnapshotDecision::NotConfigured, Vec::new());
     };
     let models: Vec<&Model> = [from, to].into_iter().flatten().map(|r| &r.model).collect();
     let files: Files = [from, to].into_iter().flatten().flat_map(|r| r.files.clone()).collect();
-    let plan =
-        backup_plan(&host.engine, &models, &files, host.live.root()).await.map_err(|e| e.reason(Code::BackupFailed))?;
+    let plan = backup_plan(&host.engine, &models, &files, host.live.root()).await;
+    let plan = plan.map_err(|e| e.reason(Code::BackupFailed))?;
+    let left_out: Vec<String> = plan.left_out.iter().cloned().collect();
     if plan.paths.is_empty() {
-        return Ok(SnapshotDecision::NothingToSave);
+        return decided(SnapshotDecision::NothingToSave, left_out);
     }
-    let stack = [to, from].into_iter().flatten().map(|r| r.stack.as_str()).next().unwrap_or_default();
+    let Some(one) = to.or(from) else { return decided(SnapshotDecision::NothingToSave, left_out) };
+    let about = About {
+        stack: one.stack.to_string(),
+        project: from.unwrap_or(one).project.clone(),
+        release: from.map(|release| (release.id.to_string(), release.commit.to_string())),
+        volumes: plan.volumes(),
+    };
     let known = host.store.remembered(Memory::BackupRepository).map_err(|e| e.reason())?;
     let had_one = known == Some(restic.mark());
-    match restic.snapshot(stack, &plan.paths, had_one).await {
+    let paths: Vec<PathBuf> = plan.paths.into_keys().collect();
+    match restic.snapshot(&about, &paths, had_one).await {
         Ok(id) => {
             host.store.remember(Memory::BackupRepository, &restic.mark()).map_err(|e| e.reason())?;
-            Ok(SnapshotDecision::Taken(id))
+            decided(SnapshotDecision::Taken(id), left_out)
         }
         Err(error) if settings.required => {
             let reason = error.reason();
             Err(Reason::new(reason.code, format!("{}; nothing was changed", reason.message)))
         }
         Err(error) => {
-            tracing::warn!(stack, %error, "the backup failed and is not required");
-            Ok(SnapshotDecision::Failed(error.to_string()))
+            tracing::warn!(stack = about.stack, %error, "the backup failed and is not required");
+            decided(SnapshotDecision::Failed(error.to_string()), left_out)
         }
     }
 }

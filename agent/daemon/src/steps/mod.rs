@@ -5,4 +5,5 @@
 pub mod apply;
 pub mod backup;
 pub mod gate;
+pub mod restore;
 pub mod stage;

@@ -83,6 +83,19 @@ pub(super) fn forward(tx: &Transaction<'_>, stack: &StackName, to: Option<Releas
     .map(drop)
 }
 
+/// The release that a stack has runs well: it is not halted any more. What failed before it stays out.
+pub(super) fn known_good(tx: &Transaction<'_>, stack: &StackName, release: ReleaseId) -> rusqlite::Result<()> {
+    tx.execute(
+        "DELETE FROM kept_out WHERE stack = ?1 AND digest = (SELECT body ->> 'digest' FROM releases WHERE id = ?2)",
+        params![stack.as_str(), release.0],
+    )?;
+    tx.execute(
+        "UPDATE kept_out SET kind = iif(kind = 'halted', 'failed', 'held') WHERE stack = ?1 AND kind IN ('halted', 'accepted')",
+        [stack.as_str()],
+    )
+    .map(drop)
+}
+
 type Raw = (String, String, String, Option<String>, String);
 
 fn raw(r: &Row<'_>) -> rusqlite::Result<Raw> {

@@ -20,6 +20,8 @@ use super::{KeptOut, Outgoing, Store, StoreError, encode, instant, journal, kept
 pub enum ReleaseMove {
     /// The candidate becomes the current release.
     Forward(ReleaseId),
+    /// The current release stays, and is known to be good.
+    Same(ReleaseId),
     /// The stack has no release any more.
     Gone,
     /// Everything stays; a candidate that was stored failed.
@@ -267,6 +269,7 @@ fn move_release(tx: &Transaction<'_>, end: &Conclusion<'_>, now_ms: i64) -> rusq
             )?;
             kept_out::forward(tx, end.stack, Some(id))
         }
+        ReleaseMove::Same(id) => kept_out::known_good(tx, end.stack, id),
         ReleaseMove::Gone => {
             retire(tx)?;
             kept_out::forward(tx, end.stack, None)

@@ -63,13 +63,18 @@ fn deploy(store: &Store, name: &str, content: &[u8], outcome: Outcome) -> Releas
     let sync = store.begin_sync("poll", 1).unwrap();
     let name = stack(name);
     let new = NewDeployment { sync, stack: &name, to: Some(&commit("a")), from: None, changes: &[] };
-    let intended =
-        Event::Intended { digest: Some(Digest::of(b"candidate")), from: None, heal: Vec::new(), again: None };
+    let intended = Event::Intended {
+        digest: Some(Digest::of(b"candidate")),
+        from: None,
+        heal: Vec::new(),
+        again: None,
+        restore: None,
+    };
     let id = store.intend(&new, &intended, 2).unwrap();
     let (release, contents) = release(name.as_str(), content);
     let (to, _) = store.stage(id, &release, &contents, 3).unwrap();
     store.append(id, &Event::BackupStarted, 4).unwrap();
-    store.append(id, &Event::BackedUp { snapshot: SnapshotDecision::NotConfigured }, 5).unwrap();
+    store.append(id, &Event::BackedUp { snapshot: SnapshotDecision::NotConfigured, left_out: vec![] }, 5).unwrap();
     store.append(id, &Event::ApplyStarted { before: vec![], ailing: vec![] }, 6).unwrap();
     let committed = outcome == Outcome::Committed;
     let reason = Reason::new(Code::GateUnhealthy, "web became unhealthy");
@@ -252,7 +257,9 @@ fn an_unfinished_deployment_is_found_where_its_journal_left_it() {
     let sync = store.begin_sync("poll", 10).unwrap();
     let api = stack("api");
     let new = NewDeployment { sync, stack: &api, to: Some(&commit("b")), from: None, changes: &[] };
-    store.intend(&new, &Event::Intended { digest: None, from: None, heal: Vec::new(), again: None }, 11).unwrap();
+    store
+        .intend(&new, &Event::Intended { digest: None, from: None, heal: Vec::new(), again: None, restore: None }, 11)
+        .unwrap();
     drop(store);
     let store = Store::open(dir.path()).unwrap();
     let unfinished = store.unfinished().unwrap();
@@ -362,7 +369,11 @@ fn a_sync_ends_with_its_last_deployment_and_as_its_gravest() {
     let (web, api, reason) = (stack("web"), stack("api"), Reason::new(Code::HeldByDependency, "it waits"));
     let new = |stack| NewDeployment { sync, stack, to: None, from: None, changes: &[] };
     let open = store
-        .intend(&new(&web), &Event::Intended { digest: None, from: None, heal: Vec::new(), again: None }, 2)
+        .intend(
+            &new(&web),
+            &Event::Intended { digest: None, from: None, heal: Vec::new(), again: None, restore: None },
+            2,
+        )
         .unwrap();
     for (outcome, reason) in [(Outcome::Unchanged, None), (Outcome::Held, Some(&reason))] {
         let end = DeploymentEnd { new: new(&api), outcome, reason, messages: vec![] };
@@ -396,8 +407,9 @@ fn the_files_of_a_candidate_on_trial_count_as_those_of_its_stack() {
     let sync = store.begin_sync("poll", 1).unwrap();
     let api = stack("api");
     let new = NewDeployment { sync, stack: &api, to: None, from: None, changes: &[] };
-    let id =
-        store.intend(&new, &Event::Intended { digest: None, from: None, heal: Vec::new(), again: None }, 2).unwrap();
+    let id = store
+        .intend(&new, &Event::Intended { digest: None, from: None, heal: Vec::new(), again: None, restore: None }, 2)
+        .unwrap();
     let (trial, contents) = release("api", b"trial");
     store.stage(id, &trial, &contents, 3).unwrap();
     let beside = |name: &str| store.releases_beside(&stack(name)).unwrap().len();

@@ -1,9 +1,9 @@
 //! The second spine: one stack, from intent to record. Living and recovering run the same loop.
 
 use evenkeel_core::{
-    change::{ServiceChange, StackChange},
+    change::{ServiceChange, ServiceChangeKind, StackChange, Why, WhyKind},
     id::ReleaseId,
-    journal::{Event, SnapshotDecision, State, Todo},
+    journal::{Event, Restore, SnapshotDecision, State, Todo},
     outcome::Outcome,
     plan::{self, Side},
     reason::{Code, Reason},
@@ -20,6 +20,7 @@ use crate::{
         apply::{self, Target},
         backup, gate,
         gate::{Stood, Watched},
+        restore as data,
         stage::{self, StageInput},
     },
 };
@@ -41,6 +42,7 @@ pub async fn deploy(
         changes: &change.services,
         heal: Vec::new(),
         again: None,
+        restore: None,
     };
     if run.host.stop.is_cancelled() {
         return Err(stopped()); // it waited for its turn within the wave
@@ -62,6 +64,7 @@ pub async fn heal(run: &Run<'_>, release: &Release, changes: &[ServiceChange]) -
         changes,
         heal: changes.iter().map(|change| change.service.clone()).collect(),
         again: None,
+        restore: None,
     };
     let deployment = Deployment::intend(run.host, &intent).map_err(|e| e.reason())?;
     drive(run, deployment, None).await
@@ -80,6 +83,31 @@ pub async fn put_back(run: &Run<'_>, kept: &Release, from: Option<&Release>) -> 
         changes: &changes,
         again: Some(kept.id),
         heal: Vec::new(),
+        restore: None,
+    };
+    let deployment = Deployment::intend(run.host, &intent).map_err(|e| e.reason())?;
+    drive(run, deployment, None).await
+}
+
+/// Runs a release on with data of a snapshot: the way of any deployment, back included.
+pub async fn restore(run: &Run<'_>, release: &Release, wanted: Restore) -> Result<(), Reason> {
+    let why = Why { kind: WhyKind::Other, name: format!("data of snapshot {}", wanted.snapshot) };
+    let change = |service: &str| ServiceChange {
+        service: service.to_owned(),
+        change: ServiceChangeKind::Recreate,
+        why: vec![why.clone()],
+    };
+    let changes: Vec<ServiceChange> = release.model.services().into_keys().map(change).collect();
+    let intent = Intent {
+        sync: run.id,
+        stack: &release.stack,
+        digest: Some(release.digest.clone()),
+        from: Some(release),
+        commit: run.commit(),
+        changes: &changes,
+        again: None,
+        heal: Vec::new(),
+        restore: Some(wanted),
     };
     let deployment = Deployment::intend(run.host, &intent).map_err(|e| e.reason())?;
     drive(run, deployment, None).await
@@ -90,7 +118,7 @@ pub async fn drive(run: &Run<'_>, mut deployment: Deployment, material: Option<&
     let host = run.host;
     while let Some(todo) = deployment.progress().todo() {
         if host.stop.is_cancelled() && !touched(&deployment) {
-            deployment.record(host, &Event::Interrupted).map_err(|e| e.reason())?;
+            record(host, &mut deployment, &Event::Interrupted)?;
             continue;
         }
         let step = Step { run, host, deployment: &deployment, material };
@@ -110,7 +138,7 @@ pub async fn drive(run: &Run<'_>, mut deployment: Deployment, material: Option<&
             Done::Event(Event::Failed { reason }) if reason.code == Code::EngineUnreachable && touched(&deployment) => {
                 return Err(reason);
             }
-            Done::Event(event) => deployment.record(host, &event).map_err(|e| e.reason())?,
+            Done::Event(event) => record(host, &mut deployment, &event)?,
             Done::Staged(staged) => {
                 deployment.stage(host, &staged.release, &staged.contents).map_err(|e| e.reason())?;
                 keep_images(host, &deployment).await?;
@@ -119,6 +147,19 @@ pub async fn drive(run: &Run<'_>, mut deployment: Deployment, material: Option<&
         }
     }
     conclude(run, &deployment).await
+}
+
+/// Journals an event. Before a restore ends, what it leaves behind is tidied; where a person must act, all stays.
+pub fn record(host: &Host, deployment: &mut Deployment, event: &Event) -> Result<(), Reason> {
+    let ends = deployment
+        .progress()
+        .clone()
+        .next(event)
+        .is_ok_and(|next| next.state().outcome().is_some_and(|outcome| outcome != Outcome::Halted));
+    if let (Some(restore), true) = (deployment.progress().restore(), ends) {
+        data::tidy(restore);
+    }
+    deployment.record(host, event).map_err(|e| e.reason())
 }
 
 /// Why a sync ends before its work is done when the agent is asked to stop.
@@ -182,6 +223,9 @@ impl Step<'_> {
             return Ok(Done::of(here.map(|()| Event::Staged { to: from.map(|r| r.id) })));
         }
         let again = self.deployment.progress().again();
+        if let Some(restore) = self.deployment.progress().restore() {
+            return self.bring(restore).await;
+        }
         let work = async {
             match (again, self.material) {
                 (Some(kept), _) => stage::again(self.host, kept, self.releases()?.0.as_ref()).await.map(Some),
@@ -200,21 +244,37 @@ impl Step<'_> {
         }
     }
 
+    /// Brings data out of a snapshot: what is staged of a restore.
+    async fn bring(&self, restore: &Restore) -> Result<Done, Reason> {
+        let (Some(release), _) = self.releases()? else {
+            return Err(Reason::new(Code::Internal, "a restore of no release; please report this"));
+        };
+        let work = self.phase(Phase::Stage, data::bring(self.host, restore, &release));
+        tokio::select! {
+            brought = work => Ok(Done::of(brought.map(|()| Event::Staged { to: Some(release.id) }))),
+            () = self.host.stop.cancelled() => Ok(Done::Event(Event::Interrupted)),
+        }
+    }
+
     async fn back_up(&self) -> Result<Done, Reason> {
+        let decided = |snapshot| Ok(Done::Event(Event::BackedUp { snapshot, left_out: Vec::new() }));
         if self.deployment.is_heal() {
-            return Ok(Done::Event(Event::BackedUp { snapshot: SnapshotDecision::SameRelease }));
+            return decided(SnapshotDecision::SameRelease);
+        }
+        if let Some(restore) = self.deployment.progress().restore() {
+            return decided(SnapshotDecision::KeptAside(restore.aside()));
         }
         let (from, to) = self.releases()?;
         let work = self.phase(Phase::Backup, backup::back_up(self.host, from.as_ref(), to.as_ref()));
-        let snapshot = tokio::select! {
+        let decided = tokio::select! {
             result = work => result,
             () = self.host.stop.cancelled() => return Ok(Done::Event(Event::Interrupted)),
         };
-        if let (Ok(SnapshotDecision::Taken(id)), Some(mut to)) = (&snapshot, to) {
+        if let (Ok(Event::BackedUp { snapshot: SnapshotDecision::Taken(id), .. }), Some(mut to)) = (&decided, to) {
             to.snapshot = Some(id.clone());
             self.host.store.set_snapshot(&to).map_err(|e| e.reason())?;
         }
-        Ok(Done::of(snapshot.map(|snapshot| Event::BackedUp { snapshot })))
+        Ok(Done::of(decided))
     }
 
     /// Spends a try: it is written before anything is touched.

@@ -7,6 +7,7 @@ mod judge;
 mod prepare;
 mod put_back;
 mod recover;
+mod restore;
 
 use std::{
     collections::BTreeMap,
@@ -29,6 +30,7 @@ pub use drift::{Looked, Memory, look as look_for_drift};
 pub use prepare::{Cache, Prepared};
 pub use put_back::{PutBack, chosen, put_back};
 pub use recover::recover;
+pub use restore::{RestoreOrder, restore, running};
 
 use crate::{
     git,

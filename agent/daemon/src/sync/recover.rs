@@ -54,7 +54,7 @@ async fn take_up(host: &Host, found: Unfinished) -> Result<(), Reason> {
     let commit = found.commit.as_ref().map(|id| messages::commit(repo.as_ref(), id, None));
     let run = Run::resume(host, found.sync);
     let mut deployment = Deployment::found(found, commit, from.as_ref());
-    deployment.record(host, &Event::Interrupted).map_err(|e| e.reason())?;
+    deploy::record(host, &mut deployment, &Event::Interrupted)?;
     deploy::drive(&run, deployment, None).await
 }
 

@@ -292,6 +292,11 @@ impl LiveTree {
         Ok(Some((Some(fd), OsStr::new(name))))
     }
 
+    /// Writes a file of a release into a tree that nobody uses yet: data of a snapshot, before it takes its place.
+    pub fn fill(&self, path: &str, bytes: &[u8], executable: bool) -> Result<(), LiveError> {
+        self.write_one(path, bytes, executable, false)
+    }
+
     fn write_one(&self, path: &str, bytes: &[u8], executable: bool, in_place: bool) -> Result<(), LiveError> {
         let Some((Some(parent), name)) = self.parent(path, true)? else {
             return Err(LiveError::Conflict(vec![self.root.join(path)]));

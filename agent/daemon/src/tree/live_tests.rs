@@ -12,10 +12,10 @@ use super::*;
 
 fn permit() -> ApplyPermit {
     let events = [
-        Event::Intended { digest: None, from: None, heal: Vec::new(), again: None },
+        Event::Intended { digest: None, from: None, heal: Vec::new(), again: None, restore: None },
         Event::Staged { to: Some(ReleaseId(1)) },
         Event::BackupStarted,
-        Event::BackedUp { snapshot: SnapshotDecision::NotConfigured },
+        Event::BackedUp { snapshot: SnapshotDecision::NotConfigured, left_out: vec![] },
         Event::ApplyStarted { before: vec![], ailing: vec![] },
     ];
     match Progress::replay(&events).unwrap().todo() {

@@ -1,0 +1,217 @@
+//! Exchanging data by renames alone: what is there goes aside, what came out of a snapshot takes its place. Each step can
+//! be repeated after an interruption at any point, and none overwrites or deletes anything.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use evenkeel_core::journal::Swap;
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    io::Errno,
+};
+
+/// The folders of ours that data comes out of a snapshot into begin so. Nothing else is ever removed.
+pub const RESTORING: &str = ".evenkeel-restoring-";
+
+fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+fn lost(path: &Path) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("{} is gone", path.display()))
+}
+
+/// Whether the exchange is still to be made.
+pub fn is_to_do(swap: &Swap) -> bool {
+    is_there(Path::new(&swap.restored)) || !is_there(Path::new(&swap.aside))
+}
+
+/// Whether there is something to take back.
+pub fn is_to_undo(swap: &Swap) -> bool {
+    is_there(Path::new(&swap.aside))
+}
+
+/// Puts what was restored in place.
+pub fn put(swap: &Swap) -> io::Result<()> {
+    let (path, restored, aside) = (Path::new(&swap.path), Path::new(&swap.restored), Path::new(&swap.aside));
+    if !is_there(restored) {
+        return if is_there(aside) && is_there(path) { Ok(()) } else { Err(lost(restored)) };
+    }
+    if is_there(aside) {
+        step_aside(swap)?;
+    } else {
+        rename(path, aside)?;
+    }
+    rename(restored, path)?;
+    to_disk(path)?;
+    to_disk(restored)
+}
+
+/// Puts back what was there before.
+pub fn take_back(swap: &Swap) -> io::Result<()> {
+    let (path, restored, aside) = (Path::new(&swap.path), Path::new(&swap.restored), Path::new(&swap.aside));
+    if !is_there(aside) {
+        return if is_there(path) { Ok(()) } else { Err(lost(aside)) };
+    }
+    if is_there(restored) {
+        step_aside(swap)?;
+    } else if is_there(path) {
+        rename(path, restored)?;
+        to_disk(restored)?;
+    }
+    rename(aside, path)?;
+    to_disk(path)
+}
+
+/// Between the two renames the path is free, and an engine that starts then may make a folder there.
+fn step_aside(swap: &Swap) -> io::Result<()> {
+    let path = Path::new(&swap.path);
+    if !is_there(path) {
+        return Ok(());
+    }
+    rename(path, Path::new(&format!("{}.between", swap.aside)))
+}
+
+/// Removes the folder that the data came out into, with what is left in it.
+pub fn tidy(swap: &Swap) -> io::Result<()> {
+    let folder = folder(swap);
+    let is_ours = folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with(RESTORING));
+    if !is_ours {
+        return Ok(());
+    }
+    match fs::remove_dir_all(&folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+/// The folder that the data of a swap comes out into.
+pub fn folder(swap: &Swap) -> PathBuf {
+    Path::new(&swap.restored).parent().unwrap_or(Path::new("/")).to_owned()
+}
+
+/// Writes everything on the file system of `path` to its disk.
+pub fn all_to_disk(path: &Path) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(File::open(path)?)?)
+}
+
+/// Writes the entry itself to disk, which is its folder's content.
+fn to_disk(path: &Path) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    if folder.is_dir() { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+/// Never over something that is there.
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    let named = |e: io::Error| io::Error::new(e.kind(), format!("{} to {}: {e}", from.display(), to.display()));
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // A file system that does not know the flag.
+        Err(Errno::INVAL | Errno::NOSYS) if !is_there(to) => fs::rename(from, to).map_err(named),
+        done => done.map_err(|e| named(e.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Place {
+        dir: tempfile::TempDir,
+        swap: Swap,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let at = |name: &str| dir.path().join(name).display().to_string();
+            let restored = at(&format!("{RESTORING}1/data"));
+            let swap = Swap { path: at("data"), saved: at("data"), restored, aside: at("data.before") };
+            fs::create_dir_all(&swap.path).unwrap();
+            fs::create_dir_all(&swap.restored).unwrap();
+            fs::write(Path::new(&swap.path).join("file"), "present").unwrap();
+            fs::write(Path::new(&swap.restored).join("file"), "saved").unwrap();
+            Self { dir, swap }
+        }
+
+        fn content(path: &str) -> Option<String> {
+            fs::read_to_string(Path::new(path).join("file")).ok()
+        }
+
+        fn seen(&self) -> (Option<String>, Option<String>) {
+            (Self::content(&self.swap.path), Self::content(&self.swap.aside))
+        }
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    /// The server as an interruption after so many renames leaves it.
+    fn cut_after(renames: usize) -> Place {
+        let place = Place::new();
+        let swap = &place.swap;
+        let steps = [(&swap.path, &swap.aside), (&swap.restored, &swap.path)];
+        steps.iter().take(renames).for_each(|(from, to)| fs::rename(from, to).unwrap());
+        place
+    }
+
+    #[test]
+    fn from_wherever_it_was_cut_off_it_goes_on_and_back() {
+        for renames in 0..=2 {
+            let place = cut_after(renames);
+            put(&place.swap).unwrap();
+            put(&place.swap).unwrap();
+            assert!(!is_to_do(&place.swap));
+            assert_eq!(place.seen(), (some("saved"), some("present")), "after {renames}");
+            take_back(&place.swap).unwrap();
+            take_back(&place.swap).unwrap();
+            assert_eq!(place.seen(), (some("present"), None), "after {renames}");
+            let place = cut_after(renames);
+            take_back(&place.swap).unwrap();
+            assert_eq!(place.seen(), (some("present"), None), "straight back after {renames}");
+        }
+    }
+
+    #[test]
+    fn what_appeared_in_between_is_kept_too() {
+        for back in [false, true] {
+            let place = cut_after(1);
+            fs::create_dir(&place.swap.path).unwrap();
+            fs::write(Path::new(&place.swap.path).join("file"), "made by the engine").unwrap();
+            if back {
+                take_back(&place.swap).unwrap()
+            } else {
+                put(&place.swap).unwrap()
+            }
+            let between = format!("{}.between", place.swap.aside);
+            assert_eq!(Place::content(&between), some("made by the engine"));
+            let now = if back { (some("present"), None) } else { (some("saved"), some("present")) };
+            assert_eq!(place.seen(), now);
+        }
+    }
+
+    #[test]
+    fn nothing_is_overwritten_and_what_is_lost_is_said() {
+        let place = Place::new();
+        fs::remove_dir_all(&place.swap.restored).unwrap();
+        let error = put(&place.swap).unwrap_err().to_string();
+        assert!(error.contains("data is gone"), "{error}");
+        assert_eq!(place.seen(), (some("present"), None));
+        assert!(rename(Path::new(&place.swap.path), place.dir.path()).is_err());
+        assert_eq!(place.seen(), (some("present"), None));
+    }
+
+    #[test]
+    fn only_a_folder_of_ours_is_removed() {
+        let place = Place::new();
+        let foreign = Swap { restored: format!("{}/file", place.swap.path), ..place.swap.clone() };
+        tidy(&foreign).unwrap();
+        assert_eq!(place.seen(), (some("present"), None));
+        tidy(&place.swap).unwrap();
+        tidy(&place.swap).unwrap();
+        assert!(!folder(&place.swap).exists());
+    }
+}

@@ -1,0 +1,344 @@
+//! Data from a snapshot: found, brought out beside what is there, and put in its place by renames.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use evenkeel_core::{
+    answer::SnapshotSeen,
+    journal::{ApplyPermit, Restore, Swap},
+    reason::{Code, Reason},
+    release::Release,
+};
+
+use super::stage::check_way_back;
+use crate::{
+    backup::{Restic, swap},
+    compose::apply::Project,
+    engine::EngineError,
+    host::{
+        Host,
+        backup_plan::{BackupPlan, backup_plan},
+        write_private,
+    },
+    tree::live::LiveTree,
+};
+
+/// Shortest beginning of a snapshot's id that is taken for one.
+const MIN_ID: usize = 6;
+const MIB: u64 = 1024 * 1024;
+
+/// Finds what of a snapshot takes the place of what, and whether that can be done here. Changes nothing. `stamp` makes
+/// names that nobody else uses.
+pub async fn plan(host: &Host, release: &Release, wanted: Option<&str>, stamp: &str) -> Result<Restore, Reason> {
+    let restic = host.restic.as_ref().ok_or_else(|| {
+        let what = "no backup is configured, so there is no snapshot; `backup` in agent.yml says where they are";
+        Reason::new(Code::SnapshotGone, what)
+    })?;
+    let stack = release.stack.as_str();
+    let found = restic.snapshots(None).await.map_err(|e| e.reason())?;
+    let snapshot = choose(&found, release, wanted)?;
+    let plan = backup_plan(&host.engine, &[&release.model], &release.files, host.live.root()).await;
+    let plan = plan.map_err(|e| e.reason(Code::RestoreRefused))?;
+    let swaps = swaps(&plan, snapshot, stamp);
+    if swaps.is_empty() {
+        let what = format!(
+            "snapshot {} has nothing that {stack} uses now; it has {}",
+            short(&snapshot.id),
+            snapshot.paths.join(", ")
+        );
+        return Err(Reason::new(Code::RestoreRefused, what));
+    }
+    for left in plan.paths.keys().filter(|path| !swaps.iter().any(|s| path.starts_with(&s.path))) {
+        tracing::warn!(stack, path = %left.display(), "this is not in the snapshot and stays as it is");
+    }
+    check_places(host, &plan, &swaps).await?;
+    check_users(host, release, &swaps).await?;
+    check_room(restic, &snapshot.id, &swaps).await?;
+    let (stack, project) = (stack.to_owned(), release.project.clone());
+    Ok(Restore { stack, project, snapshot: snapshot.id.clone(), swaps })
+}
+
+fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}
+
+/// The snapshot that is meant: the newest one of the stack, or the one whose id begins so.
+fn choose<'s>(found: &'s [SnapshotSeen], release: &Release, wanted: Option<&str>) -> Result<&'s SnapshotSeen, Reason> {
+    let stack = release.stack.as_str();
+    // A stack that got another name keeps its project.
+    let is_own = |seen: &&SnapshotSeen| {
+        seen.stack.as_deref() == Some(stack) || seen.project.as_deref() == Some(release.project.as_str())
+    };
+    let gone = |what: String| Err(Reason::new(Code::SnapshotGone, format!("{what}; `evenkeel snapshots` lists them")));
+    let Some(wanted) = wanted else {
+        let newest = found.iter().filter(is_own).max_by(|a, b| a.time.cmp(&b.time));
+        return newest.map_or_else(|| gone(format!("there is no snapshot of {stack}")), Ok);
+    };
+    let matching: Vec<&SnapshotSeen> =
+        found.iter().filter(|seen| wanted.len() >= MIN_ID && seen.id.starts_with(wanted)).collect();
+    match matching.as_slice() {
+        [one] if is_own(one) => Ok(one),
+        [one] => gone(format!("snapshot {wanted} is of {}, not of {stack}", one.stack.as_deref().unwrap_or("nothing"))),
+        [] => gone(format!("this server has no snapshot {wanted}")),
+        many => gone(format!("{} snapshots begin with {wanted}", many.len())),
+    }
+}
+
+/// Pairs what the stack uses now with what the snapshot has: volumes by their names, wherever the engine keeps them, and
+/// other paths by themselves.
+fn swaps(plan: &BackupPlan, snapshot: &SnapshotSeen, stamp: &str) -> Vec<Swap> {
+    let is_volume = |saved: &Path, name: &str| {
+        snapshot.volumes.iter().any(|volume| volume == name)
+            && saved.parent().and_then(Path::file_name).is_some_and(|folder| folder == name)
+    };
+    let mut pairs: BTreeMap<&Path, &Path> = BTreeMap::new();
+    for (path, volume) in &plan.paths {
+        let saved = snapshot
+            .paths
+            .iter()
+            .map(Path::new)
+            .find(|saved| *saved == path.as_path() || volume.as_deref().is_some_and(|name| is_volume(saved, name)));
+        let is_within = pairs.keys().any(|above| path.starts_with(above));
+        if let (Some(saved), false) = (saved, is_within) {
+            pairs.insert(path, saved);
+        }
+    }
+    let swap = |(path, saved): (&Path, &Path)| {
+        // It comes out under its name in the snapshot; the folder is of ours alone.
+        let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let restored = folder.join(format!("{}{stamp}-{}", swap::RESTORING, name(path))).join(name(saved));
+        let aside = folder.join(format!("{}.before-restore-{stamp}", name(path)));
+        let text = |path: &Path| path.display().to_string();
+        Swap { path: text(path), saved: text(saved), restored: text(&restored), aside: text(&aside) }
+    };
+    pairs.into_iter().map(swap).collect()
+}
+
+/// Whether each path is one that can be renamed, and the names that are needed are free.
+async fn check_places(host: &Host, plan: &BackupPlan, swaps: &[Swap]) -> Result<(), Reason> {
+    let refuse = |what: String| Err(Reason::new(Code::RestoreRefused, format!("{what}; nothing was changed")));
+    for swap in swaps {
+        let path = Path::new(&swap.path);
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let volume = plan.paths.get(path).and_then(Option::as_deref);
+        if let Some(name) = volume
+            && !host.engine.is_plain_volume(name).await.map_err(|e| e.reason(Code::RestoreRefused))?
+        {
+            return refuse(format!(
+                "the volume {name} is mounted from elsewhere while it is used, so its data cannot be exchanged here; stop \
+                 the stack and bring the data back with `restic restore`"
+            ));
+        }
+        let devices = fs::symlink_metadata(path).and_then(|own| Ok((own.dev(), fs::metadata(folder)?.dev())));
+        match devices {
+            Ok((own, above)) if own == above => {}
+            Ok(_) => {
+                return refuse(format!(
+                    "{} is a file system of its own, so its data cannot be exchanged by renaming; stop the stack and bring \
+                     the data back with `restic restore`",
+                    path.display()
+                ));
+            }
+            Err(error) => return refuse(format!("cannot look at {}: {error}", path.display())),
+        }
+        if let Err(error) = rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
+            return refuse(format!(
+                "{} cannot be written ({error}); the agent's unit or container has to allow it: see docs/backup.md",
+                folder.display()
+            ));
+        }
+        for name in [Path::new(&swap.aside), &swap::folder(swap)] {
+            if fs::symlink_metadata(name).is_ok() {
+                return refuse(format!("{} is in the way; move it elsewhere", name.display()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Who else has the data open would go on with what is put aside.
+async fn check_users(host: &Host, release: &Release, swaps: &[Swap]) -> Result<(), Reason> {
+    let paths: Vec<PathBuf> = swaps.iter().map(|swap| PathBuf::from(&swap.path)).collect();
+    let users = host.engine.users_of(&paths).await.map_err(|e| e.reason(Code::RestoreRefused))?;
+    let others: Vec<String> = users
+        .into_iter()
+        .filter(|user| user.project.as_deref() != Some(release.project.as_str()))
+        .map(|user| format!("{} ({})", user.container, user.path.display()))
+        .collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    let what = format!(
+        "other containers use this data too and would go on with what is put aside: {}; stop them first. Nothing was changed",
+        others.join(", ")
+    );
+    Err(Reason::new(Code::RestoreRefused, what))
+}
+
+/// Both what is there and what is restored need room at the same time.
+async fn check_room(restic: &Restic, snapshot: &str, swaps: &[Swap]) -> Result<(), Reason> {
+    let size = restic.restore_size(snapshot).await.map_err(|e| e.reason())?;
+    let mut free: BTreeMap<u64, u64> = BTreeMap::new();
+    for swap in swaps {
+        let folder = Path::new(&swap.path).parent().unwrap_or(Path::new("/"));
+        if let (Ok(meta), Ok(stat)) = (fs::metadata(folder), rustix::fs::statvfs(folder)) {
+            free.insert(meta.dev(), stat.f_bavail.saturating_mul(stat.f_frsize));
+        }
+    }
+    let free = free.values().fold(0, |sum: u64, free| sum.saturating_add(*free));
+    if free >= size {
+        return Ok(());
+    }
+    let what = format!(
+        "the snapshot needs {} MiB beside what is there, and {} MiB are free; make room, nothing was changed",
+        size.div_ceil(MIB),
+        free / MIB
+    );
+    Err(Reason::new(Code::DiskFull, what))
+}
+
+fn failed(what: &str, error: &io::Error) -> Reason {
+    let code = match error.kind() {
+        io::ErrorKind::StorageFull => Code::DiskFull,
+        _ => Code::RestoreFailed,
+    };
+    Reason::new(code, format!("cannot {what}: {error}"))
+}
+
+/// Brings the data out of the snapshot, beside what is there and used meanwhile.
+pub async fn bring(host: &Host, restore: &Restore, release: &Release) -> Result<(), Reason> {
+    check_way_back(host, Some(release)).await?;
+    let restic = host.restic.as_ref().ok_or_else(|| Reason::new(Code::SnapshotGone, "no backup is configured"))?;
+    for swap in &restore.swaps {
+        let doing = format!("bringing {} out of snapshot {}", swap.path, short(&restore.snapshot));
+        host.activity.at_work(release.stack.as_str(), &doing);
+        let brought = restic.restore(&restore.snapshot, Path::new(&swap.saved), &swap::folder(swap)).await;
+        brought.map_err(|e| Reason::new(Code::RestoreFailed, format!("{e}; nothing was changed")))?;
+        if fs::symlink_metadata(&swap.restored).is_err() {
+            let what = format!("the snapshot has nothing at {}; nothing was changed", swap.saved);
+            return Err(Reason::new(Code::RestoreRefused, what));
+        }
+        fill(host, swap, release)?;
+        swap::all_to_disk(&swap::folder(swap)).map_err(|e| failed("write the restored data to disk", &e))?;
+    }
+    Ok(())
+}
+
+/// What Git has below a path is the release's, not the snapshot's.
+fn fill(host: &Host, swap: &Swap, release: &Release) -> Result<(), Reason> {
+    let Ok(inside) = Path::new(&swap.path).strip_prefix(host.live.root()) else { return Ok(()) };
+    let tree = LiveTree::new(Path::new(&swap.restored));
+    for (path, record) in &release.files {
+        let Some(below) = Path::new(path).strip_prefix(inside).ok().and_then(Path::to_str) else { continue };
+        let content = host.store.blob(&record.digest).map_err(|e| e.reason())?;
+        let lost = || Reason::new(Code::StoreFailed, format!("the store has no content of {path}"));
+        tree.fill(below, &content.ok_or_else(lost)?, record.executable).map_err(|e| e.reason())?;
+    }
+    Ok(())
+}
+
+/// Exchanges the data, forth or back, while nothing of the stack runs. Every part may be repeated.
+pub async fn exchange(host: &Host, permit: &ApplyPermit, release: &Release) -> Result<(), Reason> {
+    let Some(restore) = permit.restore() else { return Ok(()) };
+    let is_needed: fn(&Swap) -> bool = if permit.is_back() { swap::is_to_undo } else { swap::is_to_do };
+    if !restore.swaps.iter().any(is_needed) {
+        return Ok(());
+    }
+    stop(host, release).await?;
+    check_users(host, release, &restore.swaps).await?;
+    for swap in &restore.swaps {
+        let (what, done) = match permit.is_back() {
+            true => ("put back what was there before", swap::take_back(swap)),
+            false => ("put the restored data in place", swap::put(swap)),
+        };
+        done.map_err(|e| failed(what, &e))?;
+        tracing::info!(stack = %release.stack, path = swap.path, aside = swap.aside, "{what}");
+    }
+    Ok(())
+}
+
+/// Stops everything of the project, in the order of its dependencies, then what a person started besides.
+async fn stop(host: &Host, release: &Release) -> Result<(), Reason> {
+    let failed = |e: EngineError| e.reason(Code::RestoreFailed);
+    let path = host.model_path(&release.stack);
+    write_private(&path, release.model.value().to_string().as_bytes())?;
+    let project = Project {
+        name: &release.project,
+        model: &path,
+        directory: &super::apply::existing_directory(host, release),
+        secrets: &release.secret_env.0,
+    };
+    host.compose.stop(&project).await.map_err(|e| Reason::new(Code::RestoreFailed, e.to_string()))?;
+    for container in host.engine.project(&release.project).await.map_err(failed)? {
+        host.engine.stop(&container.id).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Removes what is left of the folders that data came out into. A failure is a warning.
+pub fn tidy(restore: &Restore) {
+    for swap in &restore.swaps {
+        if let Err(error) = swap::tidy(swap) {
+            let folder = swap::folder(swap);
+            tracing::warn!(folder = %folder.display(), %error, "cannot remove what is left of a restore");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(volumes: &[&str], paths: &[&str]) -> SnapshotSeen {
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        SnapshotSeen {
+            id: "1a2b3c4d5e6f".to_owned(),
+            time: "2026-11-21T12:00:00Z".to_owned(),
+            stack: Some("web".to_owned()),
+            project: Some("web".to_owned()),
+            release: None,
+            commit: None,
+            volumes: owned(volumes),
+            paths: owned(paths),
+            size_bytes: None,
+        }
+    }
+
+    fn plan(paths: &[(&str, Option<&str>)]) -> BackupPlan {
+        let paths = paths.iter().map(|(path, volume)| (PathBuf::from(path), volume.map(str::to_owned))).collect();
+        BackupPlan { paths, ..BackupPlan::default() }
+    }
+
+    #[test]
+    fn a_volume_is_found_wherever_the_engine_of_the_new_server_keeps_it() {
+        let old = snapshot(&["web_data"], &["/var/lib/docker/volumes/web_data/_data", "/srv/evenkeel/stacks/web/data"]);
+        let now = plan(&[
+            ("/mnt/docker/volumes/web_data/_data", Some("web_data")),
+            ("/mnt/docker/volumes/web_new/_data", Some("web_new")),
+            ("/srv/evenkeel/stacks/web/data", None),
+            ("/srv/evenkeel/stacks/web/data/cache", None),
+        ]);
+        let found = swaps(&now, &old, "T");
+        let pairs: Vec<(&str, &str)> = found.iter().map(|s| (s.path.as_str(), s.saved.as_str())).collect();
+        assert_eq!(
+            pairs,
+            [
+                ("/mnt/docker/volumes/web_data/_data", "/var/lib/docker/volumes/web_data/_data"),
+                ("/srv/evenkeel/stacks/web/data", "/srv/evenkeel/stacks/web/data"),
+            ]
+        );
+        assert_eq!(found[0].restored, "/mnt/docker/volumes/web_data/.evenkeel-restoring-T-_data/_data");
+        assert_eq!(found[1].aside, "/srv/evenkeel/stacks/web/data.before-restore-T");
+    }
+
+    #[test]
+    fn a_volume_that_the_snapshot_does_not_name_is_not_guessed_from_a_path() {
+        let old = snapshot(&[], &["/var/lib/docker/volumes/web_data/_data"]);
+        assert_eq!(swaps(&plan(&[("/mnt/volumes/web_data/_data", Some("web_data"))]), &old, "T"), []);
+    }
+}
