@@ -146,8 +146,7 @@ fn a_repository_that_somebody_else_has_is_waited_for() {
     let why = world.last_sync(Outcome::Aborted).deployment(&world.stack("db")).because(Code::BackupFailed).to_owned();
     assert!(why.contains("locked by another process") && why.contains("restic unlock"), "{why}");
     assert_eq!(world.container("db", "app").id(), before.id());
-    // It was killed and has left its lock, of which the message tells how to be rid.
-    restic.run(&["unlock", "--remove-all"]);
+    // It was killed and has left its lock, which binds nobody any more.
     world.once().exits(0);
     assert_eq!(world.container("db", "app").image(), image_id("evenkeel-test/busybox:2").unwrap());
 }
@@ -178,4 +177,33 @@ fn a_repository_that_is_gone_is_told_of_and_not_made_anew() {
     let snapshots = restic.snapshots().len();
     world.once().exits(0);
     assert_eq!(restic.snapshots().len(), snapshots + 1);
+}
+
+#[test]
+fn a_rollback_says_how_the_data_comes_back_and_what_no_snapshot_has() {
+    let mut world = World::new();
+    let restic = Restic::init(&world.config, &world.folder().join("backups"));
+    restic.configure(&mut world.config);
+    let file = world.path("db", "compose.yml");
+    world.change("Begin").file(&file, compose(1)).push();
+    world.once().exits(0);
+    let outside = world.folder().join("outside");
+    fs::create_dir(&outside).unwrap();
+    let sick = compose(2)
+        .replace("['data:/data']", &format!("['data:/data', '{}:/outside', /cache]", outside.display()))
+        .replace("volumes: {", "    healthcheck: { test: [CMD, 'false'], interval: 300ms, retries: 1 }\nvolumes: {");
+    world.change("Sick").file(&file, sick).push();
+    world.once().exits(5);
+    let id = restic.ids().pop().unwrap();
+    let (stack, sync) = (world.stack("db"), world.last_sync(Outcome::RolledBack));
+    let why = sync.deployment(&stack).because(Code::GateUnhealthy);
+    let command = format!("evenkeel restore {stack} --snapshot {} --reason", &id[..8]);
+    assert!(why.contains(&command), "{why}");
+    let history = world.evenkeel(&["history", "--format", "json"]).json();
+    let steps = history["syncs"][0]["deployments"][0]["steps"].as_array().unwrap().clone();
+    let backed_up = steps.iter().find(|step| step["event"] == "backed_up").unwrap()["detail"].to_string();
+    assert!(backed_up.contains(&format!("{} (outside the live tree)", outside.display())), "{backed_up}");
+    assert!(backed_up.contains("/cache of app (an anonymous volume)"), "{backed_up}");
+    let started = world.evenkeel(&["snapshots", &stack, "--format", "json"]);
+    assert_eq!(started.exits(0).json()["snapshots"][0]["id"], id.as_str());
 }

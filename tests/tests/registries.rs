@@ -1,6 +1,6 @@
 //! Registries that are slow, or that ask for a login.
 
-use std::{fs, path::PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use evenkeel_core::{outcome::Outcome, reason::Code};
 use evenkeel_tests::{
@@ -90,6 +90,48 @@ fn a_registry_that_asks_for_a_login_gets_the_one_that_is_configured() {
     docker_config(&world, registry.image("").trim_end_matches('/'), LOGIN);
     world.wait_sync(&commit, Outcome::Committed);
     assert_eq!(Some(world.container("web", "app").image()), image_id("evenkeel-test/busybox:2"));
+}
+
+#[test]
+fn a_credential_helper_on_the_path_is_asked_and_one_that_is_not_there_is_named() {
+    let mut world = World::new();
+    let open = Registry::start(world.folder());
+    open.publish("evenkeel-test/busybox:2", "app:2");
+    drop(open);
+    let registry = Registry::start_private(world.folder());
+    let port = world.serve("good");
+    let file = docker_config(&world, "elsewhere.invalid", LOGIN);
+    let mut config: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    config["credHelpers"] = json!({ registry.image("").trim_end_matches('/'): "evk" });
+    world.config.put("docker/config.json", &config.to_string());
+    world.config.set("engine", &format!("{{ socket: \"{}\", registry_auth: {} }}", engine(), file.display()));
+    let compose = fixture::web(1, port).replace("evenkeel-test/busybox:1", &registry.image("app:2"));
+    let commit = world.change("A private image").file(&world.path("web", "compose.yml"), compose).push();
+    world.once().exits(7);
+    let sync = world.wait_sync(&commit, Outcome::Aborted);
+    let why = sync.deployment(&world.stack("web")).because(Code::ImagePull).to_owned();
+    assert!(why.contains("docker-credential-evk") && why.contains("PATH"), "{why}");
+
+    // As a package installs it: it gets the registry on standard input, and knows the login from elsewhere.
+    let folder = world.folder().join("helpers");
+    fs::create_dir(&folder).unwrap();
+    let asked = folder.join("asked");
+    let helper = format!(
+        "#!/bin/sh\n[ \"$1\" = get ] || exit 1\nread -r url\necho \"$url\" >> {}\n\
+         printf '{{\"ServerURL\":\"%s\",\"Username\":\"git\",\"Secret\":\"s3cr3t\"}}' \"$url\"\n",
+        asked.display()
+    );
+    let program = folder.join("docker-credential-evk");
+    fs::write(&program, helper).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    world.set_variable("PATH", format!("{}:{path}", folder.display()));
+    let run = world.once();
+    run.exits(0);
+    assert_eq!(Some(world.container("web", "app").image()), image_id("evenkeel-test/busybox:2"));
+    let asked = fs::read_to_string(asked).unwrap();
+    assert!(asked.contains(registry.image("").trim_end_matches('/')), "{asked}");
+    assert!(!world.logged().contains("s3cr3t") && !run.said().contains("s3cr3t"));
 }
 
 fn engine() -> String {

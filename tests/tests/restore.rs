@@ -194,23 +194,23 @@ fn where_neither_gets_well_all_of_it_is_kept_and_the_commands_are_said() {
     assert_eq!(fs::read_to_string(server.data().join("extra")).unwrap(), "of now\n");
     assert_eq!(server.world.status().stack(&server.stack).state, "halted");
     // Good data ends it.
-    server.world.evenkeel(&["restore", &server.stack, "--snapshot", first(&server), "--reason", "this one"]).exits(0);
+    server.world.evenkeel(&["restore", &server.stack, "--snapshot", &first(&server), "--reason", "this one"]).exits(0);
     assert_eq!(server.sees(), "one one second");
     assert_eq!(server.world.status().stack(&server.stack).state, "steady");
     server.world.evenkeel(&["sync"]).exits(0);
 }
 
 /// The snapshot that the agent took.
-fn first(server: &Server) -> &str {
+fn first(server: &Server) -> String {
     let found = server.snapshots();
-    let taken = found.iter().find(|s| s["commit"].is_string()).unwrap_or_else(|| panic!("{found:#?}"));
-    Box::leak(taken["id"].as_str().unwrap().to_owned().into_boxed_str())
+    let mut taken = found.iter().filter(|s| s["commit"].is_string()).filter_map(|s| s["id"].as_str());
+    taken.next().unwrap().to_owned()
 }
 
 #[test]
 fn a_kill_at_any_step_leaves_all_of_the_old_data_or_all_of_the_restored() {
     let mut server = Server::new();
-    let (good, bad) = (first(&server).to_owned(), server.bad_snapshot());
+    let (good, bad) = (first(&server), server.bad_snapshot());
     let journal = Journal::open(&server.world.server().join("state"));
     let forward = ["intended", "staged", "backup_started", "backed_up", "apply_started", "applied"];
     let back = ["rollback_started", "rollback_applied"];

@@ -359,6 +359,26 @@ pub struct OutboxStatus {
     pub last_error: Option<String>,
 }
 
+/// Backups in the status. Times are RFC 3339 in UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupStatus {
+    /// When a deployment last took a snapshot.
+    pub last_snapshot: Option<String>,
+    /// When the rule of `backup.keep` was last applied.
+    pub forgotten: Option<BackupTask>,
+    /// When the repository was last checked.
+    pub checked: Option<BackupTask>,
+}
+
+/// How something that is done for the backup repository last ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupTask {
+    /// When.
+    pub at: String,
+    /// Why it failed, if it did.
+    pub error: Option<String>,
+}
+
 /// What the agent is doing: one sync, with the stacks that it works on now. Times are RFC 3339 in UTC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Activity {
@@ -411,6 +431,9 @@ pub struct Status {
     pub activity: Option<Activity>,
     /// What is still to be told.
     pub outbox: OutboxStatus,
+    /// Backups; absent if none are configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupStatus>,
     /// What is wrong with the configuration or the whole, for people.
     pub notices: Vec<String>,
 }

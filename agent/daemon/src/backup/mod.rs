@@ -1,5 +1,6 @@
 //! Backups by restic: a snapshot of what a deployment is about to change, and the way back.
 
+mod care;
 mod snapshots;
 pub mod swap;
 
@@ -162,7 +163,18 @@ impl Restic {
         }
     }
 
+    /// Runs restic. A lock that a process left which is gone, such as an agent that was killed, is no reason to stand still.
     async fn run(&self, what: &'static str, args: Vec<String>, timeout: Duration) -> Result<Finished, BackupError> {
+        let done = self.once(what, args.clone(), timeout).await?;
+        if done.code != Some(exit::LOCKED) {
+            return Ok(done);
+        }
+        // Only locks of dead processes go; of one that lives the second try tells.
+        let unlocked = self.once("unlock", vec!["unlock".to_owned(), "--quiet".to_owned()], SHORT_TIMEOUT).await?;
+        if unlocked.success() { self.once(what, args, timeout).await } else { Ok(done) }
+    }
+
+    async fn once(&self, what: &'static str, args: Vec<String>, timeout: Duration) -> Result<Finished, BackupError> {
         let path = env::var("PATH").unwrap_or_else(|_| "/usr/local/bin:/usr/bin:/bin".to_owned());
         let program = env::split_paths(&path)
             .map(|folder| folder.join("restic"))

@@ -59,7 +59,9 @@ impl Restic {
     /// The snapshots that this server took, of one stack or of all: sorted by stack, newest first.
     pub async fn snapshots(&self, stack: Option<&str>) -> Result<Vec<SnapshotSeen>, BackupError> {
         let of_stack = stack.map_or_else(|| OURS.to_owned(), |stack| format!("{OURS},stack={stack}"));
-        let args = ["snapshots", "--json", "--host", &self.server, "--tag", &of_stack].map(str::to_owned).to_vec();
+        let args = ["snapshots", "--json", "--no-lock", "--host", &self.server, "--tag", &of_stack]
+            .map(str::to_owned)
+            .to_vec();
         let done = self.run("snapshots", args, SHORT_TIMEOUT).await?;
         if done.code == Some(exit::NO_REPOSITORY) {
             return Err(BackupError::None);
@@ -73,7 +75,7 @@ impl Restic {
 
     /// How large a snapshot is when it is restored, in bytes.
     pub async fn restore_size(&self, snapshot: &str) -> Result<u64, BackupError> {
-        let args = ["stats", "--json", "--mode", "restore-size", snapshot].map(str::to_owned).to_vec();
+        let args = ["stats", "--json", "--no-lock", "--mode", "restore-size", snapshot].map(str::to_owned).to_vec();
         let done = self.run("stats", args, SHORT_TIMEOUT).await?;
         self.check("stats", &done)?;
         let size: RestoreSize = serde_json::from_slice(&done.stdout).map_err(|_| nonsense("stats"))?;

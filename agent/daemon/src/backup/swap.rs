@@ -118,6 +118,8 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    const NOTHING: &str = "nothing";
+
     struct Place {
         dir: tempfile::TempDir,
         swap: Swap,
@@ -136,17 +138,14 @@ mod tests {
             Self { dir, swap }
         }
 
-        fn content(path: &str) -> Option<String> {
-            fs::read_to_string(Path::new(path).join("file")).ok()
+        fn content(path: &str) -> String {
+            fs::read_to_string(Path::new(path).join("file")).unwrap_or_else(|_| NOTHING.to_owned())
         }
 
-        fn seen(&self) -> (Option<String>, Option<String>) {
-            (Self::content(&self.swap.path), Self::content(&self.swap.aside))
+        /// What is in place, and what is aside.
+        fn seen(&self) -> [String; 2] {
+            [Self::content(&self.swap.path), Self::content(&self.swap.aside)]
         }
-    }
-
-    fn some(text: &str) -> Option<String> {
-        Some(text.to_owned())
     }
 
     /// The server as an interruption after so many renames leaves it.
@@ -165,13 +164,13 @@ mod tests {
             put(&place.swap).unwrap();
             put(&place.swap).unwrap();
             assert!(!is_to_do(&place.swap));
-            assert_eq!(place.seen(), (some("saved"), some("present")), "after {renames}");
+            assert_eq!(place.seen(), ["saved", "present"], "after {renames}");
             take_back(&place.swap).unwrap();
             take_back(&place.swap).unwrap();
-            assert_eq!(place.seen(), (some("present"), None), "after {renames}");
+            assert_eq!(place.seen(), ["present", NOTHING], "after {renames}");
             let place = cut_after(renames);
             take_back(&place.swap).unwrap();
-            assert_eq!(place.seen(), (some("present"), None), "straight back after {renames}");
+            assert_eq!(place.seen(), ["present", NOTHING], "straight back after {renames}");
         }
     }
 
@@ -181,14 +180,11 @@ mod tests {
             let place = cut_after(1);
             fs::create_dir(&place.swap.path).unwrap();
             fs::write(Path::new(&place.swap.path).join("file"), "made by the engine").unwrap();
-            if back {
-                take_back(&place.swap).unwrap()
-            } else {
-                put(&place.swap).unwrap()
-            }
+            let exchange = if back { take_back } else { put };
+            exchange(&place.swap).unwrap();
             let between = format!("{}.between", place.swap.aside);
-            assert_eq!(Place::content(&between), some("made by the engine"));
-            let now = if back { (some("present"), None) } else { (some("saved"), some("present")) };
+            assert_eq!(Place::content(&between), "made by the engine");
+            let now = if back { ["present", NOTHING] } else { ["saved", "present"] };
             assert_eq!(place.seen(), now);
         }
     }
@@ -199,9 +195,9 @@ mod tests {
         fs::remove_dir_all(&place.swap.restored).unwrap();
         let error = put(&place.swap).unwrap_err().to_string();
         assert!(error.contains("data is gone"), "{error}");
-        assert_eq!(place.seen(), (some("present"), None));
+        assert_eq!(place.seen(), ["present", NOTHING]);
         assert!(rename(Path::new(&place.swap.path), place.dir.path()).is_err());
-        assert_eq!(place.seen(), (some("present"), None));
+        assert_eq!(place.seen(), ["present", NOTHING]);
     }
 
     #[test]
@@ -209,7 +205,7 @@ mod tests {
         let place = Place::new();
         let foreign = Swap { restored: format!("{}/file", place.swap.path), ..place.swap.clone() };
         tidy(&foreign).unwrap();
-        assert_eq!(place.seen(), (some("present"), None));
+        assert_eq!(place.seen(), ["present", NOTHING]);
         tidy(&place.swap).unwrap();
         tidy(&place.swap).unwrap();
         assert!(!folder(&place.swap).exists());

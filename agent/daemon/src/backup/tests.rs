@@ -20,6 +20,7 @@ impl World {
             password_file: dir.path().join("password"),
             env_file: None,
             required: true,
+            keep: None,
         };
         Self { dir, settings }
     }

@@ -127,7 +127,10 @@ mod tests {
         let found = Snapshots { schema: 1, snapshots: vec![seen] };
         let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
         let shown = anstream::adapter::strip_str(&text(&found, now, None)).to_string();
-        insta::assert_snapshot!(shown, @r"");
+        insta::assert_snapshot!(shown, @r"
+        SNAPSHOT  STACK   TAKEN     SIZE     RAN THEN                         HOLDS
+        1a2b3c4d  immich  24 h ago  117 MiB  release 12, commit 4b825dc642cb  immich_db, /srv/evenkeel/stacks/immich/upload
+        ");
         assert_eq!(text(&Snapshots { schema: 1, snapshots: vec![] }, now, None), "no snapshot yet\n");
         for (bytes, words) in [(5, "5 B"), (2048, "2 KiB"), (20 << 30, "20.0 GiB")] {
             assert_eq!(size(Some(bytes)), words);

@@ -11,7 +11,7 @@ use tracing::Level;
 
 use super::{
     section::{Found, Read, Recorded, Section},
-    settings::{Backup, Drift, Engine, Gate, Hooks, Listen, Log, LogFormat, Page, Paths, Secrets, Settings},
+    settings::{Backup, Drift, Engine, Gate, Hooks, Keep, Listen, Log, LogFormat, Page, Paths, Secrets, Settings},
     sinks, source, trust, value,
 };
 
@@ -202,8 +202,25 @@ fn backup(backup: Section<'_, '_>) -> Read<Backup> {
     let password_file = backup.required_secret("password_file", "name the file that holds the repository's password");
     let env_file = backup.secret_file("env_file");
     let required = backup.flag("required", true);
+    let keep = optional(backup.find("keep"), keep);
     backup.finish();
-    Ok(Backup { repository: repository?, password_file: password_file?, env_file: env_file?, required: required? })
+    Ok(Backup {
+        repository: repository?,
+        password_file: password_file?,
+        env_file: env_file?,
+        required: required?,
+        keep: keep?,
+    })
+}
+
+fn keep(keep: Section<'_, '_>) -> Read<Keep> {
+    let (last, daily, monthly) =
+        (keep.count("last", 0, (0, 1000)), keep.count("daily", 0, (0, 1000)), keep.count("monthly", 0, (0, 1000)));
+    if let (Ok(0), Ok(0), Ok(0)) = (&last, &daily, &monthly) {
+        keep.wrong_here("keeps nothing", "write how many snapshots stay: { last: 10, daily: 30, monthly: 12 }");
+    }
+    keep.finish();
+    Ok(Keep { last: last?, daily: daily?, monthly: monthly? })
 }
 
 /// Whether a restic repository such as `rest:https://user:pass@host/` tells a password.

@@ -216,6 +216,19 @@ pub struct Backup {
     pub env_file: Option<PathBuf>,
     /// Whether a failed backup stops the deployment.
     pub required: bool,
+    /// Which snapshots of a stack stay; `None`: all.
+    pub keep: Option<Keep>,
+}
+
+/// Which snapshots of a stack stay. At least one count is not 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// The newest.
+    pub last: usize,
+    /// The newest of each of the last days that have one.
+    pub daily: usize,
+    /// The newest of each of the last months that have one.
+    pub monthly: usize,
 }
 
 /// A sink and what it is told of.
@@ -273,6 +286,8 @@ pub enum Event {
     Recovered,
     /// The repository did not answer for too long.
     Stale,
+    /// The backup repository could not be tidied or is not whole.
+    Backup,
 }
 
 /// What listens. Nothing, unless asked for.

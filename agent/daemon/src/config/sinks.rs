@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Every event and its word.
-const EVENTS: [(&str, Event); 8] = [
+const EVENTS: [(&str, Event); 9] = [
     ("deployed", Event::Deployed),
     ("rolled_back", Event::RolledBack),
     ("refused", Event::Refused),
@@ -19,6 +19,7 @@ const EVENTS: [(&str, Event); 8] = [
     ("drift", Event::Drift),
     ("recovered", Event::Recovered),
     ("stale", Event::Stale),
+    ("backup", Event::Backup),
 ];
 
 /// More sinks than anyone has; each costs a delivery for each event.

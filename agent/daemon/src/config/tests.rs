@@ -142,6 +142,7 @@ fn no_message_repeats_what_may_be_a_secret() {
         "source: { url: 'hunter2' }",
         "backup: { repository: 'rest:https://u:hunter2@h/', password_file: hunter2 }",
         "backup: { repository: /b, password: hunter2 }",
+        "backup: { repository: /b, password_file: hunter2, keep: { last: 0 } }",
         "listen: { hooks: '1.2.3.4:5', hook_secret_file: hunter2 }",
         "reports: [{ webhook: { url: 'https://u:hunter2@h/', secret_file: hunter2 } }, { discord: { url: hunter2 } }]",
         "reports: hunter2",

@@ -5,6 +5,7 @@ pub mod activity;
 pub mod backup_plan;
 pub mod candidates;
 pub mod encrypted;
+pub mod keeping;
 pub mod messages;
 pub mod outbox;
 pub mod people;
@@ -13,6 +14,7 @@ pub mod snapshots;
 pub mod stacks;
 pub mod status;
 pub mod tags;
+pub mod turns;
 pub mod window;
 pub mod words;
 
@@ -53,6 +55,8 @@ pub struct Host {
     pub restic: Option<Restic>,
     /// Who may move which tags now.
     pub tags: tags::TagLocks,
+    /// Whose turn it is at the backup repository.
+    pub turns: Arc<turns::Turns>,
     /// Cancelled when the agent is asked to stop.
     pub stop: CancellationToken,
     /// Wakes the outbox worker.
@@ -81,6 +85,7 @@ impl Host {
             live: LiveTree::new(&settings.paths.live),
             restic,
             tags: tags::TagLocks::default(),
+            turns: Arc::default(),
             store,
             settings,
             stop,

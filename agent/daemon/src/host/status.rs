@@ -15,7 +15,7 @@ use evenkeel_core::{
 };
 use evenkeel_layout::name::StackName;
 
-use super::{now_ms, people, silence, window};
+use super::{keeping, now_ms, people, silence, window};
 use crate::{
     config::settings::Settings,
     engine::{Container, Engine},
@@ -128,6 +128,9 @@ pub fn status(input: StatusInput<'_>) -> Result<Status, StoreError> {
     }
     let outbox = input.store.outbox_stats()?;
     let silence = silence::too_long(input.store, input.settings, now_ms())?;
+    let backup = keeping::status(input.store, input.settings)?;
+    let tasks = backup.iter().flat_map(|backup| [&backup.forgotten, &backup.checked]).flatten();
+    let failing: Vec<String> = tasks.filter_map(|task| task.error.clone()).collect();
     Ok(Status {
         schema: SCHEMA,
         server: input.settings.server.to_string(),
@@ -156,7 +159,8 @@ pub fn status(input: StatusInput<'_>) -> Result<Status, StoreError> {
             undelivered: outbox.undelivered,
             last_error: outbox.last_error,
         },
-        notices: input.notices.into_iter().chain(silence).collect(),
+        backup,
+        notices: input.notices.into_iter().chain(silence).chain(failing).collect(),
     })
 }
 

@@ -108,7 +108,7 @@ fn color(event: Event) -> u32 {
     match event {
         Event::Deployed | Event::Recovered => 0x002e_8b57,
         Event::Held => 0x0080_8080,
-        Event::RolledBack | Event::Drift | Event::Stale => 0x00e6_9f00,
+        Event::RolledBack | Event::Drift | Event::Stale | Event::Backup => 0x00e6_9f00,
         Event::Refused | Event::Halted => 0x00c0_392b,
     }
 }

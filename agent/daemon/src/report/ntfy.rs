@@ -89,6 +89,7 @@ fn look(event: Event) -> (&'static str, u8) {
         Event::Halted => ("rotating_light", 5),
         Event::Drift => ("ocean", 3),
         Event::Stale => ("zzz", 4),
+        Event::Backup => ("floppy_disk", 4),
         Event::Recovered => ("sunny", 3),
     }
 }

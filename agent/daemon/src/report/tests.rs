@@ -262,6 +262,7 @@ fn a_headline_says_what_happened_where_and_why() {
         held(Outcome::Quarantined),
         Message { event: Event::Halted, ..rolled_back() },
         Message { event: Event::Stale, commit: None, stack: None, ..rolled_back() },
+        Message { event: Event::Backup, commit: None, stack: None, ..rolled_back() },
         Message { event: Event::Recovered, reason: None, commit: None, ..rolled_back() },
         Message { event: Event::Recovered, reason: None, commit: None, stack: None, ..rolled_back() },
     ];

@@ -50,6 +50,7 @@ pub(super) fn heading(message: &Message) -> String {
         Event::Halted => format!("{who} halted on {server}, a person must act"),
         Event::Drift => format!("{who} drifted on {server}"),
         Event::Stale => format!("no news for {server}"),
+        Event::Backup => format!("backups of {server} need a look"),
         Event::Recovered if stack.is_none() => format!("{server} recovered"),
         Event::Recovered => format!("{who} recovered on {server}"),
     }

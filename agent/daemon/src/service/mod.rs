@@ -5,6 +5,7 @@ mod container;
 mod drift;
 mod due;
 pub mod explain;
+mod keeping;
 mod listeners;
 mod logging;
 mod silence;
@@ -35,6 +36,7 @@ use crate::{
         Host,
         activity::{self, Tracker},
         outbox,
+        turns::Turns,
     },
     metrics::Metrics,
     report,
@@ -127,6 +129,7 @@ struct Service {
     metrics: Arc<Metrics>,
     stop: CancellationToken,
     activity: Tracker,
+    turns: Arc<Turns>,
     /// Wakes who waits for the end of suspensions.
     due: tokio::sync::Notify,
     /// When the next window opens that a stack waits for.
@@ -148,6 +151,7 @@ impl Service {
             metrics: Arc::default(),
             stop: CancellationToken::new(),
             activity: Tracker::default(),
+            turns: Arc::default(),
             due: tokio::sync::Notify::new(),
             opens: Arc::new(AtomicI64::new(i64::MAX)),
         })
@@ -162,6 +166,7 @@ impl Service {
         host.outbox = Arc::clone(&self.wake_outbox);
         host.activity = self.activity.clone();
         host.metrics = Arc::clone(&self.metrics);
+        host.turns = Arc::clone(&self.turns);
         host.opens = Arc::clone(&self.opens);
         Ok(host)
     }
@@ -272,6 +277,7 @@ pub async fn run(config_path: PathBuf) -> Result<(), ServiceError> {
     ));
     tasks.spawn(drift::watch(Arc::clone(&service), waker.clone()));
     tasks.spawn(silence::watch(Arc::clone(&service)));
+    tasks.spawn(keeping::watch(Arc::clone(&service)));
     let socket_path = service.settings().paths.socket.clone();
     systemd::ready(&service.activity, &service.stop, &tasks);
     service.show_on_terminal();

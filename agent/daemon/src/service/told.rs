@@ -62,7 +62,7 @@ impl AgentAnswers {
         let order = RestoreOrder { stack: stack.clone(), snapshot, stated: stated.clone() };
         let sync = self.ended(self.waker.order(Order::Restore(order))).await?;
         let steps = sync.sync.iter().flat_map(|sync| &sync.deployments).flat_map(|deployment| &deployment.steps);
-        let kept = steps.filter(|step| step.event == "backed_up").filter_map(|step| step.detail.clone()).last();
+        let kept = steps.filter(|step| step.event == "backed_up").filter_map(|step| step.detail.clone()).next_back();
         let said = format!("{stack}: data restored; {}", kept.unwrap_or_default());
         Ok(TellAnswer { sync: Some(sync), ..answer(Told::Restore, Some(&stack), &stated, &said) })
     }

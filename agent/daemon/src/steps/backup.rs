@@ -39,6 +39,7 @@ pub async fn back_up(host: &Host, from: Option<&Release>, to: Option<&Release>) 
     let known = host.store.remembered(Memory::BackupRepository).map_err(|e| e.reason())?;
     let had_one = known == Some(restic.mark());
     let paths: Vec<PathBuf> = plan.paths.into_keys().collect();
+    let _turn = host.turns.take().await;
     match restic.snapshot(&about, &paths, had_one).await {
         Ok(id) => {
             host.store.remember(Memory::BackupRepository, &restic.mark()).map_err(|e| e.reason())?;

@@ -66,7 +66,7 @@ fn short(id: &str) -> &str {
     id.get(..8).unwrap_or(id)
 }
 
-/// The snapshot that is meant: the newest one of the stack, or the one whose id begins so.
+/// The snapshot that is meant: the newest of the stack that was taken while it ran, or the one whose id begins so.
 fn choose<'s>(found: &'s [SnapshotSeen], release: &Release, wanted: Option<&str>) -> Result<&'s SnapshotSeen, Reason> {
     let stack = release.stack.as_str();
     // A stack that got another name keeps its project.
@@ -75,7 +75,8 @@ fn choose<'s>(found: &'s [SnapshotSeen], release: &Release, wanted: Option<&str>
     };
     let gone = |what: String| Err(Reason::new(Code::SnapshotGone, format!("{what}; `evenkeel snapshots` lists them")));
     let Some(wanted) = wanted else {
-        let newest = found.iter().filter(is_own).max_by(|a, b| a.time.cmp(&b.time));
+        // One from before a first deployment has what was there when nothing ran: on a new server, next to nothing.
+        let newest = found.iter().filter(is_own).max_by_key(|seen| (seen.release.is_some(), &seen.time));
         return newest.map_or_else(|| gone(format!("there is no snapshot of {stack}")), Ok);
     };
     let matching: Vec<&SnapshotSeen> =
@@ -214,6 +215,7 @@ fn failed(what: &str, error: &io::Error) -> Reason {
 pub async fn bring(host: &Host, restore: &Restore, release: &Release) -> Result<(), Reason> {
     check_way_back(host, Some(release)).await?;
     let restic = host.restic.as_ref().ok_or_else(|| Reason::new(Code::SnapshotGone, "no backup is configured"))?;
+    let _turn = host.turns.take().await;
     for swap in &restore.swaps {
         let doing = format!("bringing {} out of snapshot {}", swap.path, short(&restore.snapshot));
         host.activity.at_work(release.stack.as_str(), &doing);
@@ -252,9 +254,10 @@ pub async fn exchange(host: &Host, permit: &ApplyPermit, release: &Release) -> R
     stop(host, release).await?;
     check_users(host, release, &restore.swaps).await?;
     for swap in &restore.swaps {
-        let (what, done) = match permit.is_back() {
-            true => ("put back what was there before", swap::take_back(swap)),
-            false => ("put the restored data in place", swap::put(swap)),
+        let (what, done) = if permit.is_back() {
+            ("put back what was there before", swap::take_back(swap))
+        } else {
+            ("put the restored data in place", swap::put(swap))
         };
         done.map_err(|e| failed(what, &e))?;
         tracing::info!(stack = %release.stack, path = swap.path, aside = swap.aside, "{what}");
@@ -334,6 +337,34 @@ mod tests {
         );
         assert_eq!(found[0].restored, "/mnt/docker/volumes/web_data/.evenkeel-restoring-T-_data/_data");
         assert_eq!(found[1].aside, "/srv/evenkeel/stacks/web/data.before-restore-T");
+    }
+
+    #[test]
+    fn the_newest_is_the_newest_of_a_stack_that_ran() {
+        let release: Release = serde_json::from_value(serde_json::json!({
+            "id": 1, "stack": "web", "project": "web", "directory": "", "commit": "a".repeat(40), "digest": "0".repeat(64),
+            "depends_on": [], "gate": {}, "model": {}, "images": {}, "files": {}, "passive": [], "secret_env": {}, "snapshot": null
+        }))
+        .unwrap();
+        let taken = |id: &str, time: &str, release: Option<&str>| SnapshotSeen {
+            id: id.to_owned(),
+            time: time.to_owned(),
+            release: release.map(str::to_owned),
+            ..snapshot(&[], &[])
+        };
+        let found = [
+            taken("aaaaaaaa", "2026-11-01", Some("1")),
+            taken("bbbbbbbb", "2026-11-02", Some("2")),
+            taken("cccccccc", "2026-11-03", None),
+        ];
+        let id =
+            |found: &[SnapshotSeen], wanted: Option<&str>| choose(found, &release, wanted).map(|seen| seen.id.clone());
+        assert_eq!(id(&found, None), Ok("bbbbbbbb".to_owned()));
+        assert_eq!(id(&found[2..], None), Ok("cccccccc".to_owned()));
+        assert_eq!(id(&found, Some("aaaaaa")), Ok("aaaaaaaa".to_owned()));
+        for (found, wanted) in [(&found[..0], None), (&found[..], Some("aaaaa")), (&found[..], Some("dddddddd"))] {
+            assert_eq!(id(found, wanted).unwrap_err().code, Code::SnapshotGone, "{wanted:?}");
+        }
     }
 
     #[test]

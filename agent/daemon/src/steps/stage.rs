@@ -282,6 +282,13 @@ fn pull_reason(error: &ComposeError) -> Reason {
     if let Some(full) = no_room(&text) {
         return full;
     }
+    if says(&["error getting credentials", "docker-credential-"]) {
+        let what = format!(
+            "{text}; a credential helper that config.json names did not answer: the program has to be on the agent's PATH and \
+             to work without a session (the file is engine.registry_auth). It is tried again, nothing was changed"
+        );
+        return Reason::new(Code::ImagePull, what);
+    }
     if says(&["no basic auth credentials", "authentication required", "unauthorized", "access denied", "forbidden"]) {
         let what = format!(
             "{text}; the registry wants a login for it: `docker login` as the agent's user, or a config.json named in \

@@ -85,6 +85,12 @@ impl Store {
         self.read(|db| db.query_row(sql, [], |r| r.get(0)))
     }
 
+    /// When a deployment that took a snapshot last ended, in milliseconds since 1970.
+    pub fn last_snapshot(&self) -> Result<Option<i64>, StoreError> {
+        let sql = "SELECT max(ended_ms) FROM deployments WHERE snapshot IS NOT NULL";
+        self.read(|db| db.query_row(sql, [], |r| r.get(0)))
+    }
+
     /// What is known of a commit.
     pub fn about(&self, commit: &str) -> Result<Option<About>, StoreError> {
         let about: Option<String> =

@@ -1,8 +1,8 @@
 //! What the agent should not take for something else when it is different one day: its own name, its backups' place.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{Store, StoreError};
+use super::{Outgoing, Store, StoreError, outbox};
 
 /// What is remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +11,10 @@ pub enum Memory {
     Server,
     /// A digest of where the last backup went.
     BackupRepository,
+    /// How the rule on snapshots was last applied.
+    BackupForgotten,
+    /// How the backup repository was last checked.
+    BackupChecked,
 }
 
 impl Memory {
@@ -18,6 +22,8 @@ impl Memory {
         match self {
             Self::Server => "server",
             Self::BackupRepository => "backup.repository",
+            Self::BackupForgotten => "backup.forgotten",
+            Self::BackupChecked => "backup.checked",
         }
     }
 }
@@ -35,8 +41,24 @@ impl Store {
         if self.remembered(what)?.as_deref() == Some(value) {
             return Ok(());
         }
+        self.write(|tx| put(tx, what, value))
+    }
+
+    /// Remembers a value together with what is told of it.
+    pub fn remember_and_tell(
+        &self,
+        what: Memory,
+        value: &str,
+        messages: &[Outgoing],
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
         self.write(|tx| {
-            tx.execute("INSERT OR REPLACE INTO memory VALUES (?1, ?2)", params![what.key(), value]).map(drop)
+            put(tx, what, value)?;
+            outbox::enqueue(tx, messages, now_ms)
         })
     }
+}
+
+fn put(tx: &Transaction<'_>, what: Memory, value: &str) -> rusqlite::Result<()> {
+    tx.execute("INSERT OR REPLACE INTO memory VALUES (?1, ?2)", params![what.key(), value]).map(drop)
 }

@@ -1,6 +1,6 @@
 //! Releases, their file contents, the pointer to the current one, and what is kept out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use evenkeel_core::{
     answer::KeptRelease,
@@ -153,6 +153,18 @@ impl Store {
                 tx.execute(&sql, [old.as_str(), new.as_str()])?;
             }
             Ok(())
+        })
+    }
+
+    /// The snapshots that releases name which somebody may still go back to.
+    pub fn named_snapshots(&self) -> Result<BTreeSet<String>, StoreError> {
+        self.read(|db| {
+            db.prepare(
+                "SELECT DISTINCT body ->> 'snapshot' FROM releases
+                 WHERE state IN ('candidate', 'current', 'former') AND body ->> 'snapshot' IS NOT NULL",
+            )?
+            .query_map([], |r| r.get(0))?
+            .collect()
         })
     }
 

@@ -50,9 +50,19 @@ pub async fn put_back(host: &Host, order: &PutBack) -> SyncEnd {
 }
 
 async fn line(host: &Host, run: &Run<'_>, chosen: &Chosen) -> Result<(), Fault> {
+    refuse_to_observe(host)?;
     let repo = Repo::open(&host.mirror()).ok();
     run.set_commit(messages::commit(repo.as_ref(), &chosen.kept.commit, None))?;
     deploy::put_back(run, &chosen.kept, chosen.current.as_ref()).await.map_err(Fault::of)
+}
+
+/// What only looks changes nothing, not even when somebody asks for it.
+pub(super) fn refuse_to_observe(host: &Host) -> Result<(), Reason> {
+    if !host.settings.observe {
+        return Ok(());
+    }
+    let what = "observe is on: nothing was changed; set `observe: false` in the configuration first";
+    Err(Reason::new(Code::Observing, what))
 }
 
 /// The release that is meant, and what runs now.

@@ -8,7 +8,7 @@ use evenkeel_core::{
 };
 use evenkeel_layout::name::StackName;
 
-use super::{Fault, deploy};
+use super::{Fault, deploy, put_back::refuse_to_observe};
 use crate::{
     git::Repo,
     host::{Host, messages},
@@ -47,10 +47,7 @@ pub async fn restore(host: &Host, order: &RestoreOrder) -> SyncEnd {
 }
 
 async fn line(host: &Host, run: &Run<'_>, order: &RestoreOrder) -> Result<(), Fault> {
-    if host.settings.observe {
-        let what = "observe is on: nothing is changed here, and nothing is restored";
-        return Err(Reason::new(Code::Observing, what).into());
-    }
+    refuse_to_observe(host)?;
     let release = running(&host.store, &order.stack)?;
     let repo = Repo::open(&host.mirror()).ok();
     run.set_commit(messages::commit(repo.as_ref(), &release.commit, None))?;

@@ -76,6 +76,7 @@ mod tests {
             engine: EngineStatus { reachable },
             activity: None,
             outbox: OutboxStatus { pending: 0, undelivered: 0, last_error: None },
+            backup: None,
             notices: vec![],
         }
     }

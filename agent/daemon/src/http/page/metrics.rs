@@ -69,6 +69,7 @@ pub(super) fn metrics(input: &MetricsInput<'_>) -> String {
             out.sample(name, &[("outcome", outcome.as_str())], float(*count));
         }
     }
+    backups(&mut out, status);
     phases(&mut out, input.counts);
     stacks(&mut out, status);
     let help = "Candidates that failed and are kept out until their bytes change.";
@@ -106,6 +107,30 @@ fn source(out: &mut Text, input: &MetricsInput<'_>) {
     out.one("evenkeel_source_refused", help, flag(source.refused.is_some()));
     let help = "Whether the repository has been silent for longer than trust.stale_after: 1 or 0.";
     out.one("evenkeel_source_stale", help, flag(source.stale));
+}
+
+/// Nothing, if no backup is configured.
+fn backups(out: &mut Text, status: &Status) {
+    let Some(backup) = &status.backup else { return };
+    let at = |time: Option<&str>| time.and_then(|time| time.parse::<Timestamp>().ok()).map(Timestamp::as_millisecond);
+    let name = "evenkeel_backup_last_snapshot_timestamp_seconds";
+    out.gauge(name, "When a deployment last took a snapshot; absent before that.");
+    if let Some(ms) = at(backup.last_snapshot.as_deref()) {
+        out.sample(name, &[], seconds(ms));
+    }
+    let tasks = [("forget", &backup.forgotten), ("check", &backup.checked)];
+    let done = tasks.into_iter().filter_map(|(name, task)| Some((name, task.as_ref()?)));
+    let (last, failing) = ("evenkeel_backup_task_timestamp_seconds", "evenkeel_backup_task_failing");
+    out.gauge(last, "When snapshots were last forgotten by the rule, and the repository last checked.");
+    for (name, task) in done.clone() {
+        if let Some(ms) = at(Some(&task.at)) {
+            out.sample(last, &[("task", name)], seconds(ms));
+        }
+    }
+    out.gauge(failing, "Whether that failed: 1 or 0.");
+    for (name, task) in done {
+        out.sample(failing, &[("task", name)], flag(task.error.is_some()));
+    }
 }
 
 fn phases(out: &mut Text, counts: &Counts) {

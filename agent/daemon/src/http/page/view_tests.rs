@@ -78,6 +78,7 @@ fn status(stacks: Vec<StackStatus>) -> Status {
         engine: EngineStatus { reachable: true },
         activity: None,
         outbox: OutboxStatus { pending: 2, undelivered: 1, last_error: Some(HOSTILE.to_owned()) },
+        backup: None,
         notices: vec![HOSTILE.to_owned()],
     }
 }
