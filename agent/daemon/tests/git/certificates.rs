@@ -3,17 +3,15 @@
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use evenkeel::git::openpgp::Keyring;
-use evenkeel_core::{
-    id::CommitId,
-    trust::{Code, Verdict, When},
-};
+use evenkeel_core::{id::CommitId, trust::When};
 use pgp::{
     packet::{Packet, PacketParser, SignatureType, SubpacketData},
     ser::Serialize as _,
 };
 
 use crate::{
-    gpg::{BAD, EXPIRED, GOOD, Gpg, REVOKED, UNKNOWN, case, now},
+    cases::{BAD, EXPIRED, GOOD, REVOKED, Ruling, UNKNOWN, case},
+    gpg::{Gpg, now},
     world::with_header,
 };
 
@@ -41,7 +39,7 @@ impl Gpg {
         (primary, self.fingerprints(name).remove(1))
     }
 
-    fn judged_as_member(&self, raw: &[u8]) -> (Verdict, Option<Code>) {
+    fn judged_as_member(&self, raw: &[u8]) -> Ruling {
         self.judged(&self.world.store(raw), &self.keyring(), When::Member)
     }
 

@@ -1,4 +1,4 @@
-//! A person with the real gpg, and the table in which our verdicts stand beside git's.
+//! A person with the real gpg.
 
 use std::{
     fs,
@@ -10,17 +10,13 @@ use std::{
 use evenkeel::git::{Repo, graph, openpgp::Keyring};
 use evenkeel_core::{
     id::CommitId,
-    trust::{Authority, Code, Policy, Revoked, Signers, Verdict, When},
+    trust::{Authority, Policy, Revoked, Signers, When},
 };
 
-use crate::world::World;
-
-pub const GOOD: (Verdict, Option<Code>) = (Verdict::Good, None);
-pub const BAD: (Verdict, Option<Code>) = (Verdict::Bad, Some(Code::BadSig));
-pub const FORMAT: (Verdict, Option<Code>) = (Verdict::Malformed, Some(Code::Format));
-pub const UNKNOWN: (Verdict, Option<Code>) = (Verdict::UnknownKey, Some(Code::UnknownKey));
-pub const EXPIRED: (Verdict, Option<Code>) = (Verdict::Expired, Some(Code::Expired));
-pub const REVOKED: (Verdict, Option<Code>) = (Verdict::Revoked, Some(Code::Revoked));
+use crate::{
+    cases::{self, Case, Ruling},
+    world::World,
+};
 
 /// A person's GnuPG home in a world, and the folder of certificates on the server.
 pub struct Gpg {
@@ -89,11 +85,11 @@ impl Gpg {
     }
 
     /// Our verdict on a commit as a tip.
-    pub fn ours(&self, id: &CommitId) -> (Verdict, Option<Code>) {
+    pub fn ours(&self, id: &CommitId) -> Ruling {
         self.judged(id, &self.keyring(), When::Now(now()))
     }
 
-    pub fn judged(&self, id: &CommitId, keyring: &Keyring, when: When) -> (Verdict, Option<Code>) {
+    pub fn judged(&self, id: &CommitId, keyring: &Keyring, when: When) -> Ruling {
         let policy = Policy {
             authority: Authority::Server(Signers::default().with_certificates(keyring.principals())),
             revoked: Revoked::Keys([].into()),
@@ -110,19 +106,14 @@ impl Gpg {
         self.world.any("git", &["verify-commit", id.as_str()], b"").status.success()
     }
 
-    /// Compares our verdicts with git's, case by case. `why` is said where git accepts and we do not.
+    /// Compares our verdicts with git's, case by case.
     pub fn compare(&self, cases: Vec<Case>) {
-        let mut wrong = Vec::new();
-        for Case { name, raw, ours, git, why } in cases {
-            let id = self.world.store(&raw);
-            let seen = (self.ours(&id), self.git_accepts(&id));
-            if seen != (ours, git) {
-                wrong.push(format!("{name}: ours and git's are {seen:?}, not {:?}", (ours, git)));
-            }
-            assert!(seen.0 != GOOD || seen.1, "{name}: we accept what git refuses");
-            assert_eq!(git && ours != GOOD, !why.is_empty(), "{name}: say why they differ, and only then");
-        }
-        assert!(wrong.is_empty(), "{wrong:#?}");
+        cases::compare(cases, |raw| {
+            let id = self.world.store(raw);
+            let ours = self.ours(&id);
+            let git = self.git_accepts(&id);
+            (id, ours, git)
+        });
     }
 }
 
@@ -130,19 +121,6 @@ impl Drop for Gpg {
     fn drop(&mut self) {
         self.world.any("gpgconf", &["--kill", "all"], b"");
     }
-}
-
-/// One commit, our verdict on it as a tip, whether git accepts it, and why we do not if it does.
-pub struct Case {
-    pub name: &'static str,
-    pub raw: Vec<u8>,
-    pub ours: (Verdict, Option<Code>),
-    pub git: bool,
-    pub why: &'static str,
-}
-
-pub fn case(name: &'static str, raw: Vec<u8>, ours: (Verdict, Option<Code>), git: bool, why: &'static str) -> Case {
-    Case { name, raw, ours, git, why }
 }
 
 pub fn now() -> i64 {

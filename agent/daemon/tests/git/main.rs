@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where its world cannot be made")]
 
 mod bombs;
+mod cases;
 #[cfg(feature = "openpgp")]
 mod certificates;
+mod container;
 mod fetch;
 #[cfg(feature = "openpgp")]
 mod gpg;
@@ -13,5 +15,6 @@ mod history;
 mod openpgp;
 mod rules;
 mod signatures;
+mod ssh;
 mod verify;
 mod world;

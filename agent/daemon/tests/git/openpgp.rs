@@ -4,7 +4,8 @@ use evenkeel::git::{commit, signature};
 use evenkeel_core::trust::Signature;
 
 use crate::{
-    gpg::{BAD, FORMAT, GOOD, Gpg, UNKNOWN, case},
+    cases::{BAD, FORMAT, GOOD, UNKNOWN, case},
+    gpg::Gpg,
     world::with_header,
 };
 

@@ -134,12 +134,18 @@ impl World {
 
     /// Whether the real git accepts a commit's signature.
     pub fn git_accepts(&self, id: &CommitId, signers: &Path, revoked: Option<&Path>) -> bool {
-        let mut args = vec!["-c".to_owned(), format!("gpg.ssh.allowedSignersFile={}", signers.display())];
+        self.git_accepts_in("UTC", id, signers, revoked)
+    }
+
+    /// The same on a machine of another time zone.
+    pub fn git_accepts_in(&self, zone: &str, id: &CommitId, signers: &Path, revoked: Option<&Path>) -> bool {
+        let mut args = vec![format!("TZ={zone}"), "git".to_owned()];
+        args.extend(["-c".to_owned(), format!("gpg.ssh.allowedSignersFile={}", signers.display())]);
         if let Some(file) = revoked {
             args.extend(["-c".to_owned(), format!("gpg.ssh.revocationFile={}", file.display())]);
         }
         args.extend(["verify-commit".to_owned(), id.to_string()]);
-        self.run("git", args, b"").status.success()
+        self.run("env", args, b"").status.success()
     }
 
     /// An armoured signature of `payload` by ssh-keygen.
