@@ -179,8 +179,8 @@ pub struct Facts {
     pub files: Files,
 }
 
-/// A revision that may run. Only [`verify`] makes one, here or in a process of ours ([`Attestation`]): what takes it cannot
-/// be given an unverified commit.
+/// A revision that may run. Only [`verify`] makes one, and it cannot be read back from anything: what takes it cannot be
+/// given an unverified commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedRevision {
     tip: CommitId,
@@ -189,31 +189,7 @@ pub struct VerifiedRevision {
     signer: Option<Signer>,
 }
 
-/// A [`VerifiedRevision`] on its way from the process that verified it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attestation {
-    tip: CommitId,
-    payload: Digest,
-    verified: usize,
-    signer: Option<Signer>,
-}
-
-impl Attestation {
-    /// Takes the word of the process that verified. Only for what a process of our own program has just answered, over a
-    /// pipe that nobody else holds.
-    pub fn believed(self) -> VerifiedRevision {
-        let Self { tip, payload, verified, signer } = self;
-        VerifiedRevision { tip, payload, verified, signer }
-    }
-}
-
 impl VerifiedRevision {
-    /// To be told to the process that asked.
-    pub fn attested(self) -> Attestation {
-        let Self { tip, payload, verified, signer } = self;
-        Attestation { tip, payload, verified, signer }
-    }
-
     /// The commit.
     pub fn tip(&self) -> &CommitId {
         &self.tip

@@ -1,8 +1,6 @@
 //! A commit that a person accepts by hand: after a reset on purpose, or when the state was lost. What it would change
 //! is looked at first; the rules on signatures hold for it all the same.
 
-use std::path::Path;
-
 use evenkeel_core::{
     id::CommitId,
     people::{Person, Stated},
@@ -13,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::people;
 use crate::{
     config::settings::Settings,
-    git::{self, GitError, Repo},
+    git::{self, GitError, Repo, apart::Question},
     store::{Store, StoreError},
 };
 
@@ -79,17 +77,13 @@ pub enum AcceptError {
     Store(#[from] StoreError),
 }
 
-/// Looks at what accepting `id`, whole or shortened, would mean. Changes nothing.
-pub fn prospect(settings: &Settings, store: &Store, id: &str, now_unix: i64) -> Result<Prospect, AcceptError> {
-    let mirror = settings.paths.mirror();
-    let absent = || AcceptError::Absent { url: settings.source.url.clone(), id: id.to_owned() };
-    if !mirror.exists() {
-        return Err(absent());
-    }
-    let repo = Repo::open(&mirror)?;
-    let commit = repo.resolve(id).ok_or_else(absent)?;
+/// Looks at what accepting `id`, whole or shortened, would mean. Changes nothing. The verdict is that of a process apart;
+/// what is shown besides is read here, so this is for a command and not for the agent.
+pub async fn prospect(settings: &Settings, store: &Store, id: &str, now_unix: i64) -> Result<Prospect, AcceptError> {
+    let commit = find(settings, id)?;
     let from = store.accepted()?.map(|(commit, _)| commit);
-    let verdict = verdict(settings, &mirror, &repo, (&commit, from.as_ref()), now_unix)?;
+    let verdict = verdict(settings, (&commit, from.as_ref()), now_unix).await?;
+    let repo = Repo::open(&settings.paths.mirror())?;
     let knows_from = from.as_ref().is_some_and(|from| repo.has(from));
     let (_, keyring) = git::policy(&settings.trust, &settings.source.reference, now_unix)?;
     let between = |a: &CommitId, b: &CommitId| -> Result<Vec<Commit>, GitError> {
@@ -104,30 +98,45 @@ pub fn prospect(settings: &Settings, store: &Store, id: &str, now_unix: i64) -> 
     Ok(Prospect { commit, from, goes, comes, knows_from, verdict })
 }
 
+/// The commit of the mirror that a person means.
+fn find(settings: &Settings, id: &str) -> Result<CommitId, AcceptError> {
+    let mirror = settings.paths.mirror();
+    let absent = || AcceptError::Absent { url: settings.source.url.clone(), id: id.to_owned() };
+    if !mirror.exists() {
+        return Err(absent());
+    }
+    Repo::open(&mirror)?.resolve(id).ok_or_else(absent)
+}
+
 /// What the rules say. Everything that the commit adds to what was accepted once is judged, the commit itself always.
-fn verdict(
+async fn verdict(
     settings: &Settings,
-    mirror: &Path,
-    repo: &Repo,
     (commit, from): (&CommitId, Option<&CommitId>),
     now_unix: i64,
 ) -> Result<Result<Accepted, Box<Refusal>>, GitError> {
-    let introduction = settings.trust.introduction.as_ref().map(|i| &i.commit);
-    let base = from.map(|from| git::aside::base(repo, commit, from, introduction)).transpose()?.flatten();
-    let verdict = git::verify(mirror, (&settings.trust, &settings.source.reference), commit, base.as_ref(), now_unix)?;
-    Ok(verdict.map(|revision| revision.accepted()))
+    let question = Question {
+        mirror: settings.paths.mirror(),
+        trust: settings.trust.clone(),
+        reference: settings.source.reference.clone(),
+        tip: commit.clone(),
+        accepted: None,
+        beside: from.cloned(),
+        now_unix,
+    };
+    Ok(question.decide_apart().await?.map(|revision| revision.accepted()))
 }
 
 /// Does it, if the rules bear it out and nothing has changed since the person looked. Who it is must be known, not claimed.
-pub fn accept(
+pub async fn accept(
     settings: &Settings,
     store: &Store,
     request: &AcceptRequest,
     by: Person,
     now_ms: i64,
 ) -> Result<AcceptEnd, AcceptError> {
-    let prospect = prospect(settings, store, request.commit.as_str(), now_ms / 1000)?;
-    let new = match prospect.verdict {
+    let commit = find(settings, request.commit.as_str())?;
+    let from = store.accepted()?.map(|(commit, _)| commit);
+    let new = match verdict(settings, (&commit, from.as_ref()), now_ms / 1000).await? {
         Ok(new) => new,
         Err(refusal) => return Ok(AcceptEnd::Refused { message: refusal.to_string() }),
     };

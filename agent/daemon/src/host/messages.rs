@@ -1,12 +1,12 @@
 //! From what happened to what is told, for each sink that wants to know.
 
-use evenkeel_core::{change::ServiceChange, id::CommitId, outcome::Outcome, reason::Reason, trust::VerifiedRevision};
+use evenkeel_core::{change::ServiceChange, id::CommitId, outcome::Outcome, reason::Reason};
 use evenkeel_layout::name::StackName;
 
 use super::{Host, now_ms};
 use crate::{
     config::settings::{Event, Settings},
-    git::{CommitInfo, Repo},
+    git::{CommitInfo, Repo, apart::Revision},
     report::{self, Message},
     store::Outgoing,
 };
@@ -108,11 +108,11 @@ pub fn event_of(outcome: Outcome) -> Event {
 }
 
 /// A commit as people know it; only its id if the object cannot be read, or there is no repository.
-pub fn commit(repo: Option<&Repo>, id: &CommitId, revision: Option<&VerifiedRevision>) -> report::Commit {
+pub fn commit(repo: Option<&Repo>, id: &CommitId, revision: Option<&Revision>) -> report::Commit {
     let unknown = || CommitInfo { subject: String::new(), author: String::new(), time_unix: 0 };
     let info = repo.and_then(|repo| repo.commit_info(id).ok()).unwrap_or_else(unknown);
     let signer = revision
-        .and_then(VerifiedRevision::signer)
+        .and_then(Revision::signer)
         .map(|signer| report::Signer { principal: signer.principal.clone(), fingerprint: signer.fingerprint.clone() });
     report::Commit { id: id.clone(), subject: info.subject, author: info.author, signer }
 }

@@ -93,10 +93,7 @@ impl Answers for AgentAnswers {
         Box::pin(async move {
             let failed =
                 |message: String| Refusal::new(Exit::Failed, "trust.failed", message, "look at the agent's log");
-            let task =
-                tokio::task::spawn_blocking(move || acceptance::accept(&settings, &store, &request, by, now_ms()));
-            let end =
-                task.await.map_err(|_| failed("looking at the commit panicked; please report this".to_owned()))?;
+            let end = acceptance::accept(&settings, &store, &request, by, now_ms()).await;
             let end = end.map_err(|e| failed(e.to_string()))?;
             if end == AcceptEnd::Accepted {
                 self.waker.wake(Trigger::Manual);

@@ -3,13 +3,16 @@
 use evenkeel_core::{
     outcome::Outcome,
     reason::{Code, Reason},
-    trust::{self, Accepted, VerifiedRevision},
+    trust::{self, Accepted},
 };
 
 use super::Fault;
 use crate::{
     config::settings::Event,
-    git::{self, Repo, apart::Question},
+    git::{
+        self, Repo,
+        apart::{Question, Revision},
+    },
     host::{
         Host,
         messages::{self, Happening},
@@ -24,7 +27,7 @@ pub(super) async fn judge(
     host: &Host,
     run: &Run<'_>,
     fetched: git::Fetched,
-) -> Result<Result<VerifiedRevision, Fault>, Reason> {
+) -> Result<Result<Revision, Fault>, Reason> {
     let (mirror, settings) = (host.mirror(), host.settings.clone());
     let accepted = host.store.accepted().map_err(|e| e.reason())?;
     let accepted = accepted.map(|(commit, payload)| Accepted { commit, payload });
@@ -37,6 +40,7 @@ pub(super) async fn judge(
         reference: settings.source.reference.clone(),
         tip,
         accepted,
+        beside: None,
         now_unix: now_ms() / 1000,
     };
     // Of the accepted tip nothing is read but what was read before: that needs no process of its own.
@@ -87,7 +91,7 @@ pub(super) async fn judge(
 }
 
 /// Makes the revision the accepted one, unless a person chose another one since it was judged.
-fn remember(host: &Host, known: Option<&Accepted>, revision: &VerifiedRevision) -> Result<(), Reason> {
+fn remember(host: &Host, known: Option<&Accepted>, revision: &Revision) -> Result<(), Reason> {
     let (from, new) = (known.map(|k| &k.commit), (revision.tip(), revision.payload_digest()));
     if host.store.accept(from, new, now_ms()).map_err(|e| e.reason())? {
         return Ok(());

@@ -11,7 +11,6 @@ use evenkeel_core::{
     plan::{self, Plan},
     reason::{Code, Reason},
     release::{Candidate, Release},
-    trust::VerifiedRevision,
 };
 use evenkeel_layout::{
     name::{ServerName, StackName},
@@ -23,7 +22,7 @@ use evenkeel_layout::{
 
 use crate::{
     engine::Container,
-    git::{GitTree, Repo},
+    git::{GitTree, Repo, apart::Revision},
     host::{
         Host,
         candidates::{CandidateInput, Candidates, Place, candidates},
@@ -74,11 +73,7 @@ impl Cache {
     }
 
     /// Finds the stack set of a verified revision, renders and validates it.
-    pub async fn prepare(
-        &mut self,
-        host: &Host,
-        revision: &VerifiedRevision,
-    ) -> Result<std::sync::Arc<Prepared>, Reason> {
+    pub async fn prepare(&mut self, host: &Host, revision: &Revision) -> Result<std::sync::Arc<Prepared>, Reason> {
         let before = environment(host, self.0.as_ref().map(|(_, p)| &p.candidates));
         let key = Key { commit: revision.tip().clone(), settings: host.settings.clone(), environment: before };
         if let Some((known, prepared)) = &self.0
@@ -108,7 +103,7 @@ impl Cache {
     }
 }
 
-async fn prepare(host: &Host, revision: &VerifiedRevision) -> Result<Prepared, Reason> {
+async fn prepare(host: &Host, revision: &Revision) -> Result<Prepared, Reason> {
     host.compose.version().await.map_err(|e| Reason::new(e.code().unwrap_or(Code::ComposeMissing), e.to_string()))?;
     let repo = Repo::open(&host.mirror()).map_err(|e| e.reason())?;
     let tree = repo.tree(revision.tip()).map_err(|e| e.reason())?;

@@ -9,13 +9,12 @@ use std::{
 
 use evenkeel::{
     config::settings::{SignersOf, Trust},
-    git::{GitError, apart::Question},
+    git::{
+        GitError,
+        apart::{Decision, Question},
+    },
 };
-use evenkeel_core::{
-    id::CommitId,
-    reason::Code,
-    trust::{Refusal, VerifiedRevision},
-};
+use evenkeel_core::{id::CommitId, reason::Code};
 
 use crate::{
     fetch::{code_of, files},
@@ -41,12 +40,11 @@ fn question(world: &World, tip: &CommitId) -> Question {
         stale_after: Duration::from_secs(86_400),
     };
     let (mirror, tip) = (world.repo(), tip.clone());
-    Question { mirror, trust, reference: "refs/heads/main".to_owned(), tip, accepted: None, now_unix: 2_000_000_000 }
+    let reference = "refs/heads/main".to_owned();
+    Question { mirror, trust, reference, tip, accepted: None, beside: None, now_unix: 2_000_000_000 }
 }
 
-type Decided = Result<Result<VerifiedRevision, Box<Refusal>>, GitError>;
-
-async fn apart(question: &Question) -> Decided {
+async fn apart(question: &Question) -> Decision {
     question.decide_with(Path::new(env!("CARGO_BIN_EXE_evenkeel")), PATIENCE).await
 }
 
@@ -109,6 +107,21 @@ async fn a_chain_of_tags_is_no_branch() {
     }
     fs::write(world.repo().join(".git/refs/heads/main"), format!("{id}\n")).unwrap();
     assert_eq!(code_of(&world, &files(&world)).await, Code::SourceInvalid);
+}
+
+#[tokio::test]
+async fn an_answer_about_another_commit_is_none() {
+    let world = world();
+    let (first, second) = (world.commit("1", "me"), world.commit("2", "me"));
+    let accepts = |tip: &CommitId| {
+        let payload = "0".repeat(64);
+        let said = serde_json::json!({ "Accepted": { "tip": tip, "payload": payload, "verified": 1, "signer": null } });
+        stand_in(&world, &format!("read line; echo '{said}'"))
+    };
+    let asked = question(&world, &second);
+    assert_eq!(asked.decide_with(&accepts(&second), PATIENCE).await.unwrap().unwrap().tip(), &second);
+    let error = asked.decide_with(&accepts(&first), PATIENCE).await.unwrap_err();
+    assert!(matches!(&error, GitError::Internal(why) if why.contains(first.as_str())), "{error}");
 }
 
 #[tokio::test]

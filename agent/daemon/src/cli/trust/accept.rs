@@ -84,7 +84,9 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
     check_user(&settings)?;
     let prospect = {
         let store = status::open(&settings)?;
-        acceptance::prospect(&settings, &store, &args.commit, Timestamp::now().as_second()).map_err(|e| failure(&e))?
+        let now = Timestamp::now().as_second();
+        let looked = runtime()?.block_on(acceptance::prospect(&settings, &store, &args.commit, now));
+        looked.map_err(|e| failure(&e))?
     };
     let is_same = prospect.from.as_ref() == Some(&prospect.commit);
     if !out.is_json() {
@@ -141,12 +143,14 @@ fn confirm(args: &Args, prospect: &Prospect, out: &Output) -> Result<(), Failure
 fn carry_out(args: &Args, settings: &Settings, prospect: &Prospect) -> Result<(), Failure> {
     let (commit, from) = (prospect.commit.clone(), prospect.from.clone());
     let request = AcceptRequest { commit, from, why: args.reason.clone() };
-    let end = match runtime()?.block_on(socket::accept_commit(&settings.paths.socket, &request)) {
+    let runtime = runtime()?;
+    let end = match runtime.block_on(socket::accept_commit(&settings.paths.socket, &request)) {
         Ok(end) => end,
         Err(ClientError::NotRunning(_)) => {
             let store = Store::open(&settings.paths.state).map_err(|e| unusable(&e))?;
             let now_ms = Timestamp::now().as_millisecond();
-            acceptance::accept(settings, &store, &request, socket::myself(), now_ms).map_err(|e| failure(&e))?
+            let accepted = acceptance::accept(settings, &store, &request, socket::myself(), now_ms);
+            runtime.block_on(accepted).map_err(|e| failure(&e))?
         }
         Err(error) => return Err(sync::failure(&error)),
     };

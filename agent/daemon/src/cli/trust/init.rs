@@ -24,7 +24,7 @@ use crate::{
         text::{BOLD, GREEN, plural},
     },
     config::{self, ConfigErrors, DEFAULT_PATH, settings::Settings},
-    git::{self, GitError, Repo, openpgp::Keyring},
+    git::{self, GitError, Repo, apart::Question, openpgp::Keyring},
     terminal,
 };
 
@@ -284,9 +284,16 @@ fn bear_out(
     let settings = config::check(&text, Path::new("agent.yml")).map_err(|e| wrong_flags(&e))?;
     let tip = &offer.survey.commits[0].commit.id;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs().cast_signed());
-    let verdict = git::verify(&scratch.mirror(), (&settings.trust, &settings.source.reference), tip, None, now)
-        .map_err(|e| failed(&e))?;
-    match verdict {
+    let question = Question {
+        mirror: scratch.mirror(),
+        trust: settings.trust,
+        reference: settings.source.reference,
+        tip: tip.clone(),
+        accepted: None,
+        beside: None,
+        now_unix: now,
+    };
+    match runtime()?.block_on(question.decide_apart()).map_err(|e| failed(&e))? {
         Ok(_) => Ok((choice, introduced_by, signers)),
         Err(refusal) => Err(Failure::new(
             Exit::Refused,
