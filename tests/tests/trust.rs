@@ -5,8 +5,11 @@ use std::fs;
 
 use evenkeel_core::outcome::Outcome;
 use evenkeel_tests::{
+    docker::docker,
     fixture, http,
     keys::Key,
+    port,
+    receivers::webhook::Webhook,
     wait::{PATIENCE, wait_until},
     world::{World, page_at},
 };
@@ -271,8 +274,64 @@ fn throws_a_mirror_away_whose_history_is_cut_off() {
 }
 
 #[test]
+fn a_refusal_keeps_nothing_else_from_working_and_is_told_once_until_a_good_tip_comes() {
+    let Served { mut world, port, .. } = Served::new();
+    let (stack, address) = (world.stack("web"), format!("127.0.0.1:{}", port::free()));
+    let second = world.change("Second").file(&world.path("web", "index.html"), "second\n").push();
+    world.once().exits(0);
+    let webhook = Webhook::start("the-key-of-the-webhook");
+    world.report_to(&[webhook.sink(&world.config)]);
+    world.config.set("listen", &format!("{{ page: '{address}' }}"));
+    world.config.source(&world.repository.url(), "300ms");
+    world.start_and_wait();
+    let bad = world.change("Mine crypto").file(&world.path("web", "index.html"), "bad\n").unsigned().push();
+    world.wait_sync(&bad, Outcome::Refused);
+    let events = |count| {
+        let taken = webhook.wait_taken(count);
+        let told: Vec<String> = taken.iter().map(|d| d.event.clone()).collect();
+        (told, taken)
+    };
+    let (told, taken) = events(1);
+    let message = taken[0].body["reason"]["message"].as_str().unwrap();
+    assert_eq!(told, ["refused"]);
+    for word in ["E-UNSIGNED", &bad[..12], "Mine crypto", "git commit --amend -S", &second[..12]] {
+        assert!(message.contains(word), "the refusal should say {word:?}: {message}");
+    }
+
+    // Everything else goes on.
+    let refused = world.status().source.refused.unwrap();
+    assert_eq!(refused["code"], "E-UNSIGNED");
+    for verb in [&["status"][..], &["trust", "status"]] {
+        let run = world.evenkeel(verb);
+        assert!(run.exits(0).stdout.contains("git commit --amend -S"), "{}", run.report());
+    }
+    let page = || http::text(&format!("http://{address}/")).unwrap();
+    let all_is_well = "runs as the newest commit wants";
+    assert!(page().contains("E-UNSIGNED") && page().contains("git commit --amend -S"), "{}", page());
+    assert!(!page().contains(all_is_well), "{}", page());
+    world.evenkeel(&["rollback", &stack, "--reason", "the second is slow"]).exits(0);
+    assert_eq!(http::text(&page_at(port)), Ok("good".to_owned()));
+    docker(&["rm", "-f", &world.container("web", "app").id()]);
+    let (told, _) = events(4);
+    assert_eq!(told, ["refused", "deployed", "drift", "recovered"]);
+    world.wait_container("web", "app", "runs again", |c| c.state() == "running");
+    assert_eq!(world.status().source.refused.unwrap()["commit"], *bad);
+
+    world.repository.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    let good = world.change("Signed instead").file(&world.path("web", "index.html"), "third\n").commit();
+    world.repository.force_push();
+    world.wait_sync(&good, Outcome::Committed);
+    let (told, _) = events(6);
+    assert_eq!(told[4..], ["recovered", "deployed"]);
+    assert_eq!(world.status().source.refused, None);
+    assert!(page().contains(all_is_well), "{}", page());
+}
+
+#[test]
 fn tells_once_that_the_repository_is_silent_and_once_that_it_is_back() {
     let mut world = World::new();
+    let webhook = Webhook::start("the-key-of-the-webhook");
+    world.report_to(&[webhook.sink(&world.config)]);
     world.change("Begin").file("README.md", "words\n").push();
     let url = world.repository.url();
     world.config.source(&url, "200ms");
@@ -290,10 +349,28 @@ fn tells_once_that_the_repository_is_silent_and_once_that_it_is_back() {
         1 => Ok(()),
         n => Err(format!("{n} alarms")),
     });
+    let told = || webhook.taken().iter().map(|d| d.event.clone()).filter(|e| e != "refused").collect::<Vec<_>>();
+    wait_until(PATIENCE, "the alarm is delivered", || if told() == ["stale"] { Ok(()) } else { Err(told().join(" ")) });
+    // On a busy machine a poll may take a second; what follows is about the end of this silence.
+    world.config.set("trust", &format!("{{ allowed_signers: {}, stale_after: 1h }}", signers.display()));
+    world.config.write();
+    wait_until(PATIENCE, "the agent has the longer time", || {
+        let status = world.status();
+        if status.source.stale { Err(format!("{:?}", status.source)) } else { Ok(()) }
+    });
+    assert_eq!((alarms(&world), told()), (1, vec!["stale".to_owned()]));
     fs::rename(&away, &world.repository.bare).unwrap();
+    // It ends as it may: there is no stack in the repository.
     world.evenkeel(&["sync"]);
     let source = world.status().source;
-    assert!(!source.stale && source.accepted.is_some(), "{source:?}");
-    assert_eq!(alarms(&world), 1);
+    assert!(source.accepted.is_some(), "{source:?}");
     assert!(world.logged().contains("the repository answers again"), "{}", world.logged());
+    wait_until(PATIENCE, "its end is delivered", || {
+        if told() == ["stale", "recovered"] { Ok(()) } else { Err(told().join(" ")) }
+    });
+    // Each of these finds the repository.
+    for _ in 0..3 {
+        world.evenkeel(&["sync"]);
+    }
+    assert_eq!((alarms(&world), told()), (1, vec!["stale".to_owned(), "recovered".to_owned()]));
 }

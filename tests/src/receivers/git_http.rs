@@ -9,9 +9,9 @@ use std::{
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, Bytes},
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use tokio::{io::AsyncWriteExt as _, process::Command};
@@ -33,6 +33,8 @@ pub enum Mood {
     Slow(Duration),
     /// With 200 and something that is not Git.
     Babbling,
+    /// As it should, but for the pack: whoever fetches gets this one.
+    Hostile(Bytes),
 }
 
 #[derive(Debug)]
@@ -109,31 +111,60 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     let given = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).map(str::to_owned);
     locked(&shared.credentials).extend(given.clone());
     let mood = locked(&shared.mood).clone();
-    match mood {
-        Mood::Well => {}
+    match &mood {
+        Mood::Well | Mood::Hostile(_) => {}
         Mood::Down => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Mood::Failing => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         Mood::Elsewhere(base) => {
             let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
             return (StatusCode::FOUND, [(header::LOCATION, format!("{base}{path}"))]).into_response();
         }
-        Mood::Slow(time) => tokio::time::sleep(time).await,
+        Mood::Slow(time) => tokio::time::sleep(*time).await,
         Mood::Babbling => return "<html>Please log in to this network.</html>".into_response(),
     }
     if shared.authorization.is_some() && given.as_deref() != shared.authorization.as_deref() {
         let ask = [(header::WWW_AUTHENTICATE, "Basic realm=\"git\"")];
         return (StatusCode::UNAUTHORIZED, ask).into_response();
     }
-    match backend(&shared, request).await {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, 64 * 1024 * 1024).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    if let Mood::Hostile(pack) = mood
+        && holds(&body, "command=fetch")
+    {
+        return packfile(&pack, holds(&body, "done"));
+    }
+    match backend(&shared, &parts, body).await {
         Ok(response) => response,
         Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, e.to_string()).into_response(),
     }
 }
 
+fn holds(body: &[u8], text: &str) -> bool {
+    body.windows(text.len()).any(|w| w == text.as_bytes())
+}
+
+/// A pack as the answer to a fetch (gitprotocol-v2(5)). If the client is not done, it is told that this is enough.
+fn packfile(pack: &[u8], done: bool) -> Response {
+    fn line(content: &[u8]) -> Vec<u8> {
+        [format!("{:04x}", content.len() + 4).as_bytes(), content].concat()
+    }
+    let mut body = Vec::new();
+    if !done {
+        body.extend([line(b"acknowledgments\n"), line(b"ready\n"), b"0001".to_vec()].concat());
+    }
+    body.extend(line(b"packfile\n"));
+    for part in pack.chunks(65_515) {
+        // On the first band: data.
+        body.extend(line(&[&[1], part].concat()));
+    }
+    body.extend(b"0000");
+    ([(header::CONTENT_TYPE, "application/x-git-upload-pack-result")], body).into_response()
+}
+
 /// One request through the Common Gateway Interface (RFC 3875).
-async fn backend(shared: &Shared, request: Request) -> std::io::Result<Response> {
-    let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, 64 * 1024 * 1024).await.map_err(std::io::Error::other)?;
+async fn backend(shared: &Shared, parts: &Parts, body: Bytes) -> std::io::Result<Response> {
     let text = |headers: &HeaderMap, name: &str| {
         headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned()
     };

@@ -181,5 +181,6 @@ pub(super) fn one_line(error: &dyn Error) -> String {
         }
         next = cause.source();
     }
-    super::commit::displayable(text.replace('\n', "; ").as_bytes(), 400)
+    // A sentence of ours goes on behind it.
+    super::commit::displayable(text.trim_end_matches('.').replace('\n', "; ").as_bytes(), 400)
 }
