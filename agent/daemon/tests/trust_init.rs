@@ -345,7 +345,7 @@ fn an_unsigned_history_is_told_with_what_makes_it_right_and_looked_at_again() {
     world.push("Long ago", None);
     let done = world.init(&["--yes", "--keys", "ada.pub"]).exits(4);
     assert_snapshot!(world.told(&done.stderr()), @r#"
-    error: the newest commit <commit-0>  "Long ago" carries no SSH signature that fits it
+    error: the newest commit <commit-0>  "Long ago" carries no signature that fits it
     help: Trust begins at a commit that is signed. On your own machine:
 
       git config --global gpg.format ssh

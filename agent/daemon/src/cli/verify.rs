@@ -158,14 +158,14 @@ fn policy(args: &Args, now: i64) -> Result<(Policy, Keyring), Failure> {
     };
     let keys = |e: GitError| usage("trust.keys", &e);
     let revoked = args.revoked.as_deref().map_or(Revoked::Keys([].into()), git::read_revoked);
-    let keyring = match &args.openpgp_certificates {
-        Some(folder) => git::read_certificates(folder, &revoked, now).map_err(keys)?,
-        None => Keyring::default(),
-    };
+    let keyring = git::keyring(args.openpgp_certificates.as_deref(), &revoked, now).map_err(keys)?;
     let signers = file.map_or_else(|| Ok(Signers::default()), git::read_signers).map_err(keys)?;
     let authority = Authority::Server(signers.with_certificates(keyring.principals()));
-    let policy = Policy { authority, revoked, introduction: None, forge: Signers::default(), deploy_to: None };
-    Ok((policy, keyring))
+    let (forge, keyring) = match &args.forge_keys {
+        Some(file) => git::read_forge_keys(file, keyring).map_err(keys)?,
+        None => (Signers::default(), keyring),
+    };
+    Ok((Policy { authority, revoked, introduction: None, forge, deploy_to: None }, keyring))
 }
 
 fn resolve(repo: &Repo, rev: &str) -> Result<CommitId, Failure> {

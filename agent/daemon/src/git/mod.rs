@@ -4,6 +4,7 @@
 pub mod allowed_signers;
 pub mod apart;
 pub mod aside;
+pub mod certificates;
 pub mod child;
 pub mod commit;
 mod error;
@@ -31,4 +32,4 @@ pub use error::GitError;
 pub use mirror::{Fetched, VERB, fetch, fetch_with};
 pub use object_tree::GitTree;
 pub use repo::{CommitInfo, Repo, enclosing};
-pub use verify::{policy, read_certificates, read_revoked, read_signers, verify};
+pub use verify::{keyring, policy, read_forge_keys, read_revoked, read_signers, verify};

@@ -7,6 +7,8 @@ use std::{
 
 use evenkeel_core::trust::Signature;
 
+use super::certificates::Listed;
+
 /// What is said where OpenPGP is asked for.
 const ABSENT: &str = "this evenkeel was built without OpenPGP; sign with an SSH key: git config gpg.format ssh";
 
@@ -18,6 +20,21 @@ impl Keyring {
     /// Always an error.
     pub fn read(_folder: &Path, _now_unix: i64) -> Result<Self, String> {
         Err(ABSENT.to_owned())
+    }
+
+    /// No certificate.
+    pub fn empty(_now_unix: i64) -> Self {
+        Self {}
+    }
+
+    /// Always an error.
+    pub fn with(self, _bytes: &[u8]) -> Result<Self, String> {
+        Err(ABSENT.to_owned())
+    }
+
+    /// None.
+    pub fn listed(&self) -> Vec<Listed> {
+        Vec::new()
     }
 
     /// Nothing to take away.

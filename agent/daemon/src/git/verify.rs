@@ -8,7 +8,7 @@ use evenkeel_core::{
 };
 use jiff::tz::TimeZone;
 
-use super::{GitError, Repo, allowed_signers, graph, openpgp::Keyring, revoked};
+use super::{GitError, Repo, allowed_signers, certificates::is_certificates, graph, openpgp::Keyring, revoked};
 use crate::config::settings;
 
 /// Decides whether the fetched tip may run. Reads the key files anew: a change counts at once. Blocking.
@@ -38,15 +38,17 @@ pub fn verify(
 /// refuses everything. The keyring holds the OpenPGP certificates as they stand at `now_unix`.
 pub fn policy(settings: &settings::Trust, reference: &str, now_unix: i64) -> Result<(Policy, Keyring), GitError> {
     let revoked = settings.revoked.as_deref().map_or(Revoked::Keys([].into()), read_revoked);
-    let certificates = settings.openpgp_certificates();
-    let keyring =
-        certificates.map_or(Ok(Keyring::default()), |folder| read_certificates(folder, &revoked, now_unix))?;
+    let keyring = keyring(settings.openpgp_certificates(), &revoked, now_unix)?;
     let authority = match &settings.signers {
         settings::SignersOf::Server { allowed_signers, .. } => {
             let signers = allowed_signers.as_deref().map_or(Ok(Signers::default()), read_signers)?;
             Authority::Server(signers.with_certificates(keyring.principals()))
         }
         settings::SignersOf::Repository => Authority::Repository,
+    };
+    let (forge, keyring) = match &settings.forge_keys {
+        Some(path) => read_forge_keys(path, keyring)?,
+        None => (Signers::default(), keyring),
     };
     let policy = Policy {
         authority,
@@ -55,7 +57,7 @@ pub fn policy(settings: &settings::Trust, reference: &str, now_unix: i64) -> Res
             .introduction
             .as_ref()
             .map(|i| Introduction { commit: i.commit.clone(), signer: i.signer.clone() }),
-        forge: settings.forge_keys.as_deref().map_or(Ok(Signers::default()), read_signers)?,
+        forge,
         deploy_to: settings.require_deploy_to.then(|| reference.to_owned()),
     };
     Ok((policy, keyring))
@@ -69,16 +71,35 @@ pub fn read_signers(path: &Path) -> Result<Signers, GitError> {
     if signers.is_empty() { Err(fail("it lists no key that is accepted".to_owned())) } else { Ok(signers) }
 }
 
-/// Reads a folder of OpenPGP certificates, as they stand at `now_unix`. What is revoked here never counts, whatever they
-/// say.
-pub fn read_certificates(folder: &Path, revoked: &Revoked, now_unix: i64) -> Result<Keyring, GitError> {
-    let keyring =
-        Keyring::read(folder, now_unix).map_err(|why| GitError::Certificates { path: folder.to_owned(), why })?;
+/// The OpenPGP certificates of a folder, if there is one, as they stand at `now_unix`. What is revoked here never counts,
+/// whatever they say.
+pub fn keyring(folder: Option<&Path>, revoked: &Revoked, now_unix: i64) -> Result<Keyring, GitError> {
+    let keyring = match folder {
+        Some(folder) => {
+            Keyring::read(folder, now_unix).map_err(|why| GitError::Certificates { path: folder.to_owned(), why })?
+        }
+        None => Keyring::empty(now_unix),
+    };
     Ok(match revoked {
         Revoked::Keys(keys) => keyring.without(keys),
         // Nothing is accepted then.
         Revoked::Unreadable(_) => keyring,
     })
+}
+
+/// Reads the keys of a forge: lines as of allowed signers, or OpenPGP certificates, which the keyring then has besides. They
+/// sign for the forge alone: a certificate that is a person's already is an error.
+pub fn read_forge_keys(path: &Path, keyring: Keyring) -> Result<(Signers, Keyring), GitError> {
+    let fail = |why: String| GitError::Keys { path: path.to_owned(), why };
+    let text = read_capped(path).map_err(|e| fail(e.to_string()))?;
+    if !is_certificates(&text) {
+        return Ok((read_signers(path)?, keyring));
+    }
+    let before = keyring.principals();
+    let keyring = keyring.with(&text).map_err(|why| GitError::Certificates { path: path.to_owned(), why })?;
+    let mut forge = keyring.principals();
+    forge.retain(|fingerprint, _| !before.contains_key(fingerprint));
+    Ok((Signers::default().with_certificates(forge), keyring))
 }
 
 /// Reads a file of revoked keys.

@@ -9,8 +9,12 @@ mod certificates;
 mod container;
 mod fetch;
 #[cfg(feature = "openpgp")]
+mod forge;
+#[cfg(feature = "openpgp")]
 mod gpg;
 mod history;
+#[cfg(feature = "openpgp")]
+mod init;
 #[cfg(feature = "openpgp")]
 mod openpgp;
 mod rules;

@@ -2,16 +2,14 @@
 
 use std::{fmt::Write as _, os::unix::fs::MetadataExt as _, path::PathBuf};
 
-use evenkeel_core::{
-    id::CommitId,
-    outcome::Exit,
-    reason::Class,
-    trust::{Commit, Signature},
-};
+use evenkeel_core::{id::CommitId, outcome::Exit, reason::Class, trust::Commit};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{ask::Person, survey::word};
+use super::{
+    ask::Person,
+    survey::{fingerprint, word},
+};
 use crate::{
     cli::{
         output::{Failure, Output, SCHEMA},
@@ -259,15 +257,4 @@ fn rows(mark: &str, style: anstyle::Style, commits: &[Commit]) -> Vec<[Cell; 5]>
         ]
     };
     commits.iter().take(MAX_SHOWN).map(row).collect()
-}
-
-fn fingerprint(signature: &Signature) -> Option<&str> {
-    match signature {
-        Signature::Unsigned | Signature::Malformed(_) => None,
-        Signature::Unsupported { fingerprint, .. } => fingerprint.as_deref(),
-        Signature::Invalid { fingerprint, .. }
-        | Signature::Revoked { fingerprint, .. }
-        | Signature::Lapsed { fingerprint, .. }
-        | Signature::Valid { fingerprint } => Some(fingerprint),
-    }
 }

@@ -7,14 +7,21 @@ use std::{
 
 use evenkeel_core::outcome::Exit;
 
-use super::{choose::NEWEST, files::Files, init::Args, survey::Survey};
+use super::{
+    choose::NEWEST,
+    files::Files,
+    init::Args,
+    survey::{Candidate, Survey, hand_over},
+};
 use crate::{cli::output::Failure, config::DEFAULT_PATH};
 
 /// What a person puts into files that are there already.
-pub fn by_hand(files: &Files, block: &str, new_lines: &str) -> String {
+pub fn by_hand(files: &Files, block: &str, chosen: &[&Candidate]) -> String {
     let mut text = format!("Put this into {} by hand:\n\n{block}\n", files.config.display());
-    if !new_lines.is_empty() {
-        let _ = writeln!(text, "and this into {}:\n\n{new_lines}", files.signers.display());
+    let lines = files.new_lines(chosen);
+    let lines = (!lines.is_empty()).then(|| (files.signers.clone(), lines));
+    for (path, content) in lines.into_iter().chain(files.new_certificates(chosen)) {
+        let _ = writeln!(text, "and this into {}:\n\n{content}", path.display());
     }
     text
 }
@@ -42,6 +49,13 @@ pub fn next_steps(files: &Files, git_config: &[String], written: bool) -> String
 
 /// The three lines that make a machine sign, with the file that such a key usually has.
 pub fn git_config(key: Option<(&str, &str)>) -> Vec<String> {
+    if let Some(("openpgp", fingerprint)) = key {
+        return vec![
+            "git config --global gpg.format openpgp".to_owned(),
+            format!("git config --global user.signingkey {fingerprint}"),
+            "git config --global commit.gpgsign true".to_owned(),
+        ];
+    }
     let file = match key.map(|(kind, _)| kind) {
         Some("rsa") => "id_rsa",
         Some("ecdsa") => "id_ecdsa",
@@ -60,11 +74,18 @@ pub fn git_config(key: Option<(&str, &str)>) -> Vec<String> {
 /// Nobody signed the newest commit: what makes it right.
 pub fn unsigned(survey: &Survey, git_config: &[String]) -> Failure {
     let (id, subject) = survey.commits.first().map_or(("", ""), |s| (s.commit.id.short(), s.commit.subject.as_str()));
+    if let Some(key) = survey.lacks() {
+        let message = format!(
+            "the newest commit {id} {subject:?} is signed with the OpenPGP key {key}, whose certificate is not known here"
+        );
+        let help = format!("a signature of OpenPGP does not carry its key; hand it over, {}", hand_over(key));
+        return Failure::usage("trust.keys", message, help);
+    }
     let help = format!(
         "Trust begins at a commit that is signed. On your own machine:\n\n  {}\n  git commit --allow-empty -m 'Begin to sign' && git push\n",
         git_config.join("\n  ")
     );
-    let message = format!("the newest commit {id} {subject:?} carries no SSH signature that fits it");
+    let message = format!("the newest commit {id} {subject:?} carries no signature that fits it");
     Failure::new(Exit::Refused, "trust.unsigned", message, help)
 }
 

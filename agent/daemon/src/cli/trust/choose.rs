@@ -1,6 +1,6 @@
 //! The choice: whose keys count, and where trusted history begins. By flags, or by a person who is asked.
 
-use evenkeel_core::id::CommitId;
+use evenkeel_core::{id::CommitId, trust::openpgp_fingerprint};
 
 use super::{ask::Person, survey::Survey};
 use crate::{cli::output::Failure, git::Repo};
@@ -43,8 +43,10 @@ impl Offer<'_> {
         let keys = &self.survey.keys;
         let mut chosen: Vec<usize> = (0..keys.len()).filter(|&at| keys[at].origin.is_some()).collect();
         for wanted in self.signers {
-            let matches = |f: &str| f == wanted || f.strip_prefix("SHA256:") == Some(wanted);
-            let found = keys.iter().position(|known| matches(&known.key.fingerprint)).ok_or_else(|| {
+            let openpgp = openpgp_fingerprint(wanted);
+            let matches =
+                |f: &str| f == wanted || f.strip_prefix("SHA256:") == Some(wanted) || openpgp.as_deref() == Some(f);
+            let found = keys.iter().position(|known| matches(known.key.fingerprint())).ok_or_else(|| {
                 let message = format!("no key {wanted:?} signed one of these commits");
                 Failure::usage(
                     "trust.keys",
@@ -91,7 +93,7 @@ impl Offer<'_> {
         if self.survey.keys.iter().any(|key| key.origin.is_none()) {
             person.tell(
                 "Names are what the commits claim. Compare fingerprints with the keys' owners, who see them with\n  \
-                 ssh-keygen -lf ~/.ssh/id_ed25519.pub\n",
+                 ssh-keygen -lf ~/.ssh/id_ed25519.pub      (of OpenPGP: gpg --fingerprint)\n",
             );
         }
         let question = "Whose signatures count on this server? Numbers of keys, or `all`";

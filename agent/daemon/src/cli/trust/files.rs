@@ -1,6 +1,7 @@
-//! The two files of a server's trust: `agent.yml` and `allowed_signers`.
+//! The files of a server's trust: `agent.yml`, and beside it `allowed_signers` and the folder `openpgp`.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     fs::{self, Permissions},
     io::{self, Write as _},
@@ -8,9 +9,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use evenkeel_core::{id::CommitId, trust::Signers};
+use evenkeel_core::{
+    id::CommitId,
+    trust::{Revoked, Signers},
+};
 
-use super::survey::Candidate;
+use super::{given::SigningKey, survey::Candidate};
 use crate::{
     cli::output::Failure,
     config,
@@ -85,11 +89,21 @@ pub struct Introduced<'a> {
     pub signer: &'a str,
 }
 
+/// Where the keys are that count: a file of SSH keys, a folder of OpenPGP certificates, or both.
+#[derive(Debug, Clone, Copy)]
+pub struct Lists<'a> {
+    pub allowed_signers: Option<&'a Path>,
+    pub openpgp_certificates: Option<&'a Path>,
+}
+
 /// The keys of `agent.yml` that say what is trusted.
-pub fn block(source: &SourceArgs, allowed_signers: &Path, introduced: Option<&Introduced<'_>>) -> String {
+pub fn block(source: &SourceArgs, lists: Lists<'_>, introduced: Option<&Introduced<'_>>) -> String {
     let mut text = source.yaml();
     text.push_str("trust:\n");
-    text.push_str(&entry(1, "allowed_signers", &allowed_signers.display().to_string()));
+    let Lists { allowed_signers, openpgp_certificates } = lists;
+    for (key, path) in [("allowed_signers", allowed_signers), ("openpgp_certificates", openpgp_certificates)] {
+        text.push_str(&path.map(|path| entry(1, key, &path.display().to_string())).unwrap_or_default());
+    }
     if let Some(Introduced { commit, signer }) = introduced {
         text.push_str("  introduction:\n");
         // In quotes: digits alone would be a number.
@@ -127,20 +141,25 @@ pub enum Existing {
     Full(String),
 }
 
-/// Where the two files are, and what they hold.
+/// Where the files are, and what they hold.
 #[derive(Debug)]
 pub struct Files {
     /// `agent.yml`.
     pub config: PathBuf,
     /// `allowed_signers`, beside it.
     pub signers: PathBuf,
+    /// The folder of OpenPGP certificates, beside them.
+    pub certificates: PathBuf,
     /// What `agent.yml` holds.
     pub existing: Existing,
     /// What `allowed_signers` holds.
     listed: String,
-    /// The keys in it.
+    /// The keys in it, and the certificates in the folder.
     known: Signers,
 }
+
+/// A file of trust: its path, and what it shall hold.
+pub type File = (PathBuf, String);
 
 impl Files {
     /// Looks at what is there.
@@ -162,7 +181,16 @@ impl Files {
                 "correct the line, or move the file away",
             )
         })?;
-        Ok(Self { config, signers, existing, listed, known })
+        let certificates = folder.join("openpgp");
+        let is_used = fs::read_dir(&certificates).is_ok_and(|mut entries| entries.next().is_some());
+        let certified = if is_used {
+            git::keyring(Some(&certificates), &Revoked::Keys([].into()), 0)
+                .map_err(|e| Failure::usage("trust.keys", e.to_string(), "correct the file, or move the folder away"))?
+                .principals()
+        } else {
+            BTreeMap::new()
+        };
+        Ok(Self { config, signers, certificates, existing, listed, known: known.with_certificates(certified) })
     }
 
     /// Says early what would fail late.
@@ -189,13 +217,56 @@ impl Files {
 
     /// The lines for keys that `allowed_signers` does not have yet.
     pub fn new_lines(&self, chosen: &[&Candidate]) -> String {
-        let new = chosen.iter().filter(|c| self.known.label(&c.key.fingerprint).is_none());
-        new.map(|candidate| signer_line(&candidate.label, &candidate.key)).collect()
+        self.unknown(chosen)
+            .filter_map(|(candidate, key)| match key {
+                SigningKey::Ssh(key) => Some(signer_line(&candidate.label, key)),
+                SigningKey::OpenPgp(_) => None,
+            })
+            .collect()
     }
 
-    /// How many keys `allowed_signers` has already.
+    /// A file for each certificate that the folder does not have yet.
+    pub fn new_certificates(&self, chosen: &[&Candidate]) -> Vec<File> {
+        self.unknown(chosen)
+            .filter_map(|(_, key)| match key {
+                SigningKey::Ssh(_) => None,
+                SigningKey::OpenPgp(certificate) => {
+                    let path = self.certificates.join(format!("{}.asc", certificate.fingerprint));
+                    Some((path, certificate.armour.clone()))
+                }
+            })
+            .collect()
+    }
+
+    fn unknown<'c>(&self, chosen: &[&'c Candidate]) -> impl Iterator<Item = (&'c Candidate, &'c SigningKey)> {
+        let new = chosen.iter().filter(|c| self.known.label(c.key.fingerprint()).is_none());
+        new.map(|candidate| (*candidate, &candidate.key))
+    }
+
+    /// How many keys and certificates are listed already.
     pub fn listed(&self) -> usize {
+        self.listed_lines() + self.known.certificates().len()
+    }
+
+    fn listed_lines(&self) -> usize {
         self.listed.lines().filter(|line| !line.trim().is_empty() && !line.trim().starts_with('#')).count()
+    }
+
+    /// Which lists the configuration names once these keys are written.
+    pub fn lists(&self, chosen: &[&Candidate]) -> Lists<'_> {
+        let has = |kind: fn(&SigningKey) -> bool| chosen.iter().any(|candidate| kind(&candidate.key));
+        let ssh = self.listed_lines() > 0 || has(|key| matches!(key, SigningKey::Ssh(_)));
+        let openpgp = !self.known.certificates().is_empty() || has(|key| matches!(key, SigningKey::OpenPgp(_)));
+        Lists {
+            allowed_signers: ssh.then_some(self.signers.as_path()),
+            openpgp_certificates: openpgp.then_some(self.certificates.as_path()),
+        }
+    }
+
+    /// Every file that these keys need besides `agent.yml`.
+    pub fn of_keys(&self, chosen: &[&Candidate]) -> Vec<File> {
+        let signers = self.lists(chosen).allowed_signers.map(|path| (path.to_owned(), self.signers_text(chosen)));
+        signers.into_iter().chain(self.new_certificates(chosen)).collect()
     }
 
     /// `agent.yml` with this block: alone, or after the comments that are there.
@@ -209,8 +280,8 @@ impl Files {
         }
     }
 
-    /// Writes both, each as a whole. A configuration that is replaced stays beside it; its name is given.
-    pub fn write(&self, signers: &str, config: &str) -> Result<Option<PathBuf>, Failure> {
+    /// Writes them, each as a whole, the configuration last. One that is replaced stays beside it; its name is given.
+    pub fn write(&self, keys: &[File], config: &str) -> Result<Option<PathBuf>, Failure> {
         let fail = |path: &Path| {
             let path = path.display().to_string();
             move |e: io::Error| {
@@ -225,7 +296,13 @@ impl Files {
             fs::create_dir_all(folder).map_err(fail(folder))?;
             fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(fail(folder))?;
         }
-        put(&self.signers, signers, 0o644).map_err(fail(&self.signers))?;
+        for (path, text) in keys {
+            if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
+                fs::create_dir(folder).map_err(fail(folder))?;
+                fs::set_permissions(folder, Permissions::from_mode(0o755)).map_err(fail(folder))?;
+            }
+            put(path, text, 0o644).map_err(fail(path))?;
+        }
         let mut old = None;
         if let Existing::Full(text) = &self.existing {
             let path = self.config.with_extension("yml.old");
@@ -291,20 +368,25 @@ mod tests {
         let commit = CommitId::new(&"ab".repeat(20)).unwrap();
         let signer = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU";
         for url in ["https://example.org/you/infra.git", "file:///srv/a%20b/c", "https://example.org/x?a=b"] {
-            let text = block(&source(url, "a-b/c"), &signers, Some(&Introduced { commit: &commit, signer }));
+            let lists = Lists { allowed_signers: Some(&signers), openpgp_certificates: None };
+            let text = block(&source(url, "a-b/c"), lists, Some(&Introduced { commit: &commit, signer }));
             let settings = config::check(&text, Path::new("/x/agent.yml")).unwrap();
             assert_eq!((settings.source.url.as_str(), settings.source.reference.as_str()), (url, "refs/heads/a-b/c"));
             assert_eq!(settings.trust.allowed_signers(), Some(signers.as_path()));
             let introduction = settings.trust.introduction.unwrap();
             assert_eq!((&introduction.commit, introduction.signer.as_str()), (&commit, signer));
         }
-        insta::assert_snapshot!(block(&source("git@example.org:you/infra.git", "refs/heads/main"), Path::new("/etc/evenkeel/allowed_signers"), None), @"
+        let [allowed_signers, openpgp_certificates] =
+            ["/etc/evenkeel/allowed_signers", "/etc/evenkeel/openpgp"].map(|path| Some(Path::new(path)));
+        let lists = Lists { allowed_signers, openpgp_certificates };
+        insta::assert_snapshot!(block(&source("git@example.org:you/infra.git", "refs/heads/main"), lists, None), @"
         server: home
         source:
           url: git@example.org:you/infra.git
           ref: refs/heads/main
         trust:
           allowed_signers: /etc/evenkeel/allowed_signers
+          openpgp_certificates: /etc/evenkeel/openpgp
         ");
     }
 

@@ -1,4 +1,4 @@
-//! Keys that the operator names: `--github USER[=FILE]`, `--keys FILE`.
+//! Keys that the operator names: `--github USER[=FILE]`, `--keys FILE`. Lists of SSH keys, or OpenPGP certificates.
 
 use std::{
     fs::File,
@@ -6,19 +6,50 @@ use std::{
     path::Path,
 };
 
+use jiff::Timestamp;
+
 use crate::{
     cli::output::{Failure, Output},
     git::{
         allowed_signers::MAX_FILE_BYTES,
+        certificates::{Listed, is_certificates},
+        openpgp::Keyring,
         public_keys::{self, PublicKey},
     },
 };
+
+/// A key that could sign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SigningKey {
+    /// Of SSH.
+    Ssh(PublicKey),
+    /// An OpenPGP certificate.
+    OpenPgp(Listed),
+}
+
+impl SigningKey {
+    /// As Git prints it.
+    pub fn fingerprint(&self) -> &str {
+        match self {
+            Self::Ssh(key) => &key.fingerprint,
+            Self::OpenPgp(certificate) => &certificate.fingerprint,
+        }
+    }
+
+    /// The kind in one word.
+    pub fn short_kind(&self) -> &str {
+        match self {
+            Self::Ssh(key) => key.short_kind(),
+            Self::OpenPgp(_) => "openpgp",
+        }
+    }
+}
 
 /// A key that was named on the command line.
 #[derive(Debug, Clone)]
 pub struct Given {
     /// The key.
-    pub key: PublicKey,
+    pub key: SigningKey,
     /// Whose it is said to be, as a principal of an allowed-signers file.
     pub label: String,
     /// Where it comes from, for people.
@@ -52,7 +83,7 @@ pub fn keys(github: &[String], files: &[String], out: &Output) -> Result<(Vec<Gi
     let mut all: Vec<Given> = Vec::new();
     for list in &lists {
         for key in read(list, out)? {
-            if !all.iter().any(|known| known.key.fingerprint == key.key.fingerprint) {
+            if !all.iter().any(|known| known.key.fingerprint() == key.key.fingerprint()) {
                 all.push(key);
             }
         }
@@ -76,13 +107,20 @@ fn read(list: &List<'_>, out: &Output) -> Result<Vec<Given>, Failure> {
     };
     let name = list.file.unwrap_or("standard input");
     let unreadable = |why: String| Failure::usage("trust.keys", format!("{name}: {why}"), "name a file of public keys");
-    let keys =
-        public_keys::parse(&text.map_err(|e| unreadable(e.to_string()))?).map_err(|e| unreadable(e.to_string()))?;
+    let text = text.map_err(|e| unreadable(e.to_string()))?;
+    if is_certificates(&text) {
+        return certificates(&text, list.user, name).map_err(unreadable);
+    }
+    let keys = public_keys::parse(&text).map_err(|e| unreadable(e.to_string()))?;
     let origin = list.user.map_or_else(|| name.to_owned(), |user| format!("github.com/{user}.keys"));
     let mut accepted = Vec::new();
     for listed in keys {
         match listed.key {
-            Ok(key) => accepted.push(Given { key, label: label(list.user, &listed.comment), origin: origin.clone() }),
+            Ok(key) => accepted.push(Given {
+                key: SigningKey::Ssh(key),
+                label: label(list.user, &listed.comment),
+                origin: origin.clone(),
+            }),
             Err(why) => out.note(&format!("note: a key of {origin} is left out: {why}")),
         }
     }
@@ -97,6 +135,18 @@ fn read(list: &List<'_>, out: &Output) -> Result<Vec<Given>, Failure> {
         ));
     }
     Ok(accepted)
+}
+
+/// OpenPGP certificates, as gpg exports them and as forges show them of a user. Whose they are, they say themselves.
+fn certificates(text: &[u8], user: Option<&str>, name: &str) -> Result<Vec<Given>, String> {
+    let keyring = Keyring::empty(Timestamp::now().as_second()).with(text)?;
+    let origin = user.map_or_else(|| name.to_owned(), |user| format!("github.com/{user}.gpg"));
+    let given = |certificate: Listed| Given {
+        label: certificate.principal.clone(),
+        key: SigningKey::OpenPgp(certificate),
+        origin: origin.clone(),
+    };
+    Ok(keyring.listed().into_iter().map(given).collect())
 }
 
 fn no_keys(list: &List<'_>) -> Failure {

@@ -1,7 +1,8 @@
-//! `evenkeel trust init`: from a repository to the two files that say what a server trusts.
+//! `evenkeel trust init`: from a repository to the files that say what a server trusts.
 
 use std::{
     fmt::Write as _,
+    fs, io,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -13,7 +14,7 @@ use super::{
     advice::{by_hand, command, git_config, next_steps, unconfirmed, unsigned},
     ask::Person,
     choose::{Choice, Offer},
-    files::{Existing, Files, Introduced, SourceArgs, block},
+    files::{Existing, Files, Introduced, Lists, SourceArgs, block},
     given::{self, Given},
     survey::{Candidate, CandidateLine, CommitLine, Survey},
 };
@@ -24,14 +25,14 @@ use crate::{
         text::{BOLD, GREEN, plural},
     },
     config::{self, ConfigErrors, DEFAULT_PATH, settings::Settings},
-    git::{self, GitError, Repo, apart::Question, openpgp::Keyring},
+    git::{self, GitError, Repo, apart::Question},
     terminal,
 };
 
 /// Say once what this server trusts: the repository, the keys, the first commit.
 ///
 /// Fetches the branch, shows who signed what, asks whose signatures count and where trusted history begins, and writes
-/// agent.yml and allowed_signers. Nothing is asked of anybody but the repository.
+/// agent.yml, and allowed_signers or a folder of OpenPGP certificates. Nothing is asked of anybody but the repository.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -41,6 +42,8 @@ Examples:
       --known-hosts /etc/evenkeel/known_hosts
   evenkeel trust init --url file:///srv/git/infra.git --branch main \\
       --keys id_ed25519.pub --introduction newest --yes
+  gpg --armor --export 0123…CDEF > ada.asc
+  evenkeel trust init --url https://github.com/you/infra.git --keys ada.asc
   evenkeel trust init --url https://github.com/you/infra.git --print
 
 Exit codes:
@@ -48,14 +51,14 @@ Exit codes:
 pub struct Args {
     #[command(flatten)]
     pub(super) source: SourceArgs,
-    /// A signer's keys as https://github.com/USER.keys has them, in a file or on standard input
+    /// A signer's keys as https://github.com/USER.keys (or .gpg) has them, in a file or on standard input
     #[arg(long, value_name = "USER[=FILE]")]
     pub(super) github: Vec<String>,
-    /// A signer's public keys, one a line; `-` is standard input
+    /// A signer's public keys, one a line, or OpenPGP certificates; `-` is standard input
     #[arg(long, value_name = "FILE")]
     pub(super) keys: Vec<String>,
     /// The fingerprint of a key that signed one of the commits shown
-    #[arg(long, value_name = "SHA256:…")]
+    #[arg(long, value_name = "FINGERPRINT")]
     pub(super) signer: Vec<String>,
     /// The first commit that is trusted: an id, `newest`, or `first` for the whole history
     #[arg(long, value_name = "REV")]
@@ -63,10 +66,10 @@ pub struct Args {
     /// How many commits to show
     #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=1000))]
     last: u16,
-    /// The configuration to write; allowed_signers goes beside it
+    /// The configuration to write; the keys go beside it
     #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
     pub(super) config: PathBuf,
-    /// Show the two files, and write nothing
+    /// Show the files, and write nothing
     #[arg(long, conflicts_with = "force")]
     print: bool,
     /// Replace a configuration that is there; the old one is kept beside it
@@ -88,7 +91,7 @@ struct Document<'a> {
     commits: Vec<CommitLine<'a>>,
     keys: Vec<CandidateLine<'a>>,
     introduction: Option<Introduction<'a>>,
-    files: [FileLine<'a>; 2],
+    files: Vec<FileLine<'a>>,
     git_config: Vec<String>,
 }
 
@@ -128,7 +131,7 @@ impl Scratch {
     fn make() -> Result<Self, Failure> {
         let made = tempfile::Builder::new().prefix("evenkeel-trust-").tempdir();
         let this = made.map(Self).map_err(|e| cannot_stage(&e))?;
-        std::fs::write(this.signers(), "").map_err(|e| cannot_stage(&e))?;
+        fs::write(this.signers(), "").map_err(|e| cannot_stage(&e))?;
         Ok(this)
     }
 
@@ -140,13 +143,55 @@ impl Scratch {
         self.0.path().join("allowed_signers")
     }
 
+    fn certificates(&self) -> PathBuf {
+        self.0.path().join("openpgp")
+    }
+
     /// The settings that `agent.yml` would have with these flags.
     fn settings(&self, source: &SourceArgs) -> Result<Settings, Failure> {
-        config::check(&block(source, &self.signers(), None), Path::new("agent.yml")).map_err(|e| wrong_flags(&e))
+        let signers = self.signers();
+        let lists = Lists { allowed_signers: Some(&signers), openpgp_certificates: None };
+        config::check(&block(source, lists, None), Path::new("agent.yml")).map_err(|e| wrong_flags(&e))
+    }
+
+    /// The same with these keys besides those of the server's files, and an introduction.
+    fn settings_with(
+        &self,
+        source: &SourceArgs,
+        (files, chosen): (&Files, &[&Candidate]),
+        introduced: Option<&Introduced<'_>>,
+    ) -> Result<Settings, Failure> {
+        let folder = self.certificates();
+        self.put(files, chosen).map_err(|e| cannot_stage(&e))?;
+        let (signers, real) = (self.signers(), files.lists(chosen));
+        let lists = Lists {
+            allowed_signers: real.allowed_signers.map(|_| signers.as_path()),
+            openpgp_certificates: real.openpgp_certificates.map(|_| folder.as_path()),
+        };
+        config::check(&block(source, lists, introduced), Path::new("agent.yml")).map_err(|e| wrong_flags(&e))
+    }
+
+    fn put(&self, files: &Files, chosen: &[&Candidate]) -> io::Result<()> {
+        let folder = self.certificates();
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir(&folder)?;
+        fs::write(self.signers(), files.signers_text(chosen))?;
+        if files.certificates.exists() {
+            for entry in fs::read_dir(&files.certificates)? {
+                let entry = entry?;
+                fs::copy(entry.path(), folder.join(entry.file_name()))?;
+            }
+        }
+        for (path, text) in files.new_certificates(chosen) {
+            fs::write(folder.join(path.file_name().unwrap_or_default()), text)?;
+        }
+        Ok(())
     }
 }
 
-fn cannot_stage(e: &std::io::Error) -> Failure {
+fn cannot_stage(e: &io::Error) -> Failure {
     Failure::failed("stage.failed", format!("cannot use the temporary folder: {e}"), "look at $TMPDIR")
 }
 
@@ -168,7 +213,6 @@ struct Found {
     choice: Choice,
     /// Who signed the introduction.
     introduced_by: Option<String>,
-    signers: String,
 }
 
 impl Found {
@@ -202,9 +246,9 @@ fn settle(
         }
         let is_signed = survey.commits.first().is_some_and(|seen| seen.signer().is_some());
         if !is_signed {
-            let lines = git_config(given.first().map(|g| &g.key).map(|k| (k.short_kind(), k.fingerprint.as_str())));
+            let lines = git_config(given.first().map(|g| (g.key.short_kind(), g.key.fingerprint())));
             let told = unsigned(&survey, &lines);
-            let Some(person) = person.as_deref_mut() else { return Err(told) };
+            let Some(person) = person.as_deref_mut().filter(|_| survey.lacks().is_none()) else { return Err(told) };
             out.note(&format!("The newest commit is not signed, so trust cannot begin.\n{}", told.help));
             person.ask("Press Enter to look again", "", |_| Ok(()))?;
             continue;
@@ -220,9 +264,7 @@ fn settle(
             }
         };
         match bear_out(args, &offer, choice, (scratch, files)) {
-            Ok((choice, introduced_by, signers)) => {
-                return Ok(Some(Found { tip, survey, choice, introduced_by, signers }));
-            }
+            Ok((choice, introduced_by)) => return Ok(Some(Found { tip, survey, choice, introduced_by })),
             Err(failure) if person.is_some() && failure.exit == Exit::Refused => {
                 out.failure(&failure);
                 out.note("Choose again, or push a commit that the rule accepts and press Enter twice.\n");
@@ -250,18 +292,16 @@ fn bear_out(
     offer: &Offer<'_>,
     choice: Choice,
     (scratch, files): (&Scratch, &Files),
-) -> Result<(Choice, Option<String>, String), Failure> {
+) -> Result<(Choice, Option<String>), Failure> {
     let chosen: Vec<&Candidate> = choice.signers.iter().map(|&at| &offer.survey.keys[at]).collect();
     if chosen.is_empty() && files.listed() == 0 {
-        let help = "name signers: --signer SHA256:… of a key that is shown, --keys FILE, or --github USER=FILE";
+        let help = "name signers: --signer FINGERPRINT of a key that is shown, --keys FILE, or --github USER=FILE";
         return Err(Failure::usage("trust.keys", "no key was chosen: nobody could deploy", help));
     }
-    let signers = files.signers_text(&chosen);
-    std::fs::write(scratch.signers(), &signers).map_err(|e| cannot_stage(&e))?;
     let introduced_by = match &choice.introduction {
         None => None,
         Some(id) => {
-            let seen = git::survey::one(offer.repo, &Keyring::default(), id).map_err(|e| failed(&e))?;
+            let seen = git::survey::one(offer.repo, &offer.survey.keyring, id).map_err(|e| failed(&e))?;
             let signer = seen.signer().map(str::to_owned).ok_or_else(|| {
                 let message =
                     format!("the commit {} carries no signature that fits it, so trust cannot begin there", id.short());
@@ -280,8 +320,7 @@ fn bear_out(
         .as_ref()
         .zip(introduced_by.as_deref())
         .map(|(commit, signer)| Introduced { commit, signer });
-    let text = block(&args.source, &scratch.signers(), introduced.as_ref());
-    let settings = config::check(&text, Path::new("agent.yml")).map_err(|e| wrong_flags(&e))?;
+    let settings = scratch.settings_with(&args.source, (files, &chosen), introduced.as_ref())?;
     let tip = &offer.survey.commits[0].commit.id;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs().cast_signed());
     let question = Question {
@@ -294,7 +333,7 @@ fn bear_out(
         now_unix: now,
     };
     match runtime()?.block_on(question.decide_apart()).map_err(|e| failed(&e))? {
-        Ok(_) => Ok((choice, introduced_by, signers)),
+        Ok(_) => Ok((choice, introduced_by)),
         Err(refusal) => Err(Failure::new(
             Exit::Refused,
             "trust.refused",
@@ -312,19 +351,24 @@ fn conclude(
     person: Option<&mut Person<'_>>,
     out: &Output,
 ) -> Result<Exit, Failure> {
-    let block = block(&args.source, &files.signers, found.introduced().as_ref());
-    let config = files.config_text(&block);
+    let chosen = found.chosen();
+    let block = block(&args.source, files.lists(&chosen), found.introduced().as_ref());
+    let (keys, config) = (files.of_keys(&chosen), files.config_text(&block));
     let mut written = false;
     let mut old = None;
     if !args.print {
-        let by_hand = by_hand(files, &block, &files.new_lines(&found.chosen()));
-        may_write(args, files, &by_hand, person, out)?;
-        old = files.write(&found.signers, &config)?;
+        may_write(args, (files, &chosen), &by_hand(files, &block, &chosen), person, out)?;
+        old = files.write(&keys, &config)?;
         config::load(&files.config).map_err(|e| Failure::usage("config.invalid", e.to_string(), "correct the file"))?;
         written = true;
     }
-    let first = found.chosen().first().map(|c| (c.key.short_kind(), c.key.fingerprint.as_str()));
+    let first = chosen.first().map(|c| (c.key.short_kind(), c.key.fingerprint()));
     let git_config = git_config(first);
+    let all = || {
+        keys.iter()
+            .map(|(path, text)| (path.as_path(), text.as_str()))
+            .chain([(files.config.as_path(), config.as_str())])
+    };
     if out.is_json() {
         out.json(&Document {
             schema: SCHEMA,
@@ -334,21 +378,20 @@ fn conclude(
             commits: found.survey.commit_lines(),
             keys: found.survey.key_lines(&found.choice.signers),
             introduction: found.introduced().map(|i| Introduction { commit: i.commit, signer: i.signer }),
-            files: [
-                FileLine { path: &files.signers, written, content: &found.signers },
-                FileLine { path: &files.config, written, content: &config },
-            ],
+            files: all().map(|(path, content)| FileLine { path, written, content }).collect(),
             git_config,
         });
         return Ok(Exit::Fine);
     }
     let mut text = String::new();
     if args.print {
-        let _ = write!(text, "{BOLD}{}{BOLD:#}\n\n{}\n", files.signers.display(), found.signers);
-        let _ = write!(text, "{BOLD}{}{BOLD:#}\n\n{config}\n", files.config.display());
+        for (path, content) in all() {
+            let _ = write!(text, "{BOLD}{}{BOLD:#}\n\n{content}\n", path.display());
+        }
     } else {
-        let _ = writeln!(text, "{GREEN}wrote{GREEN:#} {}", files.signers.display());
-        let _ = writeln!(text, "{GREEN}wrote{GREEN:#} {}", files.config.display());
+        for (path, _) in all() {
+            let _ = writeln!(text, "{GREEN}wrote{GREEN:#} {}", path.display());
+        }
         if let Some(old) = old {
             let _ = writeln!(text, "the old one is {}", old.display());
         }
@@ -364,7 +407,7 @@ fn conclude(
 /// Whether the files may be written, and whether the person agrees.
 fn may_write(
     args: &Args,
-    files: &Files,
+    (files, chosen): (&Files, &[&Candidate]),
     by_hand: &str,
     person: Option<&mut Person<'_>>,
     out: &Output,
@@ -391,7 +434,10 @@ fn may_write(
         0 => String::new(),
         n => format!(" (it keeps {} that it has)", plural(n, "key")),
     };
-    let question = format!("Write {}{listed} and {config}?", files.signers.display());
+    let Lists { allowed_signers, openpgp_certificates } = files.lists(chosen);
+    let lists: Vec<String> =
+        [allowed_signers, openpgp_certificates].into_iter().flatten().map(|path| path.display().to_string()).collect();
+    let question = format!("Write {}{listed} and {config}?", lists.join(", "));
     if person.agrees(&question, true)? {
         Ok(())
     } else {

@@ -24,7 +24,12 @@ use crate::{
         DEFAULT_PATH,
         settings::{Settings, SignersOf},
     },
-    git::{self, GitError, Repo, openpgp::Keyring, survey},
+    git::{
+        self, GitError, Repo,
+        certificates::{Listed, State},
+        openpgp::Keyring,
+        survey,
+    },
     host::status::without_agent,
     socket, terminal,
 };
@@ -65,6 +70,8 @@ struct Document {
     stale: bool,
     refused: Option<RefusedStatus>,
     signers: Vec<Signer>,
+    /// The keys of the forge, which count for clean merges only.
+    forge: Vec<Signer>,
     revoked: Vec<String>,
     notices: Vec<String>,
 }
@@ -80,8 +87,10 @@ struct Introduction {
 struct Signer {
     principals: String,
     fingerprint: String,
-    /// `counts`, `expires soon`, `expired`, `not yet` or `revoked`.
+    /// `counts`, `expires soon`, `expired`, `not yet`, `revoked` or `cannot sign`.
     state: &'static str,
+    /// Of an OpenPGP certificate that does not count: why.
+    reason: Option<String>,
     valid_after: Option<String>,
     valid_before: Option<String>,
     last: Option<Last>,
@@ -111,9 +120,10 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
         }
     };
     let last = last_signed(&settings, &source, &keyring, &mut notices);
-    let ssh = keys.keys().iter().map(|key| signer(key, &revoked, &last, now.as_second()));
-    let signers =
-        ssh.chain(keys.certificates().iter().map(|(key, owner)| certified(key, owner, &revoked, &last))).collect();
+    let known = (&revoked[..], &last);
+    let signers = listed(&keys, &keyring, known, now.as_second());
+    let forge = listed(&policy.forge, &keyring, known, now.as_second());
+    notices.extend(signers.iter().chain(&forge).filter_map(Signer::notice));
     let document = Document {
         schema: SCHEMA,
         url: source.url,
@@ -129,6 +139,7 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
         contact: source.contact,
         refused: source.refused,
         signers,
+        forge,
         revoked,
         notices,
     };
@@ -233,21 +244,51 @@ fn signer(key: &AllowedKey, revoked: &[String], last: &BTreeMap<String, Last>, n
         principals: key.principals.clone(),
         fingerprint: key.fingerprint.clone(),
         state,
+        reason: None,
         valid_after: key.valid_after.map(date_time),
         valid_before: key.valid_before.map(date_time),
         last: last.get(&key.fingerprint).cloned(),
     }
 }
 
+/// The keys of a list, and its OpenPGP certificates as they stand.
+fn listed(
+    keys: &Signers,
+    keyring: &Keyring,
+    (revoked, last): (&[String], &BTreeMap<String, Last>),
+    now: i64,
+) -> Vec<Signer> {
+    let ssh = keys.keys().iter().map(|key| signer(key, revoked, last, now));
+    let certificates = keyring.listed().into_iter().filter(|c| keys.certificates().contains_key(&c.fingerprint));
+    ssh.chain(certificates.map(|certificate| certified(certificate, last, now))).collect()
+}
+
 /// An OpenPGP certificate: when it counts, it says itself.
-fn certified(fingerprint: &str, owner: &str, revoked: &[String], last: &BTreeMap<String, Last>) -> Signer {
+fn certified(certificate: Listed, last: &BTreeMap<String, Last>, now: i64) -> Signer {
+    let Listed { fingerprint, principal, state, ends, .. } = certificate;
+    let (state, reason) = match state {
+        State::Counts if ends.is_some_and(|end| end - now < SOON) => ("expires soon", None),
+        State::Counts => ("counts", None),
+        State::Lapsed(why) => (if ends.is_some_and(|end| now >= end) { "expired" } else { "not yet" }, Some(why)),
+        State::Revoked(why) => ("revoked", Some(why)),
+        State::Unfit(why) => ("cannot sign", Some(why)),
+    };
     Signer {
-        principals: owner.to_owned(),
-        fingerprint: fingerprint.to_owned(),
-        state: if revoked.iter().any(|key| key == fingerprint) { "revoked" } else { "counts" },
+        principals: principal,
+        last: last.get(&fingerprint).cloned(),
+        fingerprint,
+        state,
+        reason,
         valid_after: None,
-        valid_before: None,
-        last: last.get(fingerprint).cloned(),
+        valid_before: ends.map(date_time),
+    }
+}
+
+impl Signer {
+    /// What a person has to know of a certificate besides its state.
+    fn notice(&self) -> Option<String> {
+        let reason = self.reason.as_ref()?;
+        Some(format!("{} signs nothing that counts at the tip: {reason}", self.principals))
     }
 }
 
@@ -282,9 +323,15 @@ fn shown(document: &Document, now: Timestamp) -> String {
         let _ = writeln!(out, "{RED}REFUSED{RED:#}    {}", refused.message);
     }
     out.push('\n');
-    let rows: Vec<[Cell; 4]> = document.signers.iter().map(|signer| row(signer, now)).collect();
-    out.push_str(&text::table(["SIGNER", "STATE", "LAST SIGNED", "KEY"], &rows, terminal::width(std::io::stdout())));
-    let listed = |key: &&String| document.signers.iter().all(|signer| signer.fingerprint != **key);
+    for (title, signers) in [("SIGNER", &document.signers), ("FORGE (CLEAN MERGES ONLY)", &document.forge)] {
+        let rows: Vec<[Cell; 4]> = signers.iter().map(|signer| row(signer, now)).collect();
+        if title == "SIGNER" || !rows.is_empty() {
+            let width = terminal::width(std::io::stdout());
+            out.push_str(&text::table([title, "STATE", "LAST SIGNED", "KEY"], &rows, width));
+        }
+    }
+    let known = || document.signers.iter().chain(&document.forge);
+    let listed = |key: &&String| known().all(|signer| signer.fingerprint != **key);
     for key in document.revoked.iter().filter(listed) {
         let _ = writeln!(out, "revoked: {key}");
     }
@@ -300,7 +347,7 @@ fn row(signer: &Signer, now: Timestamp) -> [Cell; 4] {
     };
     let bound = if signer.state == "not yet" { &signer.valid_after } else { &signer.valid_before };
     let moment = bound.as_deref().and_then(|at| at.parse::<Timestamp>().ok());
-    if let Some(moment) = moment.filter(|_| signer.state != "revoked") {
+    if let Some(moment) = moment.filter(|_| !["revoked", "cannot sign"].contains(&signer.state)) {
         let on = date(moment.as_second());
         state = match signer.state {
             "counts" => format!("counts until {on}"),

@@ -3,17 +3,19 @@
 use std::fmt::Write as _;
 
 use anstyle::Style;
-use evenkeel_core::{id::CommitId, trust::Signature};
+use evenkeel_core::{
+    id::CommitId,
+    trust::{Signature, openpgp_fingerprint},
+};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::given::{Given, principal};
+use super::given::{Given, SigningKey, principal};
 use crate::{
     cli::text::{self, BOLD, Cell, DIM, GREEN, RED, YELLOW, plural},
     git::{
         GitError, Repo,
         openpgp::Keyring,
-        public_keys::PublicKey,
         survey::{self, Seen},
     },
     terminal,
@@ -25,12 +27,14 @@ pub struct Survey {
     pub commits: Vec<Seen>,
     /// Those that signed first, in the order of their last commit; then those that were only named.
     pub keys: Vec<Candidate>,
+    /// The certificates that were named, to check signatures with.
+    pub keyring: Keyring,
 }
 
 /// A key that could be trusted.
 pub struct Candidate {
     /// The key.
-    pub key: PublicKey,
+    pub key: SigningKey,
     /// Whose it is said to be, as a principal.
     pub label: String,
     /// Who that is, for people.
@@ -76,23 +80,37 @@ pub struct CandidateLine<'a> {
 }
 
 impl Survey {
-    /// Looks at the newest `limit` commits of `tip`.
+    /// Looks at the newest `limit` commits of `tip`. A signature of OpenPGP does not carry its key: it can be checked if the
+    /// certificate is among `given`.
     pub fn of(repo: &Repo, tip: &CommitId, limit: usize, given: &[Given]) -> Result<Self, GitError> {
-        let commits = survey::newest(repo, &Keyring::default(), tip, limit)?;
+        let mut keyring = Keyring::empty(Timestamp::now().as_second());
+        for named in given {
+            if let SigningKey::OpenPgp(certificate) = &named.key {
+                keyring = keyring.with(certificate.armour.as_bytes()).map_err(GitError::Internal)?;
+            }
+        }
+        let commits = survey::newest(repo, &keyring, tip, limit)?;
         let mut keys: Vec<Candidate> = Vec::new();
         for seen in &commits {
-            let (Some(_), Some(key)) = (seen.signer(), &seen.key) else { continue };
-            match keys.iter_mut().find(|known| known.key == *key) {
-                Some(known) => known.commits += 1,
-                None => keys.push(Candidate {
-                    key: key.clone(),
-                    label: principal(&seen.address),
-                    person: format!("{} <{}>", seen.author, seen.address),
-                    commits: 1,
-                    last: Some(seen.time_unix),
-                    origin: None,
-                }),
+            let Some(fingerprint) = seen.signer() else { continue };
+            if let Some(known) = keys.iter_mut().find(|known| known.key.fingerprint() == fingerprint) {
+                known.commits += 1;
+                continue;
             }
+            let of_given = given.iter().find(|named| named.key.fingerprint() == fingerprint);
+            let key = match (&seen.key, of_given) {
+                (Some(key), _) => SigningKey::Ssh(key.clone()),
+                (None, Some(named)) => named.key.clone(),
+                (None, None) => continue,
+            };
+            keys.push(Candidate {
+                key,
+                label: principal(&seen.address),
+                person: format!("{} <{}>", seen.author, seen.address),
+                commits: 1,
+                last: Some(seen.time_unix),
+                origin: None,
+            });
         }
         for named in given {
             if let Some(known) = keys.iter_mut().find(|known| known.key == named.key) {
@@ -109,13 +127,18 @@ impl Survey {
                 origin: Some(named.origin.clone()),
             });
         }
-        Ok(Self { commits, keys })
+        Ok(Self { commits, keys, keyring })
+    }
+
+    /// The OpenPGP key that the newest commit names, if its certificate is not known.
+    pub fn lacks(&self) -> Option<&str> {
+        self.commits.first().and_then(|seen| lacked(&seen.commit.signature))
     }
 
     /// The place of the key that signed a commit among the candidates.
     pub fn signer(&self, seen: &Seen) -> Option<usize> {
         let fingerprint = seen.signer()?;
-        self.keys.iter().position(|known| known.key.fingerprint == fingerprint)
+        self.keys.iter().position(|known| known.key.fingerprint() == fingerprint)
     }
 
     /// The commits as a table, then the keys with numbers.
@@ -127,10 +150,15 @@ impl Survey {
         let rows: Vec<[Cell; 6]> = self.commits.iter().map(|seen| self.row(seen)).collect();
         let header = ["COMMIT", "DATE", "SIGNATURE", "KEY", "AUTHOR", "SUBJECT"];
         out.push_str(&text::table(header, &rows, terminal::width(std::io::stdout())));
-        let mut told: Vec<&str> = Vec::new();
-        for why in self.commits.iter().filter_map(reason) {
+        let mut told: Vec<String> = Vec::new();
+        for seen in &self.commits {
+            let why = match (lacked(&seen.commit.signature), reason(seen)) {
+                (Some(key), _) => format!("the certificate of the OpenPGP key {key} is not known; {}", hand_over(key)),
+                (None, Some(why)) => format!("of some, {why}"),
+                (None, None) => continue,
+            };
             if !told.contains(&why) {
-                let _ = writeln!(out, "{DIM}note: of some, {why}{DIM:#}");
+                let _ = writeln!(out, "{DIM}note: {why}{DIM:#}");
                 told.push(why);
             }
         }
@@ -168,7 +196,12 @@ impl Survey {
                 address,
                 subject: &commit.subject,
                 signature: word(&commit.signature).0,
-                key: key.as_ref().map(|k| KeyLine { kind: k.short_kind(), fingerprint: &k.fingerprint }),
+                key: key.as_ref().map(|k| KeyLine { kind: k.short_kind(), fingerprint: &k.fingerprint }).or_else(
+                    || {
+                        let named = fingerprint(&commit.signature).filter(|key| openpgp_fingerprint(key).is_some());
+                        named.map(|fingerprint| KeyLine { kind: "openpgp", fingerprint })
+                    },
+                ),
                 reason: reason(seen),
             }
         }
@@ -182,7 +215,7 @@ impl Survey {
             .enumerate()
             .map(|(at, c)| CandidateLine {
                 kind: c.key.short_kind(),
-                fingerprint: &c.key.fingerprint,
+                fingerprint: c.key.fingerprint(),
                 principal: &c.label,
                 origin: c.origin.as_deref(),
                 commits: c.commits,
@@ -195,7 +228,7 @@ impl Survey {
 
 impl Candidate {
     fn text(&self, number: usize) -> String {
-        let (kind, fingerprint) = (self.key.short_kind(), &self.key.fingerprint);
+        let (kind, fingerprint) = (self.key.short_kind(), self.key.fingerprint());
         let signed = match self.last {
             Some(last) => {
                 format!("{} of these, the last on {}, {}", plural(self.commits, "commit"), date(last), self.person)
@@ -218,6 +251,31 @@ pub fn word(signature: &Signature) -> (&'static str, Style) {
         Signature::Revoked { .. } => ("revoked", RED),
         Signature::Lapsed { .. } => ("expired", YELLOW),
     }
+}
+
+/// The key that a signature names, whether it fits or not.
+pub fn fingerprint(signature: &Signature) -> Option<&str> {
+    match signature {
+        Signature::Unsigned | Signature::Malformed(_) => None,
+        Signature::Unsupported { fingerprint, .. } => fingerprint.as_deref(),
+        Signature::Invalid { fingerprint, .. }
+        | Signature::Revoked { fingerprint, .. }
+        | Signature::Lapsed { fingerprint, .. }
+        | Signature::Valid { fingerprint } => Some(fingerprint),
+    }
+}
+
+/// The OpenPGP key of a signature that cannot be checked for want of its certificate.
+fn lacked(signature: &Signature) -> Option<&str> {
+    match signature {
+        Signature::Unsupported { fingerprint: Some(key), .. } => openpgp_fingerprint(key).is_some().then_some(key),
+        _ => None,
+    }
+}
+
+/// How an OpenPGP certificate gets here.
+pub fn hand_over(key: &str) -> String {
+    format!("where it signs: gpg --armor --export {key} > signer.asc; then here: --keys signer.asc")
 }
 
 fn reason(seen: &Seen) -> Option<&str> {

@@ -5,10 +5,10 @@ use evenkeel_core::{
     trust::{self, Accepted, Authority, Introduction, Judged, Policy},
 };
 
-use super::{Args, Findings, Line, SignersOf, failed, resolve, usage};
+use super::{Args, Findings, Line, SignersOf, failed, resolve};
 use crate::{
     cli::output::Failure,
-    git::{self, Repo, graph, openpgp::Keyring},
+    git::{Repo, graph, openpgp::Keyring},
 };
 
 impl Args {
@@ -33,12 +33,8 @@ pub(super) fn complete(policy: Policy, args: &Args, (repo, keyring): (&Repo, &Ke
         SignersOf::Server => policy.authority,
         SignersOf::Repository => Authority::Repository,
     };
-    let forge = match &args.forge_keys {
-        Some(file) => git::read_signers(file).map_err(|e| usage("trust.keys", &e))?,
-        None => policy.forge,
-    };
     let introduction = args.introduction.as_deref().map(|text| introduction(text, repo, keyring)).transpose()?;
-    Ok(Policy { authority, forge, introduction, deploy_to: args.require_deploy_to.clone(), ..policy })
+    Ok(Policy { authority, introduction, deploy_to: args.require_deploy_to.clone(), ..policy })
 }
 
 /// `ID` or `ID:FINGERPRINT`. Without a fingerprint the key that signed it is taken as the one that is meant.

@@ -53,6 +53,18 @@ pub(super) fn first<'t>(text: &'t [u8], kind: &str) -> Result<(Vec<u8>, &'t [u8]
     }
 }
 
+/// Bytes as a block.
+pub(super) fn write(bytes: &[u8], kind: &str) -> String {
+    let base64 = STANDARD.encode(bytes);
+    let mut text = format!("-----BEGIN PGP {kind}-----\n\n");
+    for line in base64.as_bytes().chunks(64) {
+        text.extend(line.iter().map(|byte| char::from(*byte)));
+        text.push('\n');
+    }
+    let sum = STANDARD.encode(&crc24(bytes).to_be_bytes()[1..]);
+    text + &format!("={sum}\n-----END PGP {kind}-----\n")
+}
+
 fn checksum(base64: &[u8]) -> Option<u32> {
     let bytes: [u8; 3] = STANDARD.decode(base64).ok()?.try_into().ok()?;
     Some(u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]))
@@ -81,6 +93,8 @@ mod tests {
         assert_eq!(one(&armour(&format!("Comment: x\n\naGVs\nbG8=\n{right}")), "SIGNATURE"), Ok(b"hello".to_vec()));
         assert_eq!(one(&armour("\naGVsbG8="), "SIGNATURE"), Ok(b"hello".to_vec()));
         assert_eq!(crc24(b""), 0xb7_04ce);
+        let long: Vec<u8> = (0..200).collect();
+        assert_eq!(one(write(&long, "SIGNATURE").as_bytes(), "SIGNATURE"), Ok(long));
     }
 
     #[test]

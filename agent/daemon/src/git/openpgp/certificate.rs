@@ -1,11 +1,13 @@
 //! A certificate: a primary key, whose it is, and the keys that sign for it. What it says of each key at a moment.
 
+use std::collections::BTreeSet;
+
 use pgp::{
     packet::{Packet, PublicKey, PublicSubkey, Signature, SignatureType, SubpacketData, UserId},
     types::{KeyDetails, Tag},
 };
 
-use super::packets::{Piece, created, ends, fingerprint, hashed, is_by, unacceptable, weak};
+use super::packets::{self, Piece, created, ends, fingerprint, hashed, is_by, unacceptable, weak};
 
 /// How far another clock may be ahead of ours, in seconds.
 pub(super) const SKEW_SECONDS: i64 = 300;
@@ -22,9 +24,23 @@ pub(super) enum Standing {
     Unfit(String),
 }
 
+impl Standing {
+    /// Of several keys the one that stands best speaks for the certificate.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Counts => 0,
+            Self::Lapsed(_) => 1,
+            Self::Revoked(_) => 2,
+            Self::Unfit(_) => 3,
+        }
+    }
+}
+
 /// A certificate as its packets are, nothing checked.
 #[derive(Debug, Clone)]
 pub(super) struct Certificate {
+    /// Its packets, as they were read.
+    pub packets: Vec<u8>,
     pub primary: PublicKey,
     direct: Vec<Signature>,
     users: Vec<(UserId, Vec<Signature>)>,
@@ -32,19 +48,27 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
-    /// Takes the packets of one or more certificates.
-    pub fn all(pieces: Vec<Piece>) -> Result<Vec<Self>, String> {
-        let mut all: Vec<Self> = Vec::new();
+    /// Reads the packets of one or more certificates.
+    pub fn all(packets: &[u8]) -> Result<Vec<Self>, String> {
+        let all = packets::certificates(packets).into_iter().map(Self::one);
+        let all: Vec<Self> = all.collect::<Result<_, _>>()?;
+        if all.is_empty() { Err("it holds no certificate".to_owned()) } else { Ok(all) }
+    }
+
+    fn one(packets: &[u8]) -> Result<Self, String> {
+        let mut found: Option<Self> = None;
         let mut of_an_attribute = false;
-        for piece in pieces {
+        for piece in packets::all(packets)? {
             let Piece::Packet(packet) = piece else {
                 of_an_attribute = true;
                 continue;
             };
             of_an_attribute &= matches!(*packet, Packet::Signature(_));
-            match (*packet, all.last_mut()) {
-                (Packet::PublicKey(primary), _) => {
-                    all.push(Self { primary, direct: Vec::new(), users: Vec::new(), subkeys: Vec::new() });
+            match (*packet, found.as_mut()) {
+                (Packet::PublicKey(primary), None) => {
+                    let packets = packets.to_vec();
+                    let (direct, users, subkeys) = (Vec::new(), Vec::new(), Vec::new());
+                    found = Some(Self { packets, primary, direct, users, subkeys });
                 }
                 (_, None) => return Err("it does not begin with a public key".to_owned()),
                 (Packet::UserId(user), Some(last)) => last.users.push((user, Vec::new())),
@@ -54,7 +78,7 @@ impl Certificate {
                 _ => return Err("it holds a packet that does not belong there".to_owned()),
             }
         }
-        if all.is_empty() { Err("it holds no certificate".to_owned()) } else { Ok(all) }
+        found.ok_or_else(|| "it holds no certificate".to_owned())
     }
 
     /// A signature belongs to what stands before it; the revocation of the whole to the whole.
@@ -81,6 +105,25 @@ impl Certificate {
         });
         let (.., user) = confirmed.max_by_key(|(says_so, time, _)| (*says_so, *time))?;
         Some(super::super::commit::displayable(user.id(), 200))
+    }
+
+    /// How the certificate as a whole stands, by the best of its keys, and the second (Unix) at which that one ends.
+    /// `revoked` are fingerprints that never count.
+    pub fn best(&self, revoked: &BTreeSet<String>, now: i64) -> (Standing, Option<i64>) {
+        let is_revoked = |key: &str| revoked.contains(&fingerprint(&self.primary)) || revoked.contains(key);
+        let held = |key: String, standing: Standing, end: Option<i64>| {
+            let taken = || Standing::Revoked("its key is revoked".to_owned());
+            (if is_revoked(&key) { taken() } else { standing }, end)
+        };
+        let ends = end(&self.primary, self.own());
+        let primary = held(fingerprint(&self.primary), self.primary(now), ends);
+        let subkeys = self.subkeys.iter().map(|(key, signatures)| {
+            let own = self.binding(signatures).and_then(|binding| end(key, [binding]));
+            held(fingerprint(key), self.subkey(key, signatures, now), ends.into_iter().chain(own).min())
+        });
+        let later = |end: Option<i64>| std::cmp::Reverse(end.unwrap_or(i64::MAX));
+        let keys = std::iter::once(primary).chain(subkeys);
+        keys.min_by_key(|(standing, end)| (standing.rank(), later(*end))).unwrap_or((Standing::Counts, None))
     }
 
     /// How the primary key stands.
@@ -111,8 +154,7 @@ impl Certificate {
         if let Some(why) = weak(key) {
             return unfit(why);
         }
-        let bindings = signatures.iter().filter(|s| s.typ() == Some(SignatureType::SubkeyBinding));
-        let Some(binding) = bindings.filter(|s| self.claims(s)).max_by_key(|s| created(s)) else {
+        let Some(binding) = self.binding(signatures) else {
             return unfit("the primary key does not vouch for it".to_owned());
         };
         if let Some(why) = unacceptable(binding) {
@@ -130,6 +172,12 @@ impl Certificate {
             _ => return unfit("it does not vouch for the primary key in turn".to_owned()),
         }
         alive(key, [binding], now)
+    }
+
+    /// The newest word of the primary key on a subkey.
+    fn binding<'s>(&self, signatures: &'s [Signature]) -> Option<&'s Signature> {
+        let bindings = signatures.iter().filter(|s| s.typ() == Some(SignatureType::SubkeyBinding));
+        bindings.filter(|s| self.claims(s)).max_by_key(|s| created(s))
     }
 
     /// What is asked of the certificate as a whole: `None` if its keys may count.
@@ -204,24 +252,32 @@ fn may_sign(signature: &Signature) -> Option<bool> {
 
 /// Whether a key counts at `now`, by its own time and by what these signatures say.
 fn alive<'s>(key: &impl KeyDetails, says: impl IntoIterator<Item = &'s Signature>, now: i64) -> Standing {
-    let made = i64::from(key.created_at().as_secs());
-    let mut end: Option<i64> = None;
-    for signature in says {
-        if created(signature) > now + SKEW_SECONDS {
-            return Standing::Lapsed("its OpenPGP certificate is dated in the future".to_owned());
-        }
+    let says: Vec<&Signature> = says.into_iter().collect();
+    if says.iter().any(|signature| created(signature) > now + SKEW_SECONDS) {
+        return Standing::Lapsed("its OpenPGP certificate is dated in the future".to_owned());
+    }
+    match end(key, says) {
+        _ if made(key) > now + SKEW_SECONDS => Standing::Lapsed("its OpenPGP key is dated in the future".to_owned()),
+        Some(end) if now >= end => Standing::Lapsed(format!("its OpenPGP key expired {}", day(end))),
+        _ => Standing::Counts,
+    }
+}
+
+fn made(key: &impl KeyDetails) -> i64 {
+    i64::from(key.created_at().as_secs())
+}
+
+/// The second (Unix) at which a key ends, by what these signatures say.
+fn end<'s>(key: &impl KeyDetails, says: impl IntoIterator<Item = &'s Signature>) -> Option<i64> {
+    let of_one = |signature: &'s Signature| {
         let key_ends = hashed(signature, |data| match data {
             SubpacketData::KeyExpirationTime(lasts) => Some(lasts.as_secs()),
             _ => None,
         });
-        let key_ends = key_ends.filter(|s| *s > 0).map(|s| made + i64::from(s)).min();
-        end = [end, key_ends, ends(signature)].into_iter().flatten().min();
-    }
-    match end {
-        _ if made > now + SKEW_SECONDS => Standing::Lapsed("its OpenPGP key is dated in the future".to_owned()),
-        Some(end) if now >= end => Standing::Lapsed(format!("its OpenPGP key expired {}", day(end))),
-        _ => Standing::Counts,
-    }
+        let key_ends = key_ends.filter(|s| *s > 0).map(|s| made(key) + i64::from(s)).min();
+        key_ends.into_iter().chain(ends(signature)).min()
+    };
+    says.into_iter().filter_map(of_one).min()
 }
 
 fn day(seconds: i64) -> String {

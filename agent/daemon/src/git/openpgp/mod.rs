@@ -22,6 +22,7 @@ use pgp::{
     types::{KeyDetails, VerifyingKey},
 };
 
+use super::certificates::{BLOCK, Listed, State};
 use certificate::{Certificate, SKEW_SECONDS, Standing};
 use packets::{Piece, created, ends, fingerprint, is_by, unacceptable};
 
@@ -42,6 +43,11 @@ pub struct Keyring {
 }
 
 impl Keyring {
+    /// No certificate, at a moment.
+    pub fn empty(now_unix: i64) -> Self {
+        Self { now: now_unix, ..Self::default() }
+    }
+
     /// Reads every file of a folder. A file that cannot be read is an error, and so is a folder without certificates.
     pub fn read(folder: &Path, now_unix: i64) -> Result<Self, String> {
         let mut files: Vec<PathBuf> = Vec::new();
@@ -55,7 +61,7 @@ impl Keyring {
             return Err(format!("it holds {} files, more than the {MAX_FILES} that are read", files.len()));
         }
         files.sort();
-        let mut keyring = Self { now: now_unix, ..Self::default() };
+        let mut keyring = Self::empty(now_unix);
         for file in files {
             let name = file.file_name().unwrap_or_default().display().to_string();
             content(&file).and_then(|bytes| keyring.add(&bytes)).map_err(|why| format!("{name:?}: {why}"))?;
@@ -65,9 +71,13 @@ impl Keyring {
 
     /// Reads certificates, armoured or not.
     pub fn parse(bytes: &[u8], now_unix: i64) -> Result<Self, String> {
-        let mut keyring = Self { now: now_unix, ..Self::default() };
-        keyring.add(bytes)?;
-        Ok(keyring)
+        Self::empty(now_unix).with(bytes)
+    }
+
+    /// Adds certificates, armoured or not. One that is there already is an error.
+    pub fn with(mut self, bytes: &[u8]) -> Result<Self, String> {
+        self.add(bytes)?;
+        Ok(self)
     }
 
     fn add(&mut self, bytes: &[u8]) -> Result<(), String> {
@@ -93,9 +103,28 @@ impl Keyring {
 
     /// The primary user id of each certificate, by its primary fingerprint.
     pub fn principals(&self) -> BTreeMap<String, String> {
-        let named =
-            |c: &Certificate| (fingerprint(&c.primary), c.principal().unwrap_or_else(|| "no user id".to_owned()));
-        self.certificates.iter().map(named).collect()
+        self.certificates.iter().map(|c| (fingerprint(&c.primary), named(c))).collect()
+    }
+
+    /// The certificates, in the order in which they were read.
+    pub fn listed(&self) -> Vec<Listed> {
+        let listed = |certificate: &Certificate| {
+            let (standing, ends) = certificate.best(&self.revoked, self.now);
+            let state = match standing {
+                Standing::Counts => State::Counts,
+                Standing::Lapsed(why) => State::Lapsed(why),
+                Standing::Revoked(why) => State::Revoked(why),
+                Standing::Unfit(why) => State::Unfit(why),
+            };
+            Listed {
+                fingerprint: fingerprint(&certificate.primary),
+                principal: named(certificate),
+                state,
+                ends,
+                armour: armour::write(&certificate.packets, BLOCK),
+            }
+        };
+        self.certificates.iter().map(listed).collect()
     }
 
     /// Checks an armoured signature against a payload.
@@ -190,6 +219,10 @@ impl Keyring {
     }
 }
 
+fn named(certificate: &Certificate) -> String {
+    certificate.principal().unwrap_or_else(|| "no user id".to_owned())
+}
+
 /// The key that made a signature.
 enum Signer<'k> {
     Primary(&'k Certificate),
@@ -227,17 +260,16 @@ fn fits(key: &impl VerifyingKey, signature: &Packed, payload: &[u8]) -> bool {
 
 /// The certificates in a file: armoured blocks one after the other, or packets.
 fn read(bytes: &[u8]) -> Result<Vec<Certificate>, String> {
-    const KIND: &str = "PUBLIC KEY BLOCK";
     if !bytes.trim_ascii_start().starts_with(b"-----BEGIN ") {
-        return Certificate::all(packets::all(bytes)?);
+        return Certificate::all(bytes);
     }
     // Files of people, who may have edited them elsewhere; a signature is read without this kindness.
     let text: Vec<u8> = bytes.iter().copied().filter(|b| *b != b'\r').collect();
     let mut rest = text.trim_ascii();
     let mut all = Vec::new();
     while !rest.is_empty() {
-        let (packets, more) = armour::first(rest, KIND).map_err(|why| format!("the armour ({KIND}): {why}"))?;
-        all.extend(Certificate::all(packets::all(&packets)?)?);
+        let (packets, more) = armour::first(rest, BLOCK).map_err(|why| format!("the armour ({BLOCK}): {why}"))?;
+        all.extend(Certificate::all(&packets)?);
         rest = more.trim_ascii();
     }
     Ok(all)

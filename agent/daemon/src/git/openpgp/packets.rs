@@ -51,6 +51,27 @@ pub(super) fn all(mut bytes: &[u8]) -> Result<Vec<Piece>, String> {
     Ok(packets)
 }
 
+/// Parts packets where a certificate begins. What cannot be parted is one piece: reading it says why.
+pub(super) fn certificates(bytes: &[u8]) -> Vec<&[u8]> {
+    let (mut starts, mut rest, mut begun) = (vec![0], bytes, false);
+    while !rest.is_empty() {
+        let at = bytes.len() - rest.len();
+        let Ok(header) = PacketHeader::try_from_reader(&mut rest) else { return vec![bytes] };
+        let PacketLength::Fixed(length) = header.packet_length() else { return vec![bytes] };
+        let body = usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length));
+        let Some((_, after)) = body else { return vec![bytes] };
+        rest = after;
+        if header.tag() == Tag::PublicKey {
+            if begun {
+                starts.push(at);
+            }
+            begun = true;
+        }
+    }
+    let ends = starts.iter().skip(1).copied().chain([bytes.len()]);
+    starts.iter().zip(ends).map(|(start, end)| &bytes[*start..end]).collect()
+}
+
 /// When a signature was made, in seconds (Unix).
 pub(super) fn created(signature: &Signature) -> i64 {
     signature.created().map_or(0, |t| i64::from(t.as_secs()))
