@@ -2,7 +2,7 @@
 # Everything that can be said about the code without running it, one line for each check. Called by `make lint`.
 #
 #   tests/lint.sh                 all checks
-#   tests/lint.sh fmt shell       only these: fmt sizes shell house deny advisories clippy
+#   tests/lint.sh fmt shell       only these: fmt sizes shell house deny advisories clippy fuzz
 #
 # CI=1   Cargo.lock must be up to date
 # A check that fails shows its whole output. Exit status 0 only if none failed.
@@ -10,7 +10,7 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-all_checks=(fmt sizes shell house deny advisories clippy)
+all_checks=(fmt sizes shell house deny advisories clippy fuzz)
 max_lines=500
 failed=0
 out=$(mktemp) || exit 1
@@ -62,6 +62,13 @@ house() {
   rustc --edition 2024 --test tests/tests/house.rs -o "$out.house" && CARGO_MANIFEST_DIR=$PWD/tests "$out.house"
 }
 
+# With the versions of the program's own dependencies, and beside them: little is compiled twice. libFuzzer is C++ and only
+# needed to link, which checking does not: so its place is named and nobody looks there.
+fuzz() {
+  cp Cargo.lock fuzz/Cargo.lock &&
+    CARGO_PROFILE_DEV_DEBUG=line-tables-only CUSTOM_LIBFUZZER_PATH=/nowhere/libfuzzer.a cargo check --quiet --bins --manifest-path fuzz/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}"
+}
+
 deny() { part cargo-deny && cargo-deny ${CI:+--locked} check bans licenses sources; }
 
 advisories() {
@@ -78,6 +85,9 @@ lint_shell() { check shell 'shellcheck of every script' shell_scripts; }
 lint_house() { check house 'import order and purity of the crates, as in ARCHITECTURE.md' house; }
 lint_deny() { check deny 'banned crates, licences, sources' deny; }
 lint_advisories() { advisories; }
+
+# After clippy, which has checked most of what it needs.
+lint_fuzz() { check fuzz 'every fuzz target compiles' fuzz; }
 
 # The longest: shows what it compiles.
 lint_clippy() {

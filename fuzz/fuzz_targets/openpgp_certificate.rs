@@ -16,6 +16,10 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(keyring) = Keyring::parse(bytes, NOW) else { return };
     let principals = keyring.principals();
     assert!(principals.keys().all(|f| f.len() == 40) && principals.values().all(|p| !p.contains(char::is_control)));
+    for listed in keyring.listed() {
+        let again = Keyring::parse(listed.armour.as_bytes(), NOW).expect("what is written is what was read");
+        assert_eq!(again.listed(), [listed]);
+    }
     if let Signature::Valid { fingerprint } = keyring.check(SIGNATURE, b"payload") {
         assert_eq!(fingerprint, SIGNER.trim(), "nobody else has the private keys");
     }
