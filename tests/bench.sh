@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Measures: pure code as ratios to a baseline in one process, then the agent beside `docker compose`, on the real engine.
-# Called by `make bench`. FILTER=text picks benchmarks by name; IDLE_S=600 watches an idle agent for ten minutes.
+# Measures: pure code as ratios to a baseline in one process, then the agent beside `docker compose` on the real engine, then
+# fetching and verifying beside Git. Called by `make bench`. FILTER=text picks benchmarks by name; IDLE_S=600 watches an idle
+# agent for ten minutes; COMMITS=200 verifies a shorter history than one of 5,000.
 #
 # Exit status: 0 measured; 1 a bound of pure code was passed, or a measurement failed; 2 not possible here.
 
@@ -25,4 +26,5 @@ printf 'program: %s bytes, stripped\n' "$(stat -c %s "$EVENKEEL_BIN")"
 code=0
 cargo bench --quiet --package evenkeel-tests --bench ratios -- "${FILTER:-}" || code=$?
 cargo bench --quiet --package evenkeel-tests --bench agent -- "${FILTER:-}" || code=$?
+cargo bench --quiet --package evenkeel-tests --bench trust -- "${FILTER:-}" || code=$?
 exit "$code"
