@@ -18,10 +18,10 @@ const MAX_DEPTH: usize = 32;
 const STACK_FOLDERS: &[&str] = &["localStacks", "sharedStacks", "stacks"];
 
 /// A warning for each Compose file that no stack of `sets`, the sets of all servers, has as a layer or takes in through
-/// `include` or `extends`. Files that are ignored, vendored or examples are left out.
-pub fn unclaimed(tree: &dyn Tree, sets: &[StackSet]) -> Vec<Problem> {
-    let (config, _) = LayoutConfig::read(tree);
-    let repo = Repo::new(tree, &config, Vec::new());
+/// `include` or `extends`. Files that are ignored, vendored or examples are left out. `config` as in [`crate::stack_set`].
+pub fn unclaimed(tree: &dyn Tree, sets: &[StackSet], config: Option<&LayoutConfig>) -> Vec<Problem> {
+    let own = LayoutConfig::of_repository(tree, config);
+    let repo = Repo::new(tree, config.unwrap_or(&own), Vec::new());
     let mut claimed = BTreeSet::new();
     let layers = sets.iter().flat_map(|set| &set.stacks).flat_map(|stack| &stack.layers);
     for layer in layers {
@@ -67,11 +67,10 @@ fn look(repo: &Repo<'_>, dir: &str, depth: usize, found: &mut Vec<String>) {
     }
 }
 
-/// `compose.yml`, `docker-compose.vault.yaml`, …, and any YAML file that lies directly among stacks.
+/// `compose.yml`, `docker-compose.vault.yaml`, `vault.compose.yaml`, …, and any YAML file that lies directly among stacks.
 fn is_compose(dir: &str, name: &str) -> bool {
     let Some((stem, "yml" | "yaml")) = name.rsplit_once('.') else { return false };
-    let named = ["compose", "docker-compose"]
-        .iter()
-        .any(|word| stem.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-', '_'])));
+    let parts: Vec<&str> = stem.split(['.', '-', '_']).collect();
+    let named = parts.starts_with(&["docker", "compose"]) || [parts.first(), parts.last()].contains(&Some(&"compose"));
     named || STACK_FOLDERS.contains(&split(dir).1)
 }

@@ -21,6 +21,8 @@ pub const CONFIG_FILE: &str = "evenkeel.yml";
 
 /// Keys of the file. The schema `evenkeel.schema.json` names the same.
 pub(crate) const KEYS: &[&str] = &["defaults", "ignore", "layout", "paths", "policy", "project", "servers", "stacks"];
+/// Keys of the same block in a server's `agent.yml`: the policy is for people.
+pub(crate) const KEYS_OF_AGENT: &[&str] = &["defaults", "ignore", "layout", "paths", "project", "servers", "stacks"];
 /// Keys of `servers.<s>`.
 pub(crate) const SERVER_KEYS: &[&str] = &["profiles", "stacks"];
 /// Keys of `stacks.<x>`.
@@ -112,6 +114,11 @@ impl LayoutConfig {
         }
     }
 
+    /// The repository's own configuration, unless another one takes its place; what is wrong with it is told elsewhere.
+    pub(crate) fn of_repository(tree: &dyn Tree, instead: Option<&Self>) -> Self {
+        if instead.is_none() { Self::read(tree).0 } else { Self::default() }
+    }
+
     /// Reads a file's content, with everything that is wrong with it. `path` names it in problems.
     pub fn parse(path: &str, bytes: &[u8]) -> (Self, Vec<Problem>) {
         let mut config = Self { path: path.to_owned(), ..Self::default() };
@@ -129,17 +136,33 @@ impl LayoutConfig {
         if documents.len() > 1 {
             root.refuse(&[], "it holds more than one document", "remove the `---` between them");
         }
-        config.layout = one_of(&root, "layout", LAYOUTS);
-        config.paths = one_of(&root, "paths", PATHS);
-        config.project = one_of(&root, "project", PROJECTS);
-        if let Some(defaults) = root.section("defaults") {
-            config.defaults = extension::read_block(&defaults.only(extension::DEFAULT_KEYS));
-        }
-        config.ignore = root.texts("ignore").unwrap_or_default().into_iter().map(|i| i.text).collect();
+        config.read_layout(&root);
         config.policy = Policy::read(&root);
-        config.read_servers(&root);
-        config.read_stacks(&root);
         (config, source.into_problems())
+    }
+
+    /// Reads the block as it stands at the top-level `key` of a server's `agent.yml`, whose text is this.
+    pub fn of_agent(path: &str, text: &str, key: &str) -> (Self, Vec<Problem>) {
+        let mut config = Self { path: path.to_owned(), ..Self::default() };
+        let source = Source::new(path, text, "config");
+        // The file as a whole was read before: what is not there says nothing.
+        let documents = yaml::parse(text).unwrap_or_default();
+        if let Some(node) = documents.first().and_then(|document| document.get(key)) {
+            config.read_layout(&Section::new(&source, vec![Step::Key(key)], node).only(KEYS_OF_AGENT));
+        }
+        (config, source.into_problems())
+    }
+
+    fn read_layout(&mut self, root: &Section<'_, '_>) {
+        self.layout = one_of(root, "layout", LAYOUTS);
+        self.paths = one_of(root, "paths", PATHS);
+        self.project = one_of(root, "project", PROJECTS);
+        if let Some(defaults) = root.section("defaults") {
+            self.defaults = extension::read_block(&defaults.only(extension::DEFAULT_KEYS));
+        }
+        self.ignore = root.texts("ignore").unwrap_or_default().into_iter().map(|i| i.text).collect();
+        self.read_servers(root);
+        self.read_stacks(root);
     }
 
     fn read_servers(&mut self, root: &Section<'_, '_>) {

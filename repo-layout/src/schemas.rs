@@ -35,6 +35,47 @@ mod tests {
     }
 
     #[test]
+    fn a_server_says_all_of_it_but_the_policy() {
+        let keys: Vec<&str> = config::KEYS.iter().copied().filter(|key| *key != "policy").collect();
+        assert_eq!(config::KEYS_OF_AGENT, keys);
+    }
+
+    /// Each key has its row in the page for users.
+    #[test]
+    fn the_reference_speaks_of_every_key() {
+        fn look(schema: &Value, value: &Value, prefix: &str, rows: &mut Vec<String>) {
+            let value =
+                value["$ref"].as_str().and_then(|at| schema.pointer(at.trim_start_matches('#'))).unwrap_or(value);
+            let below = |key: &str| if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
+            let before = rows.len();
+            for (key, value) in value["properties"].as_object().into_iter().flatten() {
+                look(schema, value, &below(key), rows);
+            }
+            if value["additionalProperties"].is_object() && value["propertyNames"]["$ref"].is_string() {
+                look(schema, &value["additionalProperties"], &below("NAME"), rows);
+            }
+            if value["items"].is_object() {
+                look(schema, &value["items"], &format!("{prefix}[]"), rows);
+            }
+            if rows.len() == before {
+                rows.push(prefix.trim_end_matches("[]").to_owned());
+            }
+        }
+        let page = include_str!("../../docs/reference/evenkeel.yml.md");
+        for schema in [super::EVENKEEL_YML, super::X_EVENKEEL] {
+            let schema: Value = serde_json::from_str(schema).expect("JSON");
+            let mut rows = Vec::new();
+            look(&schema, &schema, "", &mut rows);
+            let is_said = |row: &&String| {
+                let block = ["defaults.gate", "defaults.window"].iter().find(|block| row.starts_with(*block));
+                page.contains(&format!("| `{}` |", block.map_or(row.as_str(), |block| block)))
+            };
+            let missing: Vec<&String> = rows.iter().filter(|row| !is_said(row)).collect();
+            assert!(rows.len() > 3 && missing.is_empty(), "{missing:?} of {rows:?}");
+        }
+    }
+
+    #[test]
     fn the_schema_and_the_code_know_the_same_words() {
         let schema: Value = serde_json::from_str(super::EVENKEEL_YML).expect("JSON");
         let names: Vec<&str> = config::LAYOUTS.iter().map(|(name, _)| *name).collect();

@@ -38,10 +38,10 @@ pub fn stack_set(tree: &dyn Tree, server: &ServerName, config: Option<&LayoutCon
 
 /// The servers that the repository knows: the folders of `servers/` (in the layout `hosts`: the hosts' folders) and the
 /// names in `evenkeel.yml`, sorted.
-/// Empty for a repository without servers, where any server runs every stack.
-pub fn servers(tree: &dyn Tree) -> Vec<ServerName> {
-    let (config, _) = LayoutConfig::read(tree);
-    let repo = Repo::new(tree, &config, Vec::new());
+/// Empty for a repository without servers, where any server runs every stack. `config` as in [`stack_set`].
+pub fn servers(tree: &dyn Tree, config: Option<&LayoutConfig>) -> Vec<ServerName> {
+    let own = LayoutConfig::of_repository(tree, config);
+    let repo = Repo::new(tree, config.unwrap_or(&own), Vec::new());
     names(&repo, layout::recognise(&repo))
 }
 

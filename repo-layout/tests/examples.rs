@@ -28,7 +28,7 @@ fn example(name: &str) -> MapTree {
 fn deployed(tree: &MapTree, kind: LayoutKind, names: &[&str]) -> Vec<String> {
     let set = |name: &str| stack_set(tree, &ServerName::new(name).expect("a name"), None);
     let sets: Vec<_> = names.iter().map(|name| set(name)).collect();
-    assert_eq!(unclaimed(tree, &sets), []);
+    assert_eq!(unclaimed(tree, &sets, None), []);
     let shown = sets.iter().map(|set| {
         assert_eq!((set.layout, &set.problems), (kind, &vec![]));
         assert!(set.stacks.iter().all(|stack| stack.project.is_some()));
@@ -46,7 +46,29 @@ fn quickstart_deploys_the_api_before_the_web_page() {
 #[test]
 fn servers_gives_each_server_its_own() {
     let tree = example("servers");
-    assert_eq!(servers(&tree).iter().map(ServerName::as_str).collect::<Vec<_>>(), ["cloud", "home"]);
+    assert_eq!(servers(&tree, None).iter().map(ServerName::as_str).collect::<Vec<_>>(), ["cloud", "home"]);
     let waves = deployed(&tree, LayoutKind::Servers, &["cloud", "home"]);
     assert_eq!(waves, ["cloud front", "front notes, then watch"]);
+}
+
+#[test]
+fn hosts_gives_each_host_what_lies_in_its_folder() {
+    let tree = example("hosts");
+    assert_eq!(servers(&tree, None).iter().map(ServerName::as_str).collect::<Vec<_>>(), ["edge", "nas"]);
+    let waves = deployed(&tree, LayoutKind::Hosts, &["edge", "nas"]);
+    assert_eq!(waves, ["home, then watch", "files, then backup"]);
+}
+
+#[test]
+fn sites_stands_on_the_root() {
+    assert_eq!(deployed(&example("sites"), LayoutKind::Sites, &["any"]), ["root, then blog shop"]);
+}
+
+#[test]
+fn root_is_one_stack_of_a_file_and_its_parts() {
+    let tree = example("root");
+    assert_eq!(deployed(&tree, LayoutKind::Root, &["any"]), ["root"]);
+    let set = stack_set(&tree, &ServerName::new("any").expect("a name"), None);
+    let files = ["docker-compose.yml", "docker-compose.hardening.yml", "docker-compose.monitoring.yml"];
+    assert_eq!(set.stacks[0].paths().collect::<Vec<_>>(), files);
 }

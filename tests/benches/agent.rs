@@ -12,7 +12,7 @@ use std::{
 };
 
 use evenkeel_core::outcome::Outcome;
-use evenkeel_tests::{fixture, port, program::Run, world::World};
+use evenkeel_tests::{fixture, port, program::Run, wait::wait_until, world::World};
 
 /// The gate's stable window in these runs; it is taken off the agent's time.
 const WINDOW: Duration = Duration::from_millis(100);
@@ -247,6 +247,53 @@ fn check_all(count: usize) {
     );
 }
 
+/// How large a repository [`large_repository`] makes: stacks, and files beside each Compose file.
+fn large() -> (usize, usize) {
+    let number = |name: &str, default: usize| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
+    (number("BENCH_STACKS", 100), number("BENCH_FILES", 99))
+}
+
+/// Finding and rendering the stacks of a large repository for the first time, and again when a commit touches none of them.
+fn large_repository() {
+    let (stacks, files) = large();
+    let mut world = world();
+    world.config.set("observe", "true");
+    world.config.source(&world.repository.url(), "200ms");
+    let folders = by_hand(&world, stacks, |_| alone());
+    let mut change = world.change("A large repository");
+    for n in 0..stacks {
+        let stack = format!("s{n}");
+        change = change.file(&world.path(&stack, "compose.yml"), alone());
+        for file in 0..files {
+            change = change.file(&world.path(&stack, &format!("data/{file}.conf")), format!("number = {file}\n"));
+        }
+    }
+    let first = change.push();
+    let looked_at = |world: &World, commit: &str| {
+        wait_until(Duration::from_secs(300), "the commit was looked at", || {
+            let history = world.try_history()?;
+            let ended = history.syncs.iter().any(|s| s.commit.as_deref() == Some(commit) && s.outcome.is_some());
+            if ended { Ok(()) } else { Err(format!("{} syncs", history.syncs.len())) }
+        });
+    };
+    world.start();
+    let pid = world.pid();
+    looked_at(&world, &first);
+    let cold = cpu(pid);
+    let second = world.change("No stack reads it").file("README.md", "Read me.\n").push();
+    looked_at(&world, &second);
+    let unchanged = cpu(pid) - cold;
+    let before = cpu_of_children();
+    for folder in &folders {
+        Run::of(Command::new("docker").args(["compose", "config", "--format", "json"]).current_dir(folder)).exits(0);
+    }
+    let loop_of_config = cpu_of_children() - before;
+    let what = format!("{stacks} stacks, {} files", stacks * (files + 1));
+    print(&format!("{what}: first look, CPU / a loop of `config`"), cold, loop_of_config, "s", 1.5);
+    print(&format!("{what}: a commit beside them, CPU / the same"), unchanged, loop_of_config, "s", 0.25);
+    world.take_agent().terminate(Duration::from_secs(20));
+}
+
 fn idle() {
     let seconds = std::env::var("IDLE_S").ok().and_then(|s| s.parse().ok()).unwrap_or(IDLE_S);
     let mut world = world();
@@ -266,8 +313,9 @@ fn idle() {
 
 fn main() {
     let filter = std::env::args().skip(1).find(|a| !a.starts_with("--")).unwrap_or_default();
-    let benches: [(&str, fn()); 6] = [
+    let benches: [(&str, fn()); 7] = [
         ("check of all stacks", || check_all(20)),
+        ("large repository", large_repository),
         ("one changed stack", one_changed_stack),
         ("nothing to do 20", || nothing_to_do(20)),
         ("nothing to do 100", || nothing_to_do(100)),

@@ -12,6 +12,7 @@ pub mod config;
 pub mod disk;
 pub mod docker;
 pub mod engine;
+pub mod example;
 pub mod fixture;
 pub mod http;
 pub mod journal;

@@ -8,7 +8,7 @@ use evenkeel_layout::{
     yaml::{self, Node},
 };
 
-use crate::path::{Place, parent, resolve};
+use crate::path::{Followed, Place, follow, join, parent, resolve};
 
 /// Most files that are followed; `include` and `extends` of real repositories stay far below.
 const MAX_FILES: usize = 256;
@@ -60,16 +60,49 @@ pub struct Reference {
 /// Everything that `layers` read when they are rendered. Files that cannot be parsed refer to nothing: Compose says what is
 /// wrong with them.
 pub fn references(tree: &dyn Tree, layers: &[Layer]) -> Result<BTreeSet<Reference>, TreeError> {
-    let mut found = BTreeSet::new();
+    Ok(walk(tree, layers)?.found)
+}
+
+/// Every file of the repository that takes part in rendering `layers`, those that are not there too: what is referred to, and the
+/// `.env` that Compose looks for in each folder where it does. `None` if that cannot be told: because of a variable, because
+/// something lies outside, or because a file cannot be parsed here.
+pub fn inputs(tree: &dyn Tree, layers: &[Layer]) -> Result<Option<BTreeSet<String>>, TreeError> {
+    let Walk { found, seen, is_whole } = walk(tree, layers)?;
+    let mut paths: BTreeSet<String> = seen.into_iter().flat_map(|(file, base)| [file, join(&base, ".env")]).collect();
+    if !is_whole || found.iter().any(|reference| reference.path.is_none()) {
+        return Ok(None);
+    }
+    paths.extend(found.into_iter().filter_map(|reference| reference.path));
+    Ok(Some(paths))
+}
+
+/// What a walk through Compose files came upon.
+struct Walk {
+    found: BTreeSet<Reference>,
+    /// The files that were read, each with the folder in which its relative paths are resolved.
+    seen: BTreeSet<(String, String)>,
+    /// Whether every file was read.
+    is_whole: bool,
+}
+
+fn walk(tree: &dyn Tree, layers: &[Layer]) -> Result<Walk, TreeError> {
+    let (mut found, mut is_whole) = (BTreeSet::new(), true);
     let mut seen: BTreeSet<(String, String)> = BTreeSet::new();
     let mut open: Vec<(String, String)> = layers.iter().map(|l| (l.path.clone(), l.directory.clone())).collect();
     while let Some((file, base)) = open.pop() {
+        is_whole &= seen.len() < MAX_FILES;
         if seen.len() >= MAX_FILES || !seen.insert((file.clone(), base.clone())) {
             continue;
         }
-        let Some(bytes) = tree.read(&file)? else { continue };
-        let Ok(text) = yaml::decode(&bytes) else { continue };
-        let Ok(documents) = yaml::parse(text) else { continue };
+        let Some(bytes) = read_through(tree, &file)? else {
+            is_whole = false;
+            continue;
+        };
+        let parsed = yaml::decode(&bytes).and_then(|text| Ok((text, yaml::parse(text)?)));
+        let Ok((text, documents)) = parsed else {
+            is_whole = false;
+            continue;
+        };
         for raw in documents.iter().flat_map(read) {
             let reference = raw.resolve(&file, &base, text);
             if let (true, Some(path)) = (raw.is_compose_file(), &reference.path) {
@@ -77,13 +110,21 @@ pub fn references(tree: &dyn Tree, layers: &[Layer]) -> Result<BTreeSet<Referenc
                 let stated = raw.directory.as_deref().map(|directory| resolve(&base, directory));
                 match stated.unwrap_or_else(|| Place::Inside(parent(path).to_owned())) {
                     Place::Inside(beside) => open.push((path.clone(), beside)),
-                    Place::Outside => {}
+                    Place::Outside => is_whole = false,
                 }
             }
             found.insert(reference);
         }
     }
-    Ok(found)
+    Ok(Walk { found, seen, is_whole })
+}
+
+/// A file's content, through symlinks within the tree.
+fn read_through(tree: &dyn Tree, path: &str) -> Result<Option<Vec<u8>>, TreeError> {
+    match follow(tree, path)? {
+        Followed::To(target) => tree.read(&target),
+        Followed::Outside | Followed::Circle => Ok(None),
+    }
 }
 
 struct Raw {
@@ -225,6 +266,37 @@ mod tests {
     fn sees_what_a_merge_key_brings() {
         let text = "x-a: &a {env_file: a.env}\nservices:\n  a:\n    <<: *a\n  b:\n    <<: [*a]\n";
         assert_eq!(found(&[("stacks/web/compose.yml", text)]).len(), 1);
+    }
+
+    #[test]
+    fn inputs_are_all_files_that_may_be_read_or_are_not_told() {
+        let told = |files: &[(&str, &str)]| {
+            inputs(&MapTree::new(files.iter().copied()), &[Layer::new("stacks/web/compose.yml", Origin::Folder)])
+                .unwrap()
+        };
+        let text = "include: [{path: ../x/y.yml, project_directory: ../z}]\nservices: {a: {env_file: a.env}}\n";
+        let found = told(&[("stacks/web/compose.yml", text), ("stacks/x/y.yml", "services: {b: {env_file: b.env}}\n")]);
+        let expected = [
+            "stacks/web/.env",
+            "stacks/web/a.env",
+            "stacks/web/compose.yml",
+            "stacks/x/y.yml",
+            "stacks/z/.env",
+            "stacks/z/b.env",
+        ];
+        assert_eq!(
+            found.map(|paths| paths.into_iter().collect::<Vec<_>>()),
+            Some(expected.map(str::to_owned).to_vec())
+        );
+        for text in [
+            "services: {a: {env_file: '${FILE}'}}\n",
+            "services: {a: {env_file: '~/a.env'}}\n",
+            "services: {a: {env_file: /etc/a.env}}\n",
+            "include: [{path: a.yml, project_directory: ../../..}]\n",
+            "services: [\n",
+        ] {
+            assert_eq!(told(&[("stacks/web/compose.yml", text)]), None, "{text}");
+        }
     }
 
     #[test]

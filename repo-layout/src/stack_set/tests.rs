@@ -239,7 +239,7 @@ fn evenkeel_yml_states_stacks_servers_and_what_to_ignore() {
         ("stacks/old-one/compose.yml", PLAIN),
     ];
     let tree = MapTree::new(files);
-    assert_eq!(servers(&tree), [server("cloud"), server("home")]);
+    assert_eq!(servers(&tree, None), [server("cloud"), server("home")]);
     assert_snapshot!(show(&set_of(&tree, "home")), @r"
     stacks
     gpu [gpu] apps/base.yml=explicit apps/gpu.yml=explicit after web
@@ -252,7 +252,7 @@ fn evenkeel_yml_states_stacks_servers_and_what_to_ignore() {
     web [web] stacks/web/compose.yml=folder
     ");
     let sets = [set_of(&tree, "home"), set_of(&tree, "cloud")];
-    assert_eq!(unclaimed(&tree, &sets), []);
+    assert_eq!(unclaimed(&tree, &sets, None), []);
 }
 
 #[test]
@@ -326,7 +326,7 @@ fn gives_a_host_the_stacks_of_its_folder() {
             (format!("{base}docs/guide.md"), "text"),
         ];
         let tree = MapTree::new(files);
-        assert_eq!(servers(&tree), [server("cloud"), server("home")]);
+        assert_eq!(servers(&tree, None), [server("cloud"), server("home")]);
         let shown = show(&set_of(&tree, "home")).replace(base, "");
         assert_eq!(
             shown,
@@ -354,7 +354,7 @@ fn merges_a_root_file_with_its_parts_but_not_with_those_for_elsewhere() {
     root
     root [tower] docker-compose.yml=root docker-compose.override.yml=root docker-compose.monitoring.yaml=root docker-compose.vault.yml=root env .env
     ");
-    assert_snapshot!(show_problems(&unclaimed(&tree, &[set])), @r"
+    assert_snapshot!(show_problems(&unclaimed(&tree, &[set], None)), @r"
     warning layout.unclaimed (docker-compose.dev.yml)
       no stack of any server uses this file
       -> name it under `stacks:` in evenkeel.yml, or list it under `ignore:`

@@ -8,6 +8,7 @@
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, EnumAccess, IgnoredAny, MapAccess, SeqAccess, VariantAccess as _, Visitor};
+use serde_yaml::Location;
 
 use super::{CheckedKey, text};
 
@@ -22,25 +23,22 @@ pub enum Step<'a> {
 
 /// The line, from 1, at which the last step of `path` stands, in the first document that has it.
 pub fn line_of(source: &str, path: &[Step<'_>]) -> Option<u32> {
-    text::check(source).ok()?;
-    for document in serde_yaml::Deserializer::from_str(source) {
-        if let Err(error) = (Follow { path }).deserialize(document) {
-            let found = error.to_string().contains(FOUND);
-            return if found { error.location().and_then(|l| u32::try_from(l.line()).ok()) } else { None };
-        }
-    }
-    None
+    let place = find(source, Follow { path, end: End::Key }).filter(|_| !path.is_empty())?;
+    u32::try_from(place.line()).ok()
 }
 
 /// Where the value at `path` begins: its offset in bytes, in the first document that has it. A value that an alias brings is
 /// where its anchor is.
 pub fn value_offset(source: &str, path: &[Step<'_>]) -> Option<usize> {
+    let index = find(source, Follow { path, end: End::Value })?.index();
+    source.is_char_boundary(index).then_some(index)
+}
+
+fn find(source: &str, follow: Follow<'_>) -> Option<Location> {
     text::check(source).ok()?;
     for document in serde_yaml::Deserializer::from_str(source) {
-        if let Err(error) = (FollowValue { path }).deserialize(document) {
-            let found = error.to_string().contains(FOUND);
-            let index = error.location().filter(|_| found)?.index();
-            return source.is_char_boundary(index).then_some(index);
+        if let Err(error) = follow.deserialize(document) {
+            return error.location().filter(|_| error.to_string().contains(FOUND));
         }
     }
     None
@@ -48,16 +46,25 @@ pub fn value_offset(source: &str, path: &[Step<'_>]) -> Option<usize> {
 
 const FOUND: &str = "the place that was asked for";
 
+/// Where a path ends whose last step is a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Key,
+    Value,
+}
+
 /// Follows a path down and fails where it ends.
+#[derive(Clone, Copy)]
 struct Follow<'a> {
     path: &'a [Step<'a>],
+    end: End,
 }
 
 impl<'de> DeserializeSeed<'de> for Follow<'_> {
     type Value = ();
 
     fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
+        if self.path.is_empty() { Stop.deserialize(deserializer) } else { deserializer.deserialize_any(self) }
     }
 }
 
@@ -101,11 +108,7 @@ impl<'de> Visitor<'de> for Follow<'_> {
                 return Ok(());
             }
         }
-        if rest.is_empty() {
-            seq.next_element_seed(Stop)?;
-        } else {
-            seq.next_element_seed(Follow { path: rest })?;
-        }
+        seq.next_element_seed(Follow { path: rest, ..self })?;
         while_some(|| seq.next_element::<IgnoredAny>())
     }
 
@@ -115,11 +118,11 @@ impl<'de> Visitor<'de> for Follow<'_> {
             _ => None,
         };
         let rest = self.path.get(1..).unwrap_or_default();
-        let target = if rest.is_empty() { wanted } else { None };
+        let target = wanted.filter(|_| rest.is_empty() && self.end == End::Key);
         let unless = |key: &str| if target == Some(key) { Err(FOUND.to_owned()) } else { Ok(()) };
         while let Some(key) = map.next_key_seed(CheckedKey(unless))? {
             if wanted == Some(key.as_str()) {
-                map.next_value_seed(Follow { path: rest })?;
+                map.next_value_seed(Follow { path: rest, ..self })?;
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -144,61 +147,6 @@ impl Follow<'_> {
 fn while_some<T, E>(mut next: impl FnMut() -> Result<Option<T>, E>) -> Result<(), E> {
     while next()?.is_some() {}
     Ok(())
-}
-
-/// Follows a path down and fails at the value where it ends.
-struct FollowValue<'a> {
-    path: &'a [Step<'a>],
-}
-
-impl<'de> DeserializeSeed<'de> for FollowValue<'_> {
-    type Value = ();
-
-    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        if self.path.is_empty() { Stop.deserialize(deserializer) } else { deserializer.deserialize_any(self) }
-    }
-}
-
-impl<'de> Visitor<'de> for FollowValue<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a mapping or a sequence")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let Some((Step::Index(wanted), rest)) = self.path.split_first() else {
-            return while_some(|| seq.next_element::<IgnoredAny>());
-        };
-        for _ in 0..*wanted {
-            if seq.next_element::<IgnoredAny>()?.is_none() {
-                return Ok(());
-            }
-        }
-        seq.next_element_seed(FollowValue { path: rest })?;
-        while_some(|| seq.next_element::<IgnoredAny>())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let wanted = match self.path.first() {
-            Some(Step::Key(key)) => Some(*key),
-            _ => None,
-        };
-        let rest = self.path.get(1..).unwrap_or_default();
-        while let Some(key) = map.next_key_seed(CheckedKey(|_: &str| Ok(())))? {
-            if wanted == Some(key.as_str()) {
-                map.next_value_seed(FollowValue { path: rest })?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<(), A::Error> {
-        let (_, value) = data.variant::<IgnoredAny>()?;
-        value.newtype_variant_seed(self)
-    }
 }
 
 /// Fails at the value, whatever it is.

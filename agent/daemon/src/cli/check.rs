@@ -32,7 +32,7 @@ use super::{
     secrets::IdentityArgs,
 };
 use crate::{
-    compose::Compose,
+    compose::{Compose, renders::Renders},
     host::candidates::{CandidateInput, Candidates, Place, candidates},
 };
 
@@ -72,7 +72,7 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
     // One server's stacks say nothing of the files of the others.
     if args.repo.server.is_none() {
         let only_sets: Vec<StackSet> = sets.iter().map(|(_, set)| set.clone()).collect();
-        seen.problems.extend(unclaimed(source.tree(), &only_sets));
+        seen.problems.extend(unclaimed(source.tree(), &only_sets, None));
     } else {
         seen.is_whole = false;
     }
@@ -169,24 +169,32 @@ async fn seen(source: &Source, sets: &[(ServerName, StackSet)], identities: Opti
     };
     let prepared = source.prepare(sets, true)?;
     seen.problems.extend(prepared.problems);
+    let with = With { compose, renders: Renders::default() };
     for (server, set) in sets {
-        let found = offline((source, identities), &compose, (server, set), &prepared.root).await;
+        let found = offline((source, identities), &with, (server, set), &prepared.root).await;
         seen.policy(source, (server, set), &found);
         seen.problems.extend(found.problems);
     }
     Ok(seen)
 }
 
+/// Compose, and what it rendered: servers and revisions have many stacks in common.
+pub(super) struct With {
+    pub compose: Compose,
+    pub renders: Renders,
+}
+
 /// The candidates of one server, made from what the repository has and what a file of keys opens of it.
 pub(super) async fn offline(
     (source, identities): (&Source, Option<&Path>),
-    compose: &Compose,
+    with: &With,
     (server, set): (&ServerName, &StackSet),
     root: &Path,
 ) -> Candidates {
     let commit: CommitId = source.commit();
     candidates(CandidateInput {
-        compose,
+        compose: &with.compose,
+        renders: &with.renders,
         tree: source.tree(),
         set,
         server,

@@ -18,13 +18,13 @@ use evenkeel_layout::{
 use serde::Serialize;
 
 use super::{
-    check::offline,
+    check::{With, offline},
     output::{Failure, Format, Output, SCHEMA},
     repo::{self, RepoArgs, Source},
     runtime,
     secrets::IdentityArgs,
 };
-use crate::{compose::Compose, host::candidates::Candidates};
+use crate::{compose::renders::Renders, host::candidates::Candidates};
 
 /// How many stacks a server removes at once unless its `prune.max` says otherwise.
 const PRUNE_MAX: usize = 1;
@@ -131,12 +131,12 @@ impl Sides {
     }
 
     async fn plans(&self, identities: Option<&Path>) -> Result<Vec<ServerPlan>, Failure> {
-        let compose = repo::compose().await?;
+        let with = With { compose: repo::compose().await?, renders: Renders::default() };
         let before = match &self.from {
-            Some(from) => made((from, identities), &compose, &self.from_sets).await?,
+            Some(from) => made((from, identities), &with, &self.from_sets).await?,
             None => BTreeMap::new(),
         };
-        let after = made((&self.to, identities), &compose, &self.to_sets).await?;
+        let after = made((&self.to, identities), &with, &self.to_sets).await?;
         let from = self.from.as_ref().map_or_else(|| EMPTY.to_owned(), Source::name);
         let plans = self.to_sets.iter().map(|(server, set)| {
             let releases = before.get(server).map(|c| releases(&c.accepted)).unwrap_or_default();
@@ -189,13 +189,13 @@ fn prune_guard(plan: &Plan) -> Option<Problem> {
 
 async fn made(
     from: (&Source, Option<&Path>),
-    compose: &Compose,
+    with: &With,
     sets: &Sets,
 ) -> Result<BTreeMap<ServerName, Candidates>, Failure> {
     let prepared = from.0.prepare(sets, true)?;
     let mut found = BTreeMap::new();
     for (server, set) in sets {
-        found.insert(server.clone(), offline(from, compose, (server, set), &prepared.root).await);
+        found.insert(server.clone(), offline(from, with, (server, set), &prepared.root).await);
     }
     Ok(found)
 }

@@ -102,7 +102,7 @@ impl Source {
 
     /// The server that is asked for, or else all that the repository names: none if its layout knows no servers.
     pub fn servers(&self, server: Option<&str>) -> Result<Vec<ServerName>, Failure> {
-        server.map_or_else(|| Ok(servers(self.tree())), |name| Ok(vec![server_name(name)?]))
+        server.map_or_else(|| Ok(servers(self.tree(), None)), |name| Ok(vec![server_name(name)?]))
     }
 
     /// The stacks of each server that is asked for, of all servers if none is.
@@ -116,7 +116,7 @@ impl Source {
 
     /// The stacks of one server. If none is named, the repository may have one at most.
     pub fn one_set(&self, server: Option<&str>) -> Result<(ServerName, StackSet), Failure> {
-        let known = servers(self.tree());
+        let known = servers(self.tree(), None);
         match (server, known.as_slice()) {
             (Some(name), _) => Ok(self.set(server_name(name)?)),
             (None, []) => Ok(self.set(server_name(ANY_SERVER)?)),

@@ -26,10 +26,19 @@ pub fn problems(problems: &[Problem]) -> String {
         if !problem.help.is_empty()
             && next.is_none_or(|next| (&next.code, &next.help) != (&problem.code, &problem.help))
         {
-            let _ = writeln!(out, "  {DIM}help: {}{DIM:#}", problem.help);
+            let _ = writeln!(out, "  {DIM}help: {}{DIM:#}", shown(&problem.help));
         }
     }
     out
+}
+
+/// A text of a repository as it may stand on a terminal: what controls one, or turns letters round, is spelled out.
+pub fn shown(text: &str) -> String {
+    let is_unseen = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    text.chars().flat_map(|c| if is_unseen(c) { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 /// One problem without its remedy, and the servers that it concerns.
@@ -43,14 +52,14 @@ pub fn problem_line(problem: &Problem, servers: &[String]) -> String {
     let place = [&servers, &problem.stack].into_iter().flatten().cloned().collect::<Vec<_>>().join("/");
     let mut out = format!("{style}{word}[{}]{style:#}", problem.code);
     if !place.is_empty() {
-        let _ = write!(out, " {BOLD}{place}{BOLD:#}");
+        let _ = write!(out, " {BOLD}{}{BOLD:#}", shown(&place));
     }
-    match (&problem.path, problem.line) {
+    match (problem.path.as_deref().map(shown), problem.line) {
         (Some(path), Some(line)) => _ = write!(out, " {path}:{line}"),
         (Some(path), None) => _ = write!(out, " {path}"),
         (None, _) => {}
     }
-    let message = problem.message.replace('\n', "\n  ");
+    let message = problem.message.split('\n').map(shown).collect::<Vec<_>>().join("\n  ");
     let _ = writeln!(out, ": {message}");
     out
 }
@@ -81,8 +90,9 @@ const NARROWEST: usize = 6;
 /// A table without frames. With a `width` its widest columns are cut, with `…`, until it fits; the words that tell a
 /// reader most are short.
 pub fn table<const N: usize>(header: [&str; N], rows: &[[Cell; N]], width: Option<usize>) -> String {
+    let rows: Vec<[Cell; N]> = rows.iter().map(|row| row.clone().map(|(text, style)| (shown(&text), style))).collect();
     let mut widths = header.map(|h| h.chars().count());
-    for row in rows {
+    for row in &rows {
         for (width, (text, _)) in widths.iter_mut().zip(row) {
             *width = text.chars().count().max(*width);
         }
@@ -96,7 +106,7 @@ pub fn table<const N: usize>(header: [&str; N], rows: &[[Cell; N]], width: Optio
         *widest -= 1;
     }
     let header = header.map(|h| (h.to_owned(), DIM));
-    [&header].into_iter().chain(rows).map(|row| line(row, widths)).collect()
+    [&header].into_iter().chain(&rows).map(|row| line(row, widths)).collect()
 }
 
 fn line<const N: usize>(row: &[Cell; N], widths: [usize; N]) -> String {
@@ -126,6 +136,13 @@ pub fn short(revision: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_controls_a_terminal_is_spelled_out() {
+        assert_eq!(shown("caf\u{e9} a\nb\u{1b}[31m\u{202e}x"), "caf\u{e9} a\\nb\\u{1b}[31m\\u{202e}x");
+        let problem = Problem::error("a.b", "one\ntwo\r", "").at("x\ny", Some(1));
+        assert!(problem_line(&problem, &[]).ends_with(" x\\ny:1: one\n  two\\r\n"));
+    }
 
     #[test]
     fn a_table_fits_the_terminal_and_loses_only_the_ends_of_long_words() {

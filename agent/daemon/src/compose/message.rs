@@ -2,10 +2,9 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use evenkeel_layout::{
-    problem::Problem,
-    yaml::{self, Step},
-};
+use evenkeel_layout::problem::Problem;
+
+use super::place::place;
 
 /// Longest message that is passed on, in characters.
 const MAX_CHARS: usize = 1000;
@@ -100,18 +99,11 @@ pub(super) fn problem(errors: &[String], layers: &[Layer<'_>]) -> Problem {
         return required(name, &text, layers);
     }
     let message = if text.is_empty() { "Compose failed and did not say why".to_owned() } else { text.clone() };
-    let mut problem = Problem::error("compose.invalid", message, help(&text));
-    let named = layers.iter().find(|l| text.contains(l.path));
-    if let Some((path, line)) = syntax_error(layers).filter(|_| text.contains("yaml: ")) {
-        problem = problem.at(path, line);
-    } else if let Some((path, line)) = keys_in(&text).and_then(|keys| locate(layers, &keys)) {
-        problem = problem.at(path, Some(line));
-    } else if let Some(path) = env_file(&text) {
-        problem = problem.at(path.0, path.1);
-    } else if let Some(layer) = named.or_else(|| layers.first()) {
-        problem = problem.at(layer.path, None);
+    let problem = Problem::error("compose.invalid", message, help(&text));
+    match place(&text, layers) {
+        Some((path, line)) => problem.at(path, line),
+        None => problem,
     }
-    problem
 }
 
 /// The variable that Compose says must be set.
@@ -201,54 +193,13 @@ fn names(line: &str, name: &str) -> bool {
     })
 }
 
-/// Where a layer is no YAML. Compose's own line number is that of a block's beginning.
-fn syntax_error<'a>(layers: &[Layer<'a>]) -> Option<(&'a str, Option<u32>)> {
-    layers.iter().find_map(|layer| yaml::parse(&layer.text).err().map(|error| (layer.path, error.line)))
-}
-
-/// `failed to read <file>: line 2: …`, and the file of `Couldn't find env file: <file>`.
-fn env_file(text: &str) -> Option<(&str, Option<u32>)> {
-    let rest = text.strip_prefix("failed to read ")?;
-    let (path, rest) = rest.split_once(": line ")?;
-    Some((path, rest.split(':').next()?.parse().ok()))
-}
-
-/// The keys that a message such as `services.web.image must be a string` or `service "web" depends on …` speaks of.
-fn keys_in(text: &str) -> Option<Vec<String>> {
-    for word in text.split([' ', '\n', '\'']) {
-        let word = word.trim_matches(['.', ':', ',', '"']);
-        if ["services.", "networks.", "volumes.", "configs.", "secrets."].iter().any(|s| word.starts_with(s)) {
-            return Some(word.split('.').map(str::to_owned).collect());
-        }
-    }
-    let (_, rest) = text.split_once("service \"")?;
-    let (name, rest) = rest.split_once('"')?;
-    let mut keys = vec!["services".to_owned(), name.to_owned()];
-    for (word, key) in
-        [("depends on", "depends_on"), ("network", "networks"), ("volume", "volumes"), ("secret", "secrets")]
-    {
-        if rest.contains(word) {
-            keys.push(key.to_owned());
-            break;
-        }
-    }
-    Some(keys)
-}
-
-/// The layer that has most of the keys, the highest of these, which has the last word; and the line of the last key.
-fn locate<'a>(layers: &[Layer<'a>], keys: &[String]) -> Option<(&'a str, u32)> {
-    let steps: Vec<Step<'_>> = keys.iter().map(|k| k.parse().map_or(Step::Key(k), Step::Index)).collect();
-    (2..=steps.len()).rev().find_map(|depth| {
-        let found = |layer: &Layer<'a>| Some((layer.path, yaml::line_of(&layer.text, &steps[..depth])?));
-        layers.iter().rev().find_map(found)
-    })
-}
-
 fn help(text: &str) -> &'static str {
     if text.contains("not found") || text.contains("no such file") || text.contains("Couldn't find env file") {
         "add the file to the repository, or place it on the server; for an env_file that may be missing say `required: false`"
     } else if text.contains("depends on undefined service") {
         "name a service of this stack, or use x-evenkeel's depends_on for another stack"
+    } else if text.contains("setenv: invalid argument") {
+        "give each line of the environment files a name: one of them begins with `=`"
     } else if text.contains("remote resource is disabled") {
         "copy the file into the repository: only what a signed commit holds is deployed"
     } else {

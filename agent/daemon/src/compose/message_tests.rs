@@ -4,7 +4,7 @@ fn layer(text: &str) -> [Layer<'static>; 1] {
     [Layer { path: "stacks/web/compose.yml", text: text.to_owned() }]
 }
 
-fn place(problem: &Problem) -> (Option<&str>, Option<u32>) {
+fn at(problem: &Problem) -> (Option<&str>, Option<u32>) {
     (problem.path.as_deref(), problem.line)
 }
 
@@ -42,9 +42,21 @@ fn finds_the_line_that_a_message_speaks_of() {
         ("validating stacks/web/compose.yml: services.web.image must be a string", 6),
         ("service \"web\" depends on undefined service \"zz\": invalid compose project", 7),
         ("services.web.nothing is odd", 4),
+        ("validating stacks/web/compose.yml: services.web Additional property image is not allowed", 6),
+        ("validating stacks/web/compose.yml: (root) Additional property services is not allowed", 1),
+        ("validating stacks/web/compose.yml: services Additional property db is not allowed", 2),
+        ("validating stacks/web/compose.yml: services must be a mapping", 1),
+        ("error decoding 'services[web].depends_on': invalid", 7),
+        ("dependency cycle detected: web -> zz -> web", 7),
+        ("service web declares mutually exclusive `image` and `depends_on`: invalid compose project", 6),
+        ("services must be a mapping", 1),
+        ("Invalid containerPort: zz", 8),
+        ("Invalid ip address zz: address zz:: too many colons in address", 8),
+        ("open stacks/web/zz: no such file or directory", 8),
+        ("env file stacks/web/zz not found: stat stacks/web/zz: no such file or directory", 8),
     ] {
         let found = problem(&[message.to_owned()], &layer(text));
-        assert_eq!(place(&found), (Some("stacks/web/compose.yml"), Some(line)), "{message}");
+        assert_eq!(at(&found), (Some("stacks/web/compose.yml"), Some(line)), "{message}");
     }
 }
 
@@ -54,16 +66,16 @@ fn finds_the_line_of_broken_yaml_and_of_a_broken_environment_file() {
         &["yaml: line 1: did not find expected key".to_owned()],
         &layer("services:\n  a:\n    image: x\n   b: y\n"),
     );
-    assert_eq!(place(&found), (Some("stacks/web/compose.yml"), Some(4)));
+    assert_eq!(at(&found), (Some("stacks/web/compose.yml"), Some(4)));
     let found = problem(&["failed to read stacks/web/.env: line 3: unterminated quoted value".to_owned()], &layer(""));
-    assert_eq!(place(&found), (Some("stacks/web/.env"), Some(3)));
+    assert_eq!(at(&found), (Some("stacks/web/.env"), Some(3)));
 }
 
 #[test]
 fn names_a_variable_that_a_layer_uses_and_no_other() {
     let text = "services:\n  a:\n    image: x:$TAGS\n    command: $${TAG}\n    user: ${TAG}\n";
     let found = unset_problem("TAG", &layer(text));
-    assert_eq!((place(&found).1, found.code.as_str()), (Some(5), "env.unset"));
+    assert_eq!((at(&found).1, found.code.as_str()), (Some(5), "env.unset"));
     assert!(found.message.contains("TAG"));
     assert!(!unset_problem("hunter2", &layer(text)).message.contains("hunter2"));
 }

@@ -3,7 +3,9 @@
 pub mod apply;
 mod layers;
 mod message;
+mod place;
 pub mod render;
+pub mod renders;
 pub mod version;
 
 use std::{

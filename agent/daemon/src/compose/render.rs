@@ -404,3 +404,7 @@ mod tests;
 #[cfg(test)]
 #[path = "merge_tests.rs"]
 mod merge_tests;
+
+#[cfg(test)]
+#[path = "random_tests.rs"]
+mod random_tests;

@@ -32,6 +32,7 @@ pub(super) fn settings(root: Found<'_, '_>, host: &str) -> Read<Settings> {
     let source = source::source(root.section("source"));
     let interval = source.as_ref().map_or(Duration::ZERO, |source| source.interval);
     let trust = trust::trust(root.section("trust"), interval);
+    let layout = root.find("layout").map_or(Ok(None), |found| found.layout());
     let paths = paths(root.section("paths"));
     let secrets = secrets(root.section("secrets"));
     let engine = engine(root.section("engine"));
@@ -55,6 +56,7 @@ pub(super) fn settings(root: Found<'_, '_>, host: &str) -> Read<Settings> {
         observe: observe?,
         source: source?,
         trust: trust?,
+        layout: layout?,
         paths: paths?,
         secrets: secrets?,
         engine: engine?,

@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use evenkeel_layout::LayoutConfig;
+
 use super::{
     document::{Node, Step, line_of},
     problem::{ConfigProblem, nearest},
@@ -158,6 +160,24 @@ impl<'d, 'r> Found<'d, 'r> {
     /// Turns the text into a checked type.
     pub(super) fn parsed<T, E: fmt::Display>(&self, check: impl FnOnce(&str) -> Result<T, E>, help: &str) -> Read<T> {
         check(self.text()?).or_else(|error| self.wrong(error.to_string(), help))
+    }
+
+    /// The block of `evenkeel.yml` that this top-level key is; `None` without anything in it.
+    pub(super) fn layout(&self) -> Read<Option<LayoutConfig>> {
+        if matches!(self.node, Node::Map(entries) if entries.is_empty()) {
+            return Ok(None);
+        }
+        let (config, wrong) = LayoutConfig::of_agent("agent.yml", self.reader.text, &self.place.key);
+        let is_fine = wrong.is_empty();
+        let mut problems = self.reader.problems.borrow_mut();
+        let room = MAX_PROBLEMS.saturating_sub(problems.len());
+        problems.extend(wrong.into_iter().take(room).map(|problem| ConfigProblem {
+            line: problem.line.and_then(|line| usize::try_from(line).ok()),
+            key: self.place.key.clone(),
+            message: problem.message,
+            help: problem.help,
+        }));
+        if is_fine { Ok(Some(config)) } else { Err(Recorded) }
     }
 
     fn path(&self) -> Read<PathBuf> {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use evenkeel_core::id::CommitId;
-use evenkeel_layout::{name::ServerName, window::Window};
+use evenkeel_layout::{LayoutConfig, name::ServerName, window::Window};
 use serde::{Deserialize, Serialize};
 
 pub use super::remote::SshRemote;
@@ -26,6 +26,8 @@ pub struct Settings {
     pub source: Source,
     /// Whose commits may run.
     pub trust: Trust,
+    /// How the repository is read, in place of its own `evenkeel.yml`.
+    pub layout: Option<LayoutConfig>,
     /// Where things are on this server.
     pub paths: Paths,
     /// What opens files that are encrypted in Git.

@@ -308,6 +308,23 @@ fn a_flood_of_problems_is_cut() {
     assert_eq!(Etc::new().parse(&text).unwrap_err().problems.len(), 50);
 }
 
+#[test]
+fn a_server_may_say_how_a_repository_is_read() {
+    let etc = Etc::new();
+    let with = |layout: &str| format!("{MINIMAL}layout: {layout}\n");
+    let settings = etc.parse(&with("{ layout: stacks, stacks: { web: { files: [deploy/web.yml] } } }")).unwrap();
+    assert_eq!(settings.layout.map(|layout| layout.stacks.len()), Some(1));
+    for nothing in ["", "{}"] {
+        assert_eq!(etc.parse(&with(nothing)).unwrap().layout, None);
+    }
+    let errors = etc.errors(&with("\n  layuot: stacks\n  paths: files\n  policy: {}"));
+    for (line, words) in
+        [(4, "did you mean `layout`?"), (5, "did you mean `file`?"), (6, "unknown key `layout.policy`")]
+    {
+        assert!(errors.contains(&format!("agent.yml:{line}: layout:")) && errors.contains(words), "{errors}");
+    }
+}
+
 /// Every key that the schema has, written as the code names it.
 fn schema_keys(schema: &Value, prefix: &str, keys: &mut BTreeSet<String>) {
     for (name, inner) in schema["properties"].as_object().into_iter().flatten() {

@@ -8,9 +8,10 @@ use std::{
 
 use evenkeel_core::{
     id::CommitId,
-    path::{join, parent},
+    model::Model,
+    path::{Followed, follow, join, parent},
     reason::Code,
-    references::{Reference, ReferenceKind, references},
+    references::{Reference, ReferenceKind, inputs, references},
     release::{Candidate, SecretEnv},
     slice, validate,
 };
@@ -28,6 +29,7 @@ use crate::{
     compose::{
         Compose,
         render::{RenderError, RenderRequest, Rendered},
+        renders::Renders,
     },
     tree::stage,
 };
@@ -53,6 +55,8 @@ pub enum Place {
 pub struct CandidateInput<'a> {
     /// Renders.
     pub compose: &'a Compose,
+    /// What it rendered before.
+    pub renders: &'a Renders,
     /// The commit's files.
     pub tree: &'a (dyn Tree + Sync),
     /// The server's stacks in it.
@@ -205,6 +209,7 @@ impl Work<'_> {
         let overlaid = self.overlay(&references)?;
         let env_files = self.env_files(&overlaid);
         self.refuse_ciphertext(&env_files, &references);
+        self.refuse_references(&references).map_err(unreadable)?;
         self.note_missing(&references);
         if self.problems.iter().any(|p| p.severity == Severity::Error) {
             return Ok(None);
@@ -216,7 +221,10 @@ impl Work<'_> {
             target,
             lenient: self.input.place == Place::Elsewhere,
         };
-        let Rendered { model, project, unset, warnings } = match self.input.compose.render(&request).await {
+        let read = inputs(tree, &self.stack.layers).map_err(unreadable)?;
+        let CandidateInput { compose, renders, .. } = self.input;
+        let Rendered { model, project, unset, warnings } = match renders.render(compose, &request, read.as_ref()).await
+        {
             Ok(rendered) => rendered,
             Err(e) => {
                 self.render_failed(e);
@@ -227,10 +235,7 @@ impl Work<'_> {
         let unset = unset.into_iter().map(|problem| self.unset(problem));
         self.problems.extend(unset.collect::<Vec<_>>());
         let target_text = target.display().to_string();
-        let allowed: Vec<String> = self.input.allowed.iter().map(|path| path.display().to_string()).collect();
-        let found = validate::check(&model, &target_text, &references, &allowed);
-        let found = found.into_iter().map(|problem| self.host_path(self.located(problem)));
-        self.problems.extend(found.collect::<Vec<_>>());
+        self.problems.extend(self.outside(&model, &references));
         let hidden = encrypted::ciphertext(&model, tree, &target_text);
         self.problems.extend(hidden.into_iter().map(|problem| self.located(problem)).collect::<Vec<_>>());
         let watched: Vec<String> = self.stack.watched.iter().map(|path| format!("{target_text}/{path}")).collect();
@@ -327,6 +332,35 @@ impl Work<'_> {
         }
     }
 
+    /// What leads out of the repository although it may not.
+    fn outside(&self, model: &Model, references: &BTreeSet<Reference>) -> Vec<Problem> {
+        let allowed: Vec<String> = self.input.allowed.iter().map(|path| path.display().to_string()).collect();
+        let found = validate::check(model, &self.input.target.display().to_string(), references, &allowed);
+        found.into_iter().map(|problem| self.host_path(self.located(problem))).collect()
+    }
+
+    /// What nobody signed is not read, and what would keep Compose busy for ever is not given to it.
+    fn refuse_references(&mut self, references: &BTreeSet<Reference>) -> Result<(), TreeError> {
+        let tree = self.input.tree;
+        let outside = self.outside(&Model::empty(), references);
+        self.problems.extend(outside.into_iter().filter(|problem| problem.severity == Severity::Error));
+        for reference in references {
+            let Some(path) = &reference.path else { continue };
+            if let Followed::Outside | Followed::Circle = follow(tree, path)? {
+                let message = format!("{} {path} is a symlink that leads out of the repository", reference.kind.key());
+                let problem = Problem::error("path.outside", message, "put the file itself into the repository");
+                self.problems.push(problem.at(reference.file.clone(), reference.line));
+            }
+            let is_compose = matches!(reference.kind, ReferenceKind::Include | ReferenceKind::Extends);
+            let Some((bytes, _)) = slice::content(tree, path)?.filter(|_| is_compose) else { continue };
+            if let Err(error) = yaml::decode(&bytes).and_then(yaml::parse) {
+                let problem = Problem::error("compose.syntax", error.message, error.help);
+                self.problems.push(problem.at(path.clone(), error.line));
+            }
+        }
+        Ok(())
+    }
+
     /// Elsewhere than on the server an environment file that Git does not have is no fault.
     fn note_missing(&mut self, references: &BTreeSet<Reference>) {
         if self.input.place == Place::Server {
@@ -346,7 +380,7 @@ impl Work<'_> {
         if names.is_empty() {
             return SecretEnv::default();
         }
-        let values = match self.input.compose.values(request, names).await {
+        let values = match self.input.renders.values(self.input.compose, request, names).await {
             Ok(values) => values,
             Err(e) => {
                 self.render_failed(e);

@@ -37,6 +37,7 @@ impl World {
         stage::stage(&tree, &root, stage::Limits::default()).unwrap();
         candidates(CandidateInput {
             compose: &self.compose,
+            renders: &Renders::default(),
             tree: &tree,
             set: &set,
             server: &server,

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use evenkeel_core::id::CommitId;
 use evenkeel_layout::{
+    LayoutConfig,
     name::ServerName,
     problem::Problem,
     set::{LayoutKind, Stack, StackSet},
@@ -38,9 +39,14 @@ impl Stacks {
         Self { schema: SCHEMA, server: server.to_string(), layout, stacks, problems }
     }
 
-    /// The stacks that `commit` of the mirror has for a server. Reads the mirror: call it where blocking is allowed.
-    pub fn of_commit(mirror: &Path, commit: &CommitId, server: &ServerName) -> Result<Self, GitError> {
+    /// The stacks that `commit` of the mirror has for a server, whose configuration may say how it is read. Reads the mirror: call it where blocking is allowed.
+    pub fn of_commit(
+        mirror: &Path,
+        commit: &CommitId,
+        server: &ServerName,
+        layout: Option<&LayoutConfig>,
+    ) -> Result<Self, GitError> {
         let tree = Repo::open(mirror)?.tree(commit)?;
-        Ok(Self::new(server, stack_set(&tree, server, None)))
+        Ok(Self::new(server, stack_set(&tree, server, layout)))
     }
 }

@@ -21,6 +21,7 @@ use evenkeel_layout::{
 };
 
 use crate::{
+    compose::renders::Renders,
     engine::Container,
     git::{GitTree, Repo, apart::Revision},
     host::{
@@ -55,9 +56,13 @@ impl Prepared {
     }
 }
 
-/// What was prepared last. A sync that changes nothing starts no process: it finds everything here.
+/// What was prepared last. A sync that changes nothing starts no process: it finds everything here. Of another commit only the
+/// stacks are rendered of which something has changed.
 #[derive(Default)]
-pub struct Cache(Option<(Key, std::sync::Arc<Prepared>)>);
+pub struct Cache {
+    last: Option<(Key, std::sync::Arc<Prepared>)>,
+    renders: Renders,
+}
 
 #[derive(PartialEq, Eq)]
 struct Key {
@@ -69,30 +74,35 @@ struct Key {
 impl Cache {
     /// Forgets everything, for a sync that somebody asked for.
     pub fn clear(&mut self) {
-        self.0 = None;
+        self.last = None;
+        self.renders.clear();
     }
 
     /// Finds the stack set of a verified revision, renders and validates it.
-    pub async fn prepare(&mut self, host: &Host, revision: &Revision) -> Result<std::sync::Arc<Prepared>, Reason> {
-        let before = environment(host, self.0.as_ref().map(|(_, p)| &p.candidates));
+    pub async fn prepare(
+        &mut self,
+        host: &Host,
+        revision: &Revision,
+    ) -> Result<std::sync::Arc<Prepared>, Reason> {
+        let before = environment(host, self.last.as_ref().map(|(_, p)| &p.candidates));
         let key = Key { commit: revision.tip().clone(), settings: host.settings.clone(), environment: before };
-        if let Some((known, prepared)) = &self.0
+        if let Some((known, prepared)) = &self.last
             && *known == key
         {
             return Ok(prepared.clone());
         }
-        self.0 = None;
-        let prepared = std::sync::Arc::new(prepare(host, revision).await?);
+        self.last = None;
+        let prepared = std::sync::Arc::new(prepare(host, revision, &self.renders).await?);
         let after = environment(host, Some(&prepared.candidates));
         if !prepared.is_passing() {
-            self.0 = Some((Key { environment: after, ..key }, prepared.clone()));
+            self.last = Some((Key { environment: after, ..key }, prepared.clone()));
         }
         Ok(prepared)
     }
 
     /// Removes what earlier commits left in the staging folder.
     pub fn tidy(&self, host: &Host) {
-        let keep = self.0.as_ref().map(|(_, p)| p.root.clone());
+        let keep = self.last.as_ref().map(|(_, p)| p.root.clone());
         let Ok(entries) = fs::read_dir(host.staging()) else { return };
         for path in entries.flatten().map(|e| e.path()).filter(|p| Some(p) != keep.as_ref()) {
             let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
@@ -103,16 +113,20 @@ impl Cache {
     }
 }
 
-async fn prepare(host: &Host, revision: &Revision) -> Result<Prepared, Reason> {
-    host.compose.version().await.map_err(|e| Reason::new(e.code().unwrap_or(Code::ComposeMissing), e.to_string()))?;
+async fn prepare(host: &Host, revision: &Revision, renders: &Renders) -> Result<Prepared, Reason> {
+    let version = host.compose.version().await;
+    let version = version.map_err(|e| Reason::new(e.code().unwrap_or(Code::ComposeMissing), e.to_string()))?;
     let repo = Repo::open(&host.mirror()).map_err(|e| e.reason())?;
     let tree = repo.tree(revision.tip()).map_err(|e| e.reason())?;
-    let set = stack_set(&tree, &host.settings.server, None);
+    let layout = host.settings.layout.as_ref();
+    let set = stack_set(&tree, &host.settings.server, layout);
     refuse_other_name(host, &tree, &set)?;
     refuse_broken(&set)?;
     let root = stage_whole(host, &tree, revision.tip())?;
+    renders.begin(&host.compose, version);
     let mut made = candidates(CandidateInput {
         compose: &host.compose,
+        renders,
         tree: &tree,
         set: &set,
         server: &host.settings.server,
@@ -126,11 +140,12 @@ async fn prepare(host: &Host, revision: &Revision) -> Result<Prepared, Reason> {
         place: Place::Server,
     })
     .await;
+    renders.end();
     // What another server uses is claimed as well.
-    let others = servers(&tree).into_iter().filter(|name| *name != host.settings.server);
-    let mut sets: Vec<StackSet> = others.map(|name| stack_set(&tree, &name, None)).collect();
+    let others = servers(&tree, layout).into_iter().filter(|name| *name != host.settings.server);
+    let mut sets: Vec<StackSet> = others.map(|name| stack_set(&tree, &name, layout)).collect();
     sets.push(set);
-    made.problems.extend(unclaimed(&tree, &sets));
+    made.problems.extend(unclaimed(&tree, &sets, layout));
     for problem in &made.problems {
         let (stack, path) = (problem.stack.as_deref(), problem.path.as_deref());
         tracing::info!(code = problem.code, stack, path, line = problem.line, "{}", problem.message);
@@ -146,7 +161,7 @@ fn refuse_other_name(host: &Host, tree: &GitTree, set: &StackSet) -> Result<(), 
     if host.settings.server_is_host
         && let Some(before) = before.and_then(|name| ServerName::new(&name).ok()).filter(|before| before != now)
     {
-        let former = stack_set(tree, &before, None);
+        let former = stack_set(tree, &before, host.settings.layout.as_ref());
         if !former.is_broken() && former.stacks != set.stacks {
             let message = format!(
                 "this host was called {before} and is now called {now}, for which the repository has other stacks; nothing \

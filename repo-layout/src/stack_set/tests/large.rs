@@ -35,7 +35,7 @@ fn no_compose_file_takes_long() {
         let tree = MapTree::new([("stacks/web/compose.yml", text.as_str())]);
         let set = set_of(&tree, "any");
         assert!(set.problems.len() < 2000);
-        unclaimed(&tree, &[set]);
+        unclaimed(&tree, &[set], None);
     }
 }
 

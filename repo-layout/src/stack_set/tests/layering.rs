@@ -22,7 +22,7 @@ fn gives_a_server_its_shared_its_local_and_its_own_stacks() {
         ("servers/home/photos/docker-compose.yml", named("photos", "photos")),
         ("servers/cloud/config.json", r#"{"sharedStacks": ["proxi"]}"#.to_owned()),
     ]);
-    assert_eq!(servers(&tree), [server("cloud"), server("home")]);
+    assert_eq!(servers(&tree, None), [server("cloud"), server("home")]);
     let (home, cloud) = (set_of(&tree, "home"), set_of(&tree, "cloud"));
     assert_snapshot!(show(&home), @r"
     servers
@@ -39,7 +39,7 @@ fn gives_a_server_its_shared_its_local_and_its_own_stacks() {
       there is no stack "proxi"
       -> did you mean `proxy`?
     "#);
-    assert_snapshot!(show_problems(&unclaimed(&tree, &[home, cloud])), @r"
+    assert_snapshot!(show_problems(&unclaimed(&tree, &[home, cloud], None)), @r"
     warning layout.unclaimed (sharedStacks/unused/compose.yml)
       no stack of any server uses this file
       -> name it under `stacks:` in evenkeel.yml, or list it under `ignore:`

@@ -268,13 +268,17 @@ fn names_compose_files_that_nobody_uses() {
         ("parts/compose.parts.yml", "services:\n  a:\n    extends: {file: ../base/docker-compose.yml, service: a}\n"),
         ("base/docker-compose.yml", PLAIN),
         ("reverse-proxy/traefik/docker-compose.yml", PLAIN),
+        ("doco/main.compose.yaml", PLAIN),
         ("vendor/x/compose.yml", PLAIN),
         ("web/node_modules/x/compose.yml", PLAIN),
         (".github/compose.yml", PLAIN),
         ("composer.yml", "x"),
         (".pre-commit.yml", "x"),
     ]);
-    assert_snapshot!(show_problems(&unclaimed(&tree, &[set_of(&tree, "any")])), @r"
+    assert_snapshot!(show_problems(&unclaimed(&tree, &[set_of(&tree, "any")], None)), @r"
+    warning layout.unclaimed (doco/main.compose.yaml)
+      no stack of any server uses this file
+      -> name it under `stacks:` in evenkeel.yml, or list it under `ignore:`
     warning layout.unclaimed (reverse-proxy/traefik/docker-compose.yml)
       no stack of any server uses this file
       -> name it under `stacks:` in evenkeel.yml, or list it under `ignore:`
@@ -302,8 +306,8 @@ fn a_tree_that_cannot_be_read_breaks_the_set_but_not_the_program() {
     let set = set_of(&Broken, "home");
     assert!(set.is_broken());
     assert!(codes(&set).contains(&"tree.unreadable"));
-    assert_eq!(servers(&Broken), []);
-    assert_eq!(unclaimed(&Broken, &[set])[0].code, "tree.unreadable");
+    assert_eq!(servers(&Broken, None), []);
+    assert_eq!(unclaimed(&Broken, &[set], None)[0].code, "tree.unreadable");
 }
 
 #[test]

@@ -78,7 +78,7 @@ proptest! {
 
     #[test]
     fn any_tree_has_an_answer_in_order(tree in tree()) {
-        let names = servers(&tree);
+        let names = servers(&tree, None);
         let mut sets = Vec::new();
         for name in names.into_iter().chain([server("home")]) {
             let set = stack_set(&tree, &name, None);
@@ -97,7 +97,7 @@ proptest! {
             waves(&set.stacks);
             sets.push(set);
         }
-        unclaimed(&tree, &sets);
+        unclaimed(&tree, &sets, None);
     }
 
     #[test]

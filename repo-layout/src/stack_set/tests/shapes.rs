@@ -27,7 +27,7 @@ fn stacks_in_groups_are_found_and_what_is_kept_away_is_not() {
       the stacks docker-system-db and docker-media-db have the same project, "db"
       -> give one of them another top-level `name:`; one would take the other's containers down
     "#);
-    let paths: Vec<_> = unclaimed(&tree, &[set]).into_iter().filter_map(|p| p.path).collect();
+    let paths: Vec<_> = unclaimed(&tree, &[set], None).into_iter().filter_map(|p| p.path).collect();
     assert_eq!(paths, ["docker/archive/old/compose.yaml", "docker/media/jellyfin/test/compose.yaml"]);
 }
 
@@ -61,7 +61,7 @@ fn a_folder_may_have_one_file_with_a_name_of_its_own() {
     api [api] deploy/api/api.yml=folder
     web [web] deploy/web/web.compose.yaml=folder
     ");
-    let paths: Vec<_> = unclaimed(&tree, &[set]).into_iter().filter_map(|p| p.path).collect();
+    let paths: Vec<_> = unclaimed(&tree, &[set], None).into_iter().filter_map(|p| p.path).collect();
     assert_eq!(paths, ["deploy/two/docker-compose.a.yml", "deploy/two/docker-compose.b.yml"]);
 }
 
@@ -97,7 +97,7 @@ fn compose_file_in_an_env_file_names_the_files() {
       COMPOSE_FILE names "gone.yml", which is not in the repository
       -> correct the path, or add the file
     "#);
-    let paths: Vec<_> = unclaimed(&tree, &[set]).into_iter().filter_map(|p| p.path).collect();
+    let paths: Vec<_> = unclaimed(&tree, &[set], None).into_iter().filter_map(|p| p.path).collect();
     assert_eq!(paths, ["docker-compose.extra.yml"]);
     let other = MapTree::new([
         ("stacks/web/prod.yml", PLAIN),
@@ -143,7 +143,7 @@ fn servers_is_a_folder_of_game_servers_where_nothing_says_otherwise() {
         ("servers/minecraft/server.properties", "x=1\n"),
         ("servers/home/config.json", r#"{"stacks": ["web"]}"#),
     ]);
-    assert_eq!(servers(&tree), [server("home")]);
+    assert_eq!(servers(&tree, None), [server("home")]);
 }
 
 #[test]

@@ -96,7 +96,7 @@ pub fn as_text(document: &Document) -> String {
             let _ = writeln!(out, "  {DIM}why: {}{DIM:#}", finding.why);
         }
         if !help.is_empty() && ends(&|next| next.code == *code && next.help == *help) {
-            let _ = writeln!(out, "  {DIM}help: {help}{DIM:#}");
+            let _ = writeln!(out, "  {DIM}help: {}{DIM:#}", text::shown(help));
         }
     }
     out.push_str(&summary(document));

@@ -108,8 +108,9 @@ impl Seeing {
         {
             return Ok(Arc::clone(stacks));
         }
-        let (of, mirror, server) = (commit.clone(), settings.paths.mirror(), settings.server.clone());
-        let found = tokio::task::spawn_blocking(move || Stacks::of_commit(&mirror, &of, &server))
+        let (of, by) = (commit.clone(), Arc::clone(&settings));
+        let read = move || Stacks::of_commit(&by.paths.mirror(), &of, &by.server, by.layout.as_ref());
+        let found = tokio::task::spawn_blocking(read)
             .await
             .map_err(|e| Problem::ours("internal", e))?
             .map_err(|e| Problem::ours("repo.damaged", e))?;

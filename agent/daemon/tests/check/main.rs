@@ -7,6 +7,9 @@ use evenkeel_core::validate::catalogue::RULES;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
+mod agreement;
+mod bad_input;
+
 /// A repository that does everything that one should not.
 const BAD: &[(&str, &str)] = &[
     (
@@ -124,7 +127,7 @@ struct Done {
 }
 
 impl World {
-    fn new(files: &[(&str, &str)]) -> Self {
+    fn new<T: AsRef<[u8]>>(files: &[(&str, T)]) -> Self {
         let world = Self { folder: tempfile::tempdir().unwrap() };
         for (path, content) in files {
             let file = world.repo().join(path);
