@@ -12,7 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use evenkeel_core::journal::Event;
 use crate::{
     docker::docker,
     journal::Journal,
@@ -20,6 +19,7 @@ use crate::{
     wait::{PATIENCE, seconds, wait_until},
     world::World,
 };
+use evenkeel_core::journal::Event;
 
 /// How often the store is looked at.
 const LOOK: Duration = Duration::from_micros(300);
@@ -196,10 +196,8 @@ impl Range {
     /// Kills the agent after the next event of this name; not if all is over before.
     fn kill_after(&mut self, step: &str, delay: Duration) -> bool {
         let (journal, begun) = (self.journal(), Instant::now());
-        let query = format!(
-            "SELECT count(*) FROM journal WHERE deployment > {} AND event ->> 'event' = '{step}'",
-            self.since
-        );
+        let query =
+            format!("SELECT count(*) FROM journal WHERE deployment > {} AND event ->> 'event' = '{step}'", self.since);
         let count = || journal.number(&query);
         let known = if step == "interrupted" { count() } else { 0 };
         while count() <= known {
