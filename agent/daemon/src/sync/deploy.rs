@@ -285,7 +285,9 @@ impl Step<'_> {
         if let Some(release) = shall_run
             && let Err(reason) = images::be_here(self.host, release).await
         {
-            return Ok(Done::Event(Event::Failed { reason }));
+            // Of a candidate that was staged a moment ago: the next sync brings it anew.
+            let code = if forward && reason.code == Code::ImageMissing { Code::ImagePull } else { reason.code };
+            return Ok(Done::Event(Event::Failed { reason: Reason::new(code, reason.message) }));
         }
         let standing = apply::standing(self.host, &project, self.deployment.progress().heal()).await;
         Ok(Done::of(standing.map(|(before, ailing)| {
