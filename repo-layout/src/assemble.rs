@@ -49,10 +49,12 @@ fn depend(repo: &Repo<'_>, server: &ServerName, ready: Vec<Ready>) -> Vec<Stack>
         let mut gate = GateSpec::default();
         gate.overlay(repo.config.defaults.gate);
         let mut window = repo.config.defaults.window.clone();
+        let mut drift = repo.config.defaults.drift;
         let mut wanted: Vec<(&str, &Written)> = Vec::new();
         for (layer, file) in draft.layers.iter().zip(&files) {
             gate.overlay(file.extension.gate);
             window = file.extension.window.clone().or(window);
+            drift = file.extension.drift.or(drift);
             wanted.extend(file.extension.depends_on.iter().map(|w| (layer.path.as_str(), w)));
         }
         if let Some(stated) = repo.config.stacks.get(&name) {
@@ -88,6 +90,7 @@ fn depend(repo: &Repo<'_>, server: &ServerName, ready: Vec<Ready>) -> Vec<Stack>
             depends_on: depends_on.into_iter().collect(),
             gate,
             window,
+            drift,
         });
     }
     stacks

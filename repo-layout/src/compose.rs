@@ -94,5 +94,6 @@ impl ComposeFile {
         self.extension.depends_on.extend(said.depends_on);
         self.extension.gate.overlay(said.gate);
         self.extension.window = said.window.or(self.extension.window.take());
+        self.extension.drift = said.drift.or(self.extension.drift);
     }
 }

@@ -1,7 +1,7 @@
 //! `x-evenkeel`: what a stack says of itself in its Compose file.
 
 use crate::{
-    duration,
+    drift, duration,
     gate::GateSpec,
     section::{Section, Source, Written},
     window::{Window, WindowError},
@@ -9,13 +9,13 @@ use crate::{
 };
 
 /// Keys of the top-level `x-evenkeel`. The schema `x-evenkeel.schema.json` names the same.
-pub(crate) const KEYS: &[&str] = &["depends_on", "gate", "window"];
+pub(crate) const KEYS: &[&str] = &["depends_on", "drift", "gate", "window"];
 /// Keys of `x-evenkeel.gate`.
 pub(crate) const GATE_KEYS: &[&str] = &["healthy_deadline", "min_healthy_time"];
 /// Keys of a service's `x-evenkeel`: none yet.
 pub(crate) const SERVICE_KEYS: &[&str] = &[];
 /// Keys of `defaults` in `evenkeel.yml`: what makes sense for every stack.
-pub(crate) const DEFAULT_KEYS: &[&str] = &["gate", "window"];
+pub(crate) const DEFAULT_KEYS: &[&str] = &["drift", "gate", "window"];
 /// Where the block stands.
 pub(crate) const NAME: &str = "x-evenkeel";
 
@@ -28,6 +28,8 @@ pub(crate) struct Extension {
     pub gate: GateSpec,
     /// When deployments may begin.
     pub window: Option<Window>,
+    /// What is done about drift.
+    pub drift: Option<drift::Mode>,
 }
 
 /// Reads the block of a whole file, and refuses what its services say that has no effect.
@@ -73,7 +75,18 @@ pub(crate) fn read_block(block: &Section<'_, '_>) -> Extension {
         extension.gate.healthy_deadline = time(&gate, "healthy_deadline");
     }
     extension.window = window(block);
+    extension.drift = drift_mode(block);
     extension
+}
+
+fn drift_mode(block: &Section<'_, '_>) -> Option<drift::Mode> {
+    let text = block.text("drift")?;
+    let found = drift::MODES.iter().find(|(word, _)| *word == text);
+    if found.is_none() {
+        let why = format!("{text:?} is none of heal, report and off");
+        block.refuse(&[Step::Key("drift")], &why, "write one of them, or remove the key");
+    }
+    found.map(|(_, mode)| *mode)
 }
 
 fn time(gate: &Section<'_, '_>, key: &str) -> Option<std::time::Duration> {

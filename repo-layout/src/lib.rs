@@ -9,6 +9,7 @@ mod assemble;
 mod claims;
 mod compose;
 pub mod config;
+pub mod drift;
 pub mod duration;
 mod env;
 mod extension;

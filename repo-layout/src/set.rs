@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::{
+    drift,
     gate::GateSpec,
     name::StackName,
     problem::{Problem, Severity},
@@ -108,6 +109,9 @@ pub struct Stack {
     /// When deployments may begin; `None`: as the server's configuration has it.
     #[serde(skip)]
     pub window: Option<Window>,
+    /// What is done about drift; `None`: as the server's configuration has it.
+    #[serde(skip)]
+    pub drift: Option<drift::Mode>,
 }
 
 impl Stack {
@@ -126,6 +130,7 @@ impl Stack {
             depends_on: Vec::new(),
             gate: GateSpec::default(),
             window: None,
+            drift: None,
         }
     }
 

@@ -129,6 +129,14 @@ pub fn image_id(reference: &str) -> Option<String> {
     (run.code == Some(0)).then(|| run.stdout.trim().to_owned())
 }
 
+/// Makes an image of the tests' own that no other is the same as.
+#[track_caller]
+pub fn make_image(reference: &str, unlike: &str) {
+    let container = docker(&["create", "evenkeel-test/busybox:1"]);
+    docker(&["commit", "--change", &format!("LABEL unlike='{unlike}'"), &container, reference]);
+    docker(&["rm", &container]);
+}
+
 /// Removes every container, network, volume and image tag whose name or project begins with one of `prefixes`; says what
 /// it could not remove. Does not fail: it runs while a failed test unwinds.
 pub fn sweep(prefixes: &[&str]) {

@@ -51,6 +51,12 @@ impl Engine {
         Some(engine)
     }
 
+    /// What its `daemon.json` says from its next start on.
+    #[track_caller]
+    pub fn configure(&self, json: &str) {
+        fs::write(self.folder.join("daemon.json"), json).expect("the world's folder is writable");
+    }
+
     /// Starts it, after [`Engine::stop`].
     #[track_caller]
     pub fn resume(&mut self) {
@@ -84,6 +90,15 @@ impl Engine {
             Ok(Some(_)) => Ok(()),
             other => Err(format!("{other:?}")),
         });
+    }
+
+    /// A command that runs a program in the engine's network, where it finds the loopback address.
+    #[track_caller]
+    pub fn beside(&self, program: &str) -> Command {
+        let daemon = self.daemon.as_ref().expect("the engine runs");
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/proc/{}/ns/net", daemon.id())).arg(program);
+        command
     }
 
     /// As it stands in a configuration.

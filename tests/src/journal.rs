@@ -40,10 +40,25 @@ impl Journal {
     /// The events that were journalled after the deployment `since`, in order.
     #[track_caller]
     pub fn events(&self, since: i64) -> Vec<String> {
-        let query = "SELECT event ->> 'event' FROM journal WHERE deployment > ?1 ORDER BY deployment, seq";
+        self.timed_events(since).into_iter().map(|(_, event)| event).collect()
+    }
+
+    /// The same, each with its time in milliseconds since 1970.
+    #[track_caller]
+    pub fn timed_events(&self, since: i64) -> Vec<(i64, String)> {
+        let query = "SELECT at_ms, event ->> 'event' FROM journal WHERE deployment > ?1 ORDER BY deployment, seq";
+        let mut query = self.0.prepare(query).expect("the query fits the store");
+        let rows = query.query_map([since], |row| Ok((row.get(0)?, row.get(1)?))).expect("the query fits the store");
+        rows.collect::<Result<_, _>>().expect("events have times and names")
+    }
+
+    /// How the deployments after `since` ended, in order; `open` for one that has not.
+    #[track_caller]
+    pub fn outcomes(&self, since: i64) -> Vec<String> {
+        let query = "SELECT coalesce(outcome, 'open') FROM deployments WHERE id > ?1 ORDER BY id";
         let mut query = self.0.prepare(query).expect("the query fits the store");
         let rows = query.query_map([since], |row| row.get(0)).expect("the query fits the store");
-        rows.collect::<Result<_, _>>().expect("events have names")
+        rows.collect::<Result<_, _>>().expect("outcomes are words")
     }
 
     /// Waits until `step` is among the events after the first `known` ones since a deployment.

@@ -139,6 +139,11 @@ impl World {
         self.agent.take().expect("the agent of this world was started")
     }
 
+    /// Whether an agent was started that was not taken.
+    pub fn is_running(&self) -> bool {
+        self.agent.is_some()
+    }
+
     /// The agent's process id.
     #[track_caller]
     pub fn pid(&self) -> u32 {

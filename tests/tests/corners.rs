@@ -6,10 +6,12 @@ use evenkeel_core::{outcome::Outcome, reason::Code};
 use evenkeel_tests::{
     docker::{Container, docker, image_id},
     fixture, http, port,
+    program::Run,
     receivers::webhook::Webhook,
     wait::{PATIENCE, seconds, wait_until},
     world::{World, page_at},
 };
+use serde_json::json;
 
 /// The containers of a stack, as a person would list them.
 fn shown(world: &World, stack: &str) -> Vec<String> {
@@ -284,6 +286,16 @@ fn a_stack_that_is_renamed_and_keeps_its_project_is_taken_over_as_it_runs() {
         .file(&world.path("first", "compose.yml"), named(&projects[0]))
         .file(&world.path("second", "compose.yml"), named(&projects[1]))
         .push();
+    let work = world.repository.work.to_string_lossy().into_owned();
+    let plan = Run::of(&mut world.command(&[
+        "plan", "--repo", &work, "--server", "home", "--from", "HEAD~1", "--to", "HEAD", "--format", "json",
+    ]))
+    .json();
+    let renamed = [("one", "first"), ("two", "second")]
+        .map(|(from, to)| json!({ "from": world.stack(from), "to": world.stack(to) }));
+    assert_eq!(plan["servers"][0]["renamed"], json!(renamed), "{plan:#}");
+    let changes = plan["servers"][0]["waves"].to_string();
+    assert!(!changes.contains("\"remove\"") && !changes.contains("\"create\""), "{plan:#}");
     world.once().exits(0);
     assert_eq!(ids(), before, "nothing may be removed or made anew for a name");
     let runs: Vec<String> = world.status().stacks.iter().map(|s| format!("{} {}", s.name, s.state)).collect();

@@ -153,3 +153,32 @@ fn a_container_made_by_hand_from_the_live_folder_is_told() {
     let told = wait_events(&webhook, &["deployed", "drift"]);
     assert!(reason(&told[1]).contains("was made by hand from"), "{}", reason(&told[1]));
 }
+
+#[test]
+fn a_stack_says_itself_what_is_done_about_its_drift() {
+    let (world, webhook) = running(&(fixture::sleeper(1) + "x-evenkeel: { drift: report }\n"));
+    docker(&["rm", "-f", &world.container("web", "app").id()]);
+    let told = wait_events(&webhook, &["deployed", "drift"]);
+    assert!(reason(&told[1]).contains("`evenkeel sync`"), "{}", reason(&told[1]));
+    stays(seconds(2), "nothing is made", || {
+        if world.containers("web").is_empty() { Ok(()) } else { Err("a container".to_owned()) }
+    });
+
+    // What the repository says for all stacks counts where a stack says nothing, and needs no deployment to count.
+    let file = world.path("web", "compose.yml");
+    world.change("Off").file(&file, fixture::sleeper(1)).file("evenkeel.yml", "defaults: { drift: off }\n").push();
+    world.evenkeel(&["sync"]).exits(0);
+    wait_no_drift(&world);
+    docker(&["rm", "-f", &world.container("web", "app").id()]);
+    stays(seconds(2), "nobody looks", || {
+        if world.containers("web").is_empty() { Ok(()) } else { Err("a container".to_owned()) }
+    });
+    assert!(drift(&world).is_empty());
+    world.evenkeel(&["sync"]).exits(0);
+    let made = world.container("web", "app").id();
+    world.change("Heal").file("evenkeel.yml", "defaults: { drift: heal }\n").push();
+    world.evenkeel(&["sync"]).exits(0);
+    assert_eq!(world.container("web", "app").id(), made, "no deployment for that");
+    docker(&["rm", "-f", &made]);
+    world.wait_container("web", "app", "is there again", |c| c.id() != made && c.state() == "running");
+}

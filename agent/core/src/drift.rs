@@ -6,6 +6,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use evenkeel_layout::drift::Mode;
+
 pub use crate::change::DriftKind as Kind;
 use crate::{
     health::{Activity, expectations},
@@ -18,18 +20,6 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
-
-/// What is done about drift. The text form is part of the configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// What is missing or stopped is put back; all the rest is told.
-    Heal,
-    /// It is told.
-    Report,
-    /// Nobody looks.
-    Off,
-}
 
 /// One difference. Its kind and name tell it from others.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

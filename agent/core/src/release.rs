@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use evenkeel_layout::{gate::GateSpec, name::StackName, window::Window};
+use evenkeel_layout::{drift, gate::GateSpec, name::StackName, window::Window};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -54,6 +54,8 @@ pub struct Candidate {
     pub secret_env: SecretEnv,
     /// When deployments of the stack may begin.
     pub window: Option<Window>,
+    /// What is done about drift; `None`: as the server has it.
+    pub drift: Option<drift::Mode>,
 }
 
 impl Candidate {
@@ -80,6 +82,9 @@ pub struct ReleaseImage {
     pub reference: String,
     /// The image it stood for.
     pub id: ImageId,
+    /// The reference by digest under which a registry has it, if one had it: should it be pruned here, it comes from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<String>,
 }
 
 /// What a stack ran, or is about to run.
@@ -122,6 +127,9 @@ pub struct Release {
     /// When deployments of the stack may begin; `None`: at any time, unless the server says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
+    /// What is done about drift; `None`: as the server has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<drift::Mode>,
 }
 
 impl Release {
@@ -145,6 +153,7 @@ impl Release {
             again: None,
             kept_as: None,
             window: candidate.window.clone(),
+            drift: candidate.drift,
         }
     }
 

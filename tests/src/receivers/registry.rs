@@ -7,7 +7,10 @@ use std::{
 };
 
 use crate::{
-    docker, http, port,
+    docker,
+    engine::Engine,
+    http, port,
+    program::Run,
     wait::{seconds, wait_until},
 };
 
@@ -36,8 +39,32 @@ impl Registry {
         Self::launch(folder, &format!("auth: {{ htpasswd: {{ realm: x, path: {} }} }}\n", users.display()), 401)
     }
 
+    /// Starts a registry in the network of an engine of one's own.
+    #[track_caller]
+    pub fn start_beside(engine: &Engine, folder: &Path) -> Self {
+        Run::of(engine.beside("ip").args(["link", "set", "lo", "up"])).exits(0);
+        let registry = Self::spawn(folder, "", engine.beside("docker-registry"));
+        let url = format!("http://127.0.0.1:{}/v2/", registry.port);
+        wait_until(seconds(20), "the registry answers", || {
+            let seen = Run::of(engine.beside("curl").args(["--silent", "--fail", &url]));
+            if seen.code == Some(0) { Ok(()) } else { Err(seen.report()) }
+        });
+        registry
+    }
+
     #[track_caller]
     fn launch(folder: &Path, auth: &str, answer: u16) -> Self {
+        let registry = Self::spawn(folder, auth, Command::new("docker-registry"));
+        let url = format!("http://127.0.0.1:{}/v2/", registry.port);
+        wait_until(seconds(20), "the registry answers", || match http::get(&url) {
+            Ok(seen) if seen.status == answer => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        registry
+    }
+
+    #[track_caller]
+    fn spawn(folder: &Path, auth: &str, mut command: Command) -> Self {
         let folder = folder.join("registry");
         fs::create_dir_all(&folder).expect("the world's folder is writable");
         let port = port::free();
@@ -48,7 +75,7 @@ impl Registry {
         let file = folder.join("config.yml");
         fs::write(&file, config).expect("the world's folder is writable");
         let log = File::create(folder.join("log")).expect("the world's folder is writable");
-        let child = Command::new("docker-registry")
+        let child = command
             .arg("serve")
             .arg(&file)
             .stdin(Stdio::null())
@@ -56,13 +83,7 @@ impl Registry {
             .stderr(log)
             .spawn()
             .unwrap_or_else(|e| panic!("cannot run docker-registry ({e}): run `make test`, which gets it first"));
-        let registry = Self { child, port };
-        let url = format!("http://127.0.0.1:{port}/v2/");
-        wait_until(seconds(20), "the registry answers", || match http::get(&url) {
-            Ok(seen) if seen.status == answer => Ok(()),
-            other => Err(format!("{other:?}")),
-        });
-        registry
+        Self { child, port }
     }
 
     /// Its port at 127.0.0.1.

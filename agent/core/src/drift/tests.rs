@@ -13,7 +13,11 @@ use crate::{
 const MODEL_FILE: &str = "/state/models/web.json";
 
 fn release(services: &Value) -> Release {
-    let image = |name: &str| ReleaseImage { reference: format!("{name}:1"), id: ImageId(format!("sha256:{name}")) };
+    let image = |name: &str| ReleaseImage {
+        reference: format!("{name}:1"),
+        id: ImageId(format!("sha256:{name}")),
+        pinned: None,
+    };
     let names = services.as_object().unwrap().keys();
     Release {
         id: ReleaseId(1),
@@ -33,6 +37,7 @@ fn release(services: &Value) -> Release {
         again: None,
         kept_as: None,
         window: None,
+        drift: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use evenkeel_layout::{name::StackName, problem::Problem};
+use evenkeel_layout::{drift::Mode, name::StackName, problem::Problem};
 
 use super::{Plan, Side, diff, diff::take_along, notes};
 use crate::{
@@ -26,10 +26,31 @@ pub struct Desired<'a> {
     pub root: &'a str,
     /// Whether a stack that is missing is to be removed. Not if the set as a whole is broken: it may only be unreadable.
     pub complete: bool,
-    /// Whether services that have no container get one though nothing about their stack changed.
-    pub put_back: bool,
+    /// Which services that have no container get one though nothing about their stack changed.
+    pub put_back: PutBack,
     /// Halted stacks: nobody knows what their containers were made from, so a deployment makes all of them anew.
     pub halted: &'a [StackName],
+}
+
+/// What a plan puts back although nothing about it changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutBack {
+    /// Nothing: drift sees to it.
+    Nothing,
+    /// What drift puts back as well, where a stack does not say otherwise than the server.
+    Healed(Mode),
+    /// Everything: a person asked.
+    Everything,
+}
+
+impl PutBack {
+    fn is_for(self, candidate: &Candidate) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Healed(server) => candidate.drift.unwrap_or(server) == Mode::Heal,
+            Self::Everything => true,
+        }
+    }
 }
 
 /// Makes the plan from what is wanted, the releases that run, and the containers that are there (`None` where nobody can look).
@@ -94,7 +115,7 @@ fn change(
     let missing = observed.is_some_and(|observed| {
         release.is_some() && add_missing(&mut services, candidate, observed.get(&candidate.project))
     });
-    if same && !(missing && desired.put_back) {
+    if same && !(missing && desired.put_back.is_for(candidate)) {
         return None;
     }
     for service in services.iter_mut().filter(|s| halted && s.change == ServiceChangeKind::None) {

@@ -203,6 +203,7 @@ fn candidate(stack: &str, image: &str, needs: &[&str]) -> Candidate {
         depends_on: needs.iter().map(|n| name(n)).collect(),
         gate: GateSpec::default(),
         window: None,
+        drift: None,
         model: model(&json!({"name": stack, "services": {"a": {"image": image}, "b": {"image": "y"}}})),
         files: Files::new(),
         passive: vec![],
@@ -228,7 +229,7 @@ fn planned(
             problems: &[],
             root: ROOT,
             complete: true,
-            put_back: true,
+            put_back: PutBack::Everything,
             halted: &[],
         },
         releases,
@@ -289,7 +290,7 @@ fn a_broken_set_removes_nothing() {
         problems: &[],
         root: ROOT,
         complete: false,
-        put_back: true,
+        put_back: PutBack::Everything,
         halted: &[],
     };
     assert!(build(desired, &releases(&old), None).is_empty());
@@ -311,7 +312,7 @@ fn a_halted_stack_is_deployed_also_with_the_bytes_of_its_release() {
         problems: &[],
         root: ROOT,
         complete: true,
-        put_back: true,
+        put_back: PutBack::Everything,
         halted: &[name("web")],
     };
     let plan = build(desired, &releases(&web), None);

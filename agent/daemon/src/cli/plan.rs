@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use evenkeel_core::{
     outcome::Exit,
-    plan::{self, Desired, Effects, Plan, Side, StackChangeKind},
+    plan::{self, Desired, Effects, Plan, PutBack, Renamed, Side, StackChangeKind},
     release::{Candidate, Release},
 };
 use evenkeel_layout::{
@@ -153,6 +153,13 @@ impl Sides {
         releases: &BTreeMap<StackName, Release>,
     ) -> (Plan, BTreeMap<StackName, Effects>) {
         let rejected: Vec<StackName> = wanted.rejected.iter().map(|(name, _)| name.clone()).collect();
+        let renamed = plan::renamed(&wanted.accepted, &rejected, releases);
+        let mut releases = releases.clone();
+        for (old, new) in &renamed {
+            if let Some(release) = releases.remove(old) {
+                releases.insert(new.clone(), Release { stack: new.clone(), ..release });
+            }
+        }
         let root = self.to.dir().display().to_string();
         let desired = Desired {
             accepted: &wanted.accepted,
@@ -160,10 +167,11 @@ impl Sides {
             problems: &wanted.problems,
             root: &root,
             complete: !set.is_broken(),
-            put_back: false,
+            put_back: PutBack::Nothing,
             halted: &[],
         };
-        let mut plan = plan::build(desired, releases, None);
+        let mut plan = plan::build(desired, &releases, None);
+        plan.renamed = renamed.into_iter().map(|(from, to)| Renamed { from, to }).collect();
         plan.problems.extend(prune_guard(&plan));
         let effects = plan.changes().map(|change| {
             let from = releases.get(&change.stack).map(Side::of_release);

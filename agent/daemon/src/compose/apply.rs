@@ -44,6 +44,16 @@ impl Compose {
         self.run_project(project, "pull", (args, PULL_TIMEOUT), on_line).await
     }
 
+    /// Pulls one image by its reference.
+    pub async fn pull_image(&self, reference: &str) -> Result<(), ComposeError> {
+        let args = ["pull", "--quiet", reference].map(str::to_owned).to_vec();
+        let done = self.run(&self.invocation(args, Path::new("/"), PULL_TIMEOUT), None).await?;
+        if done.success() {
+            return Ok(());
+        }
+        Err(ComposeError::Failed { what: format!("docker pull {reference}"), message: complaint(&done) })
+    }
+
     /// Builds the images of these services.
     pub async fn build(
         &self,

@@ -2,8 +2,8 @@
 
 use std::{path::Path, time::Duration};
 
-use evenkeel_core::drift::Mode;
 use evenkeel_layout::{
+    drift::{MODES, Mode},
     name::ServerName,
     window::{Span, Window},
 };
@@ -185,8 +185,7 @@ fn gate(gate: Section<'_, '_>) -> Read<Gate> {
 }
 
 fn drift(drift: Section<'_, '_>) -> Read<Drift> {
-    let modes = [("heal", Mode::Heal), ("report", Mode::Report), ("off", Mode::Off)];
-    let mode = drift.find("mode").map_or(Ok(Mode::Heal), |found| found.choice(&modes));
+    let mode = drift.find("mode").map_or(Ok(Mode::Heal), |found| found.choice(&MODES));
     let interval = drift.duration("interval", HOUR, (SECOND, 7 * DAY));
     drift.finish();
     Ok(Drift { mode: mode?, interval: interval? })

@@ -1,6 +1,8 @@
 //! Images by id, and the tags that stand for them.
 
-use bollard::query_parameters::{RemoveImageOptions, TagImageOptions};
+use std::collections::BTreeSet;
+
+use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, RemoveImageOptions, TagImageOptions};
 use evenkeel_core::id::ImageId;
 
 use super::{Engine, EngineError};
@@ -17,6 +19,46 @@ impl Engine {
         }
     }
 
+    /// The reference by digest under which a registry has the image that `reference` stands for now.
+    pub async fn pinned(&self, reference: &str) -> Result<Option<String>, EngineError> {
+        let found = match self.docker()?.inspect_image(reference).await {
+            Ok(found) => found,
+            Err(e) => match self.error("look for an image", &e) {
+                EngineError::NotFound(_) => return Ok(None),
+                other => return Err(other),
+            },
+        };
+        let (repository, _) = split(reference.split_once('@').map_or(reference, |(name, _)| name));
+        let digests = found.repo_digests.unwrap_or_default();
+        Ok(digests.into_iter().find(|digest| digest.split_once('@').is_some_and(|(name, _)| name == repository)))
+    }
+
+    /// Every tag of an image, or `None` if it is not here.
+    pub async fn tags_of(&self, image: &ImageId) -> Result<Option<Vec<String>>, EngineError> {
+        match self.docker()?.inspect_image(&image.0).await {
+            Ok(found) => Ok(Some(found.repo_tags.unwrap_or_default())),
+            Err(e) => match self.error("look for an image", &e) {
+                EngineError::NotFound(_) => Ok(None),
+                other => Err(other),
+            },
+        }
+    }
+
+    /// Every image that is here.
+    pub async fn images(&self) -> Result<BTreeSet<ImageId>, EngineError> {
+        let options = ListImagesOptions { all: true, ..ListImagesOptions::default() };
+        let images = self.docker()?.list_images(Some(options)).await.map_err(|e| self.error("list images", &e))?;
+        Ok(images.into_iter().map(|image| ImageId(image.id)).collect())
+    }
+
+    /// Every image that a container was made from, whoever made it.
+    pub async fn used(&self) -> Result<BTreeSet<ImageId>, EngineError> {
+        let options = ListContainersOptions { all: true, ..ListContainersOptions::default() };
+        let containers = self.docker()?.list_containers(Some(options)).await;
+        let containers = containers.map_err(|e| self.error("list containers", &e))?;
+        Ok(containers.into_iter().filter_map(|container| container.image_id).map(ImageId).collect())
+    }
+
     /// Points `reference` at an image that is here. A reference by digest points where it points; it is left alone.
     pub async fn point(&self, reference: &str, id: &ImageId) -> Result<(), EngineError> {
         if reference.contains('@') || reference == id.0 || self.image(reference).await?.as_ref() == Some(id) {
@@ -27,7 +69,7 @@ impl Engine {
         self.docker()?.tag_image(&id.0, Some(options)).await.map_err(|e| self.error("tag an image", &e))
     }
 
-    /// Takes a tag of our own away; the image goes only if nothing else needs it. A tag that is gone already is fine.
+    /// Takes a tag or a reference by digest away; the image goes only if nothing else needs it. A tag that is gone already is fine.
     pub async fn untag(&self, reference: &str) -> Result<(), EngineError> {
         let options = RemoveImageOptions { force: false, noprune: false, platforms: None };
         match self.docker()?.remove_image(reference, Some(options), None).await {

@@ -260,6 +260,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_engine_that_is_too_old_says_what_it_has_and_what_is_needed() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("docker.sock");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            let body = r#"{"Version":"19.03.15","ApiVersion":"1.40"}"#;
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        });
+        let error = Engine::new(&format!("unix://{}", path.display())).version().await.unwrap_err();
+        assert!(error.to_string().contains("has API 1.40; 1.41 (Engine 20.10) or later is needed"), "{error}");
+    }
+
+    #[tokio::test]
     async fn an_engine_that_is_away_is_unreachable_and_says_where() {
         let error = Engine::new("unix:///nowhere/docker.sock").containers().await.unwrap_err();
         assert!(error.is_unreachable());

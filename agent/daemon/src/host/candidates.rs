@@ -253,6 +253,7 @@ impl Work<'_> {
             depends_on: self.stack.depends_on.clone(),
             gate: self.stack.gate,
             window: self.stack.window.clone(),
+            drift: self.stack.drift,
             model,
             files: slice.files,
             passive: slice.passive,

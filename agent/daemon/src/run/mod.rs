@@ -244,6 +244,12 @@ impl<'h> Run<'h> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).push(end);
     }
 
+    /// Whether a stack got further in this sync.
+    pub fn has_committed(&self) -> bool {
+        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        ends.iter().any(|end| end.outcome == Outcome::Committed)
+    }
+
     /// Whether a stack ended in this sync without running what the commit wants.
     pub fn blocks(&self, stack: &StackName) -> bool {
         let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);

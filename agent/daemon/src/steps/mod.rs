@@ -5,5 +5,6 @@
 pub mod apply;
 pub mod backup;
 pub mod gate;
+pub mod images;
 pub mod restore;
 pub mod stage;

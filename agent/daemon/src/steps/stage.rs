@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use evenkeel_core::{
-    id::{Digest, ImageId, ReleaseId},
+    id::{DeploymentId, Digest, ImageId, ReleaseId},
     model::{Model, Service},
     reason::{Code, Reason},
     release::{Candidate, Files, Release, ReleaseImage},
@@ -13,7 +13,7 @@ use evenkeel_layout::{name::StackName, tree::Tree};
 
 use super::{
     apply::{in_place, shared},
-    gate,
+    gate, images,
 };
 use crate::{
     compose::{ComposeError, apply::Project},
@@ -49,7 +49,7 @@ pub struct StageInput<'a> {
 }
 
 /// Brings a candidate's images and contents, and makes sure that there is a way back.
-pub async fn stage(host: &Host, input: &StageInput<'_>) -> Result<Staged, Reason> {
+pub async fn stage(host: &Host, input: &StageInput<'_>, deployment: DeploymentId) -> Result<Staged, Reason> {
     check_disks(host, &input.candidate.files, input.from)?;
     check_slice(host, &input.candidate.stack, (&input.candidate.files, &input.candidate.model), input.from)?;
     let contents = contents(input)?;
@@ -61,17 +61,24 @@ pub async fn stage(host: &Host, input: &StageInput<'_>) -> Result<Staged, Reason
         let reference = service.image_reference(&input.candidate.project, name);
         let here = present(host, input, (name, service), &reference).await;
         if let Some(id) = here.map_err(|e| e.reason(Code::ImagePull))? {
-            images.insert(name.to_owned(), ReleaseImage { reference, id });
+            images.insert(name.to_owned(), image_of(host, reference, id, input.from).await?);
         } else {
             if service.build().is_some() { &mut to_build } else { &mut to_pull }.push(name.to_owned());
             wanted.push((name.to_owned(), reference));
         }
     }
-    bring(host, input, &to_pull, &to_build).await?;
+    if !wanted.is_empty() {
+        let before = host.engine.images().await.map_err(|e| e.reason(Code::ImagePull))?;
+        let brought = bring(host, input, &to_pull, &to_build).await;
+        // Of those that came before another one failed we know as well.
+        let references: Vec<String> = wanted.iter().map(|(_, reference)| reference.clone()).collect();
+        let noted = images::note_brought(host, deployment, &before, &references).await;
+        brought.and(noted)?;
+    }
     for (name, reference) in wanted {
         let id = host.engine.image(&reference).await.map_err(|e| e.reason(Code::ImagePull))?;
         let id = id.ok_or_else(|| Reason::new(Code::ImageMissing, format!("{name}: the image {reference} is not here, and pull_policy forbids to pull it; load it with `docker load` or change the policy")))?;
-        images.insert(name, ReleaseImage { reference, id });
+        images.insert(name, image_of(host, reference, id, None).await?);
     }
     Ok(Staged { release: Release::of(input.candidate, images), contents })
 }
@@ -87,17 +94,10 @@ pub async fn again(host: &Host, kept: ReleaseId, from: Option<&Release>) -> Resu
     let release = host.store.release(kept).map_err(|e| e.reason())?.ok_or_else(gone)?.again();
     check_disks(host, &release.files, from)?;
     check_slice(host, &release.stack, (&release.files, &release.model), from)?;
-    for (service, image) in &release.images {
-        let here = host.engine.image(&image.id.0).await.map_err(|e| e.reason(Code::ImageMissing))?;
-        if here.is_none() {
-            let what = format!(
-                "the image of {service} in release {kept} ({}) is gone, though it had a tag of ours; load it with `docker \
-                 load` or `docker pull {}`, or choose another release. Nothing was changed",
-                image.id, image.reference
-            );
-            return Err(Reason::new(Code::ImageMissing, what));
-        }
-    }
+    images::be_here(host, &release).await.map_err(|reason| Reason {
+        message: format!("{}, or choose another release. Nothing was changed", reason.message),
+        ..reason
+    })?;
     check_way_back(host, from).await?;
     Ok(Staged { release, contents: BTreeMap::new() })
 }
@@ -173,7 +173,7 @@ pub async fn check_way_back(host: &Host, from: Option<&Release>) -> Result<(), R
     let Some(from) = from else { return Ok(()) };
     let unreachable = |e: EngineError| e.reason(Code::ImageMissing);
     for (service, image) in &from.images {
-        if host.engine.image(&image.id.0).await.map_err(unreachable)?.is_none() {
+        if !images::is_here(host, image).await.map_err(unreachable)? {
             if host.engine.project(&from.project).await.map_err(unreachable)?.is_empty() {
                 tracing::warn!(stack = %from.stack, service, "the former image is gone and nothing runs");
                 continue;
@@ -212,6 +212,16 @@ async fn present(
         return Ok(None);
     }
     host.engine.image(reference).await
+}
+
+/// An image of a release, with the place where a registry has it.
+async fn image_of(host: &Host, reference: String, id: ImageId, from: Option<&Release>) -> Result<ReleaseImage, Reason> {
+    let former = from.and_then(|from| from.images.values().find(|image| image.id == id && image.pinned.is_some()));
+    let pinned = match former {
+        Some(former) => former.pinned.clone(),
+        None => host.engine.pinned(&reference).await.map_err(|e| e.reason(Code::ImagePull))?,
+    };
+    Ok(ReleaseImage { reference, id, pinned })
 }
 
 /// Whether both sides build a service from the same bytes in the same way, or not at all.

@@ -79,8 +79,9 @@ impl Store {
         })
     }
 
-    /// Notes the snapshot that was taken before `release` replaces its predecessor.
-    pub fn set_snapshot(&self, release: &Release) -> Result<(), StoreError> {
+    /// Writes what was learned of a release since it was stored: the snapshot that was taken before it replaces its
+    /// predecessor, or what its stack says now of windows and drift.
+    pub fn amend(&self, release: &Release) -> Result<(), StoreError> {
         self.write(|tx| {
             tx.execute("UPDATE releases SET body = ?2 WHERE id = ?1", params![release.id.0, encode(release)?]).map(drop)
         })

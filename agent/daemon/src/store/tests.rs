@@ -49,6 +49,7 @@ fn release(name: &str, content: &[u8]) -> (Release, BTreeMap<Digest, Vec<u8>>) {
         again: None,
         kept_as: None,
         window: None,
+        drift: None,
     };
     (release, BTreeMap::from([(digest, content.to_vec())]))
 }

@@ -8,7 +8,7 @@ use evenkeel_core::{
     outcome::Outcome,
     plan::Plan,
     reason::{Class, Code, Reason},
-    release::{Release, removal_digest},
+    release::{Candidate, Release, removal_digest},
 };
 use evenkeel_layout::name::StackName;
 
@@ -77,12 +77,24 @@ impl Run<'_> {
         for candidate in prepared.candidates.accepted.iter().filter(|c| !busy(&c.stack)) {
             if let Some(release) = releases.get(&candidate.stack) {
                 self.steady(release)?;
+                self.amend(release, candidate)?;
                 if self.host.store.hold(&candidate.stack)?.is_some() {
                     self.host.store.end_hold(&candidate.stack)?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// What changes no container needs no deployment to count.
+    fn amend(&self, release: &Release, candidate: &Candidate) -> Result<(), Fault> {
+        let says = (candidate.gate, candidate.drift, &candidate.window);
+        if release.digest != candidate.digest() || (release.gate, release.drift, &release.window) == says {
+            return Ok(());
+        }
+        let window = candidate.window.clone();
+        let amended = Release { gate: candidate.gate, drift: candidate.drift, window, ..release.clone() };
+        Ok(self.host.store.amend(&amended)?)
     }
 
     /// The changes of a wave that may go ahead; the others are set aside with their reason.

@@ -9,18 +9,16 @@ use evenkeel_core::{
     reason::{Code, Reason},
     release::{Candidate, Release},
 };
-use evenkeel_layout::name::StackName;
 
 use super::Prepared;
 use crate::{
-    engine::EngineError,
     host::Host,
     run::{Deployment, End, Intent, Phase, Run},
     steps::{
         apply::{self, Target},
         backup, gate,
         gate::{Stood, Watched},
-        restore as data,
+        images, restore as data,
         stage::{self, StageInput},
     },
 };
@@ -141,7 +139,9 @@ pub async fn drive(run: &Run<'_>, mut deployment: Deployment, material: Option<&
             Done::Event(event) => record(host, &mut deployment, &event)?,
             Done::Staged(staged) => {
                 deployment.stage(host, &staged.release, &staged.contents).map_err(|e| e.reason())?;
-                keep_images(host, &deployment).await?;
+                if let Some(id) = deployment.progress().to() {
+                    images::keep(host, id).await?;
+                }
             }
             Done::Stopped => return Err(stopped()),
         }
@@ -229,7 +229,7 @@ impl Step<'_> {
         let work = async {
             match (again, self.material) {
                 (Some(kept), _) => stage::again(self.host, kept, self.releases()?.0.as_ref()).await.map(Some),
-                (None, Some(material)) => stage::stage(self.host, material).await.map(Some),
+                (None, Some(material)) => stage::stage(self.host, material, self.deployment.id).await.map(Some),
                 (None, None) => Ok(None),
             }
         };
@@ -272,7 +272,7 @@ impl Step<'_> {
         };
         if let (Ok(Event::BackedUp { snapshot: SnapshotDecision::Taken(id), .. }), Some(mut to)) = (&decided, to) {
             to.snapshot = Some(id.clone());
-            self.host.store.set_snapshot(&to).map_err(|e| e.reason())?;
+            self.host.store.amend(&to).map_err(|e| e.reason())?;
         }
         Ok(Done::of(decided))
     }
@@ -281,6 +281,14 @@ impl Step<'_> {
     async fn begin(&self, forward: bool) -> Result<Done, Reason> {
         let (from, to) = self.releases()?;
         let project = from.as_ref().or(to.as_ref()).map(|r| r.project.clone()).unwrap_or_default();
+        let (shall_run, _) = if forward { (&to, &from) } else { (&from, &to) };
+        if let Some(release) = shall_run
+            && let Err(reason) = images::be_here(self.host, release).await
+        {
+            // Of a candidate that was staged a moment ago: the next sync brings it anew.
+            let code = if forward && reason.code == Code::ImageMissing { Code::ImagePull } else { reason.code };
+            return Ok(Done::Event(Event::Failed { reason: Reason::new(code, reason.message) }));
+        }
         let standing = apply::standing(self.host, &project, self.deployment.progress().heal()).await;
         Ok(Done::of(standing.map(|(before, ailing)| {
             if forward { Event::ApplyStarted { before, ailing } } else { Event::RollbackStarted { before } }
@@ -316,49 +324,10 @@ impl Step<'_> {
     }
 }
 
-/// Gives the candidate's images a tag of our own, so that `docker image prune` leaves them alone.
-async fn keep_images(host: &Host, deployment: &Deployment) -> Result<(), Reason> {
-    let Some(id) = deployment.progress().to() else { return Ok(()) };
-    let Some(release) = host.store.release(id).map_err(|e| e.reason())? else { return Ok(()) };
-    for (reference, image) in keep_tags(&release) {
-        if let Err(error) = host.engine.point(&reference, &image).await {
-            tracing::warn!(stack = %release.stack, %error, "cannot tag an image to keep it");
-        }
-    }
-    Ok(())
-}
-
-fn keep_tags(release: &Release) -> Vec<(String, evenkeel_core::id::ImageId)> {
-    let stack = release.kept_as.as_ref().unwrap_or(&release.stack);
-    let name = |service: &str| format!("evenkeel-keep/{stack}:{}-{service}", release.id).to_ascii_lowercase();
-    release.images.iter().map(|(service, image)| (name(service), image.id.clone())).collect()
-}
-
 /// After the end: what is remembered of it, and what is not needed any more. A failure here is a warning.
 async fn conclude(run: &Run<'_>, deployment: &Deployment) -> Result<(), Reason> {
     let progress = deployment.progress();
     let outcome = progress.state().outcome().unwrap_or(Outcome::Halted);
     run.ended(End { stack: deployment.stack.clone(), outcome, reason: progress.failure().cloned() });
-    let_past_go(run.host, &deployment.stack).await
-}
-
-/// Lets the releases go that nobody goes back to, with their images.
-pub async fn let_past_go(host: &Host, stack: &StackName) -> Result<(), Reason> {
-    let past = host.store.past_releases(stack, host.settings.releases_keep);
-    let mut gone = Vec::new();
-    for release in past.map_err(|e| e.reason())? {
-        match let_images_go(host, &release).await {
-            Ok(()) => gone.push(release.id),
-            // It is tried again with the next sync: as long as the release is known, so are its tags.
-            Err(error) => tracing::warn!(stack = %release.stack, %error, "cannot let an old image go"),
-        }
-    }
-    host.store.forget_releases(&gone).map_err(|e| e.reason())
-}
-
-async fn let_images_go(host: &Host, release: &Release) -> Result<(), EngineError> {
-    for (reference, _) in keep_tags(release) {
-        host.engine.untag(&reference).await?;
-    }
-    Ok(())
+    images::let_past_go(run.host, &deployment.stack).await
 }

@@ -60,13 +60,14 @@ impl Looked {
 pub async fn look(host: &Host, memory: &mut Memory) -> Result<Looked, Reason> {
     let mut looked = Looked::default();
     let known = host.store.drift().map_err(|e| e.reason())?;
-    if host.settings.drift.mode == Mode::Off {
-        for stack in known.keys() {
-            host.store.set_drift(stack, None, &[], now_ms()).map_err(|e| e.reason())?;
-        }
+    let mut releases = host.store.current_releases().map_err(|e| e.reason())?;
+    releases.retain(|_, release| mode_of(host, release) != Mode::Off);
+    for stack in known.keys().filter(|stack| !releases.contains_key(*stack)) {
+        host.store.set_drift(stack, None, &[], now_ms()).map_err(|e| e.reason())?;
+    }
+    if releases.is_empty() {
         return Ok(looked);
     }
-    let releases = host.store.current_releases().map_err(|e| e.reason())?;
     let engine = engine(host).await?;
     let mut to_heal = Vec::new();
     for release in releases.values() {
@@ -74,16 +75,18 @@ pub async fn look(host: &Host, memory: &mut Memory) -> Result<Looked, Reason> {
         let lasting = memory.lasting(release, found, host.settings.gate.min_healthy_time, &mut looked);
         let before = known.get(&release.stack).cloned().unwrap_or_default();
         let record = tell(host, release, &before, lasting)?;
-        if record.findings.iter().any(|f| f.is_healed(host.settings.drift.mode)) {
+        if record.findings.iter().any(|f| f.is_healed(mode_of(host, release))) {
             to_heal.push((release, record));
         }
     }
     memory.since.retain(|(stack, ..), _| releases.contains_key(stack));
-    for stack in known.keys().filter(|stack| !releases.contains_key(*stack)) {
-        host.store.set_drift(stack, None, &[], now_ms()).map_err(|e| e.reason())?;
-    }
     heal(host, to_heal, &mut looked).await?;
     Ok(looked)
+}
+
+/// What is done about drift of a stack.
+fn mode_of(host: &Host, release: &Release) -> Mode {
+    release.drift.unwrap_or(host.settings.drift.mode)
 }
 
 /// What the engine has.
@@ -177,7 +180,7 @@ impl Memory {
 /// Tells what is new, or that it is over, and remembers what was told.
 fn tell(host: &Host, release: &Release, before: &DriftRecord, found: Vec<Finding>) -> Result<DriftRecord, Reason> {
     let now = now_ms();
-    let mode = host.settings.drift.mode;
+    let mode = mode_of(host, release);
     let news = drift::news(&before.findings, &found);
     let mut messages = Vec::new();
     if !news.is_empty() {
@@ -242,7 +245,7 @@ async fn heal(host: &Host, to_heal: Vec<(&Release, DriftRecord)>, looked: &mut L
             Some(run) => run,
             none => none.insert(Run::begin(host, "drift", false).map_err(|e| e.reason())?),
         };
-        let services = drift::services_to_heal(&release.model, &spent.findings, host.settings.drift.mode);
+        let services = drift::services_to_heal(&release.model, &spent.findings, mode_of(host, release));
         deploy::heal(run, release, &changes(&services, &spent.findings)).await?;
         looked.again_in(Duration::ZERO);
     }

@@ -15,7 +15,6 @@ use std::{
 };
 
 use evenkeel_core::{
-    drift::Mode,
     id::SyncId,
     outcome::Outcome,
     people::{Stated, Told},
@@ -36,6 +35,7 @@ use crate::{
     git,
     host::{Host, now_ms, people},
     run::{Phase, Run, SyncEnd},
+    steps::images,
     store::{StoreError, Words},
 };
 
@@ -122,10 +122,18 @@ async fn look(host: &Host, cache: &mut Cache, run: &Run<'_>) -> Result<Seen, Fau
     host.contact(&fetched.tip)?;
     let revision = run.phase(Phase::Trust, judge::judge(host, run, fetched)).await.map_err(Fault::from)??;
     let prepared = run.phase(Phase::Render, cache.prepare(host, &revision)).await?;
+    if run.insists {
+        // Once after each start is enough: an engine that is too old says so here, and not in the middle of an apply.
+        host.engine.version().await.map_err(|e| e.reason(Code::EngineUnreachable))?;
+    }
     let containers = run.phase(Phase::Observe, host.engine.containers()).await;
     let containers = containers.map_err(|e| e.reason(Code::EngineUnreachable))?;
     let releases = adopt_renamed(host, &prepared)?;
-    let put_back = run.insists && (run.is_asked_for || host.settings.drift.mode == Mode::Heal);
+    let put_back = match (run.insists, run.is_asked_for) {
+        (false, _) => plan::PutBack::Nothing,
+        (true, false) => plan::PutBack::Healed(host.settings.drift.mode),
+        (true, true) => plan::PutBack::Everything,
+    };
     let plan = prepared.plan(host, &releases, &containers, put_back)?;
     Ok(Seen { prepared, releases, plan })
 }
@@ -177,5 +185,8 @@ async fn line(host: &Host, cache: &mut Cache, run: &Run<'_>) -> Result<(), Fault
         host.store.guard(None, now_ms())?;
     }
     cache.tidy(host);
+    if run.has_committed() {
+        images::sweep(host).await?;
+    }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::{
 
 use evenkeel_core::{
     id::{CommitId, Digest},
-    plan::{self, Plan},
+    plan::{self, Plan, PutBack},
     reason::{Code, Reason},
     release::{Candidate, Release},
 };
@@ -231,7 +231,7 @@ impl Prepared {
         host: &Host,
         releases: &BTreeMap<StackName, Release>,
         containers: &[Container],
-        put_back: bool,
+        put_back: PutBack,
     ) -> Result<Plan, StoreError> {
         let mut observed = plan::Containers::new();
         for container in containers {

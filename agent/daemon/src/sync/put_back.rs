@@ -14,6 +14,7 @@ use crate::{
     git::Repo,
     host::{Host, messages},
     run::{Run, SyncEnd},
+    steps::images,
     store::{Store, Words},
 };
 
@@ -53,7 +54,8 @@ async fn line(host: &Host, run: &Run<'_>, chosen: &Chosen) -> Result<(), Fault> 
     refuse_to_observe(host)?;
     let repo = Repo::open(&host.mirror()).ok();
     run.set_commit(messages::commit(repo.as_ref(), &chosen.kept.commit, None))?;
-    deploy::put_back(run, &chosen.kept, chosen.current.as_ref()).await.map_err(Fault::of)
+    deploy::put_back(run, &chosen.kept, chosen.current.as_ref()).await.map_err(Fault::of)?;
+    images::sweep(host).await.map_err(Fault::of)
 }
 
 /// What only looks changes nothing, not even when somebody asks for it.

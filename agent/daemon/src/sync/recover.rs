@@ -12,6 +12,7 @@ use crate::{
     git::Repo,
     host::{Host, messages, now_ms},
     run::{Deployment, Run},
+    steps::images,
     store::Unfinished,
 };
 
@@ -35,7 +36,10 @@ pub async fn recover(host: &Host) -> Result<usize, Reason> {
     }
     // A kill right after an end leaves what comes after it undone.
     for stack in host.store.stacks_with_past(host.settings.releases_keep).map_err(|e| e.reason())? {
-        deploy::let_past_go(host, &stack).await?;
+        images::let_past_go(host, &stack).await?;
+    }
+    if count > 0 {
+        images::sweep(host).await?;
     }
     host.store.end_open_syncs(Outcome::Aborted, now_ms()).map_err(|e| e.reason())?;
     Ok(count)

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use evenkeel_core::plan::{ServiceChangeKind, StackChange};
+use evenkeel_core::plan::{Renamed, ServiceChangeKind, StackChange};
 
 use super::{Document, ServerPlan, shown};
 use crate::cli::text;
@@ -52,7 +52,7 @@ fn title(document: &Document) -> String {
 }
 
 fn is_worth_a_section(server: &ServerPlan) -> bool {
-    !server.plan.is_empty() || !shown::worth_saying(&server.plan).is_empty()
+    !server.plan.is_empty() || !server.plan.renamed.is_empty() || !shown::worth_saying(&server.plan).is_empty()
 }
 
 /// A line for each server, as far as people read on.
@@ -76,6 +76,13 @@ fn section(server: &ServerPlan, room: usize) -> Option<String> {
     let end = "\n</details>\n\n";
     let mut left = room.checked_sub(begin.len() + end.len() + 200)?;
     let mut blocks = Vec::new();
+    blocks.extend(plan.renamed.iter().map(|Renamed { from, to }| {
+        format!(
+            "- **renamed** {} to {}: the same Compose project, taken over as it runs\n",
+            code(from.as_str()),
+            code(to.as_str())
+        )
+    }));
     for (n, wave) in plan.waves.iter().enumerate() {
         if plan.waves.len() > 1 {
             blocks.push(format!("Wave {}\n\n", n + 1));

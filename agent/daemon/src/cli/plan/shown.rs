@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use anstyle::Style;
-use evenkeel_core::plan::{Down, Effects, Plan, ServiceChange, ServiceChangeKind, StackChange, StackChangeKind, Why};
+use evenkeel_core::plan::{
+    Down, Effects, Plan, Renamed, ServiceChange, ServiceChangeKind, StackChange, StackChangeKind, Why,
+};
 use evenkeel_layout::problem::{Problem, Severity};
 
 use super::{Document, ServerPlan};
@@ -17,6 +19,9 @@ pub fn as_text(document: &Document) -> String {
 fn server_text(server: &ServerPlan) -> String {
     let ServerPlan { server, from, to, plan, effects } = server;
     let mut out = format!("{BOLD}{server}{BOLD:#}  {} -> {}\n", text::short(from), text::short(to));
+    for Renamed { from, to } in &plan.renamed {
+        let _ = writeln!(out, "  {DIM}{to}{DIM:#}  was {from}: the same Compose project, taken over as it runs");
+    }
     for (n, wave) in plan.waves.iter().enumerate() {
         if plan.waves.len() > 1 {
             let _ = writeln!(out, "  {DIM}wave {}{DIM:#}", n + 1);
@@ -49,6 +54,7 @@ pub fn summary(plan: &Plan) -> String {
         (count(StackChangeKind::Create), "to create"),
         (count(StackChangeKind::Update), "to update"),
         (count(StackChangeKind::Remove), "to remove"),
+        (plan.renamed.len(), "renamed"),
         (plan.held.len(), "held"),
         (plan.rejected.len(), "rejected"),
     ]
