@@ -94,5 +94,6 @@ impl ComposeFile {
         self.extension.depends_on.extend(said.depends_on);
         self.extension.gate.overlay(said.gate);
         self.extension.window = said.window.or(self.extension.window.take());
+        self.extension.health_check = said.health_check.or(self.extension.health_check.take());
     }
 }

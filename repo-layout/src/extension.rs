@@ -9,11 +9,13 @@ use crate::{
 };
 
 /// Keys of the top-level `x-evenkeel`. The schema `x-evenkeel.schema.json` names the same.
-pub(crate) const KEYS: &[&str] = &["depends_on", "gate", "window"];
+pub(crate) const KEYS: &[&str] = &["depends_on", "gate", "hooks", "window"];
 /// Keys of `x-evenkeel.gate`.
 pub(crate) const GATE_KEYS: &[&str] = &["healthy_deadline", "min_healthy_time"];
-/// Keys of a service's `x-evenkeel`: none yet.
-pub(crate) const SERVICE_KEYS: &[&str] = &[];
+/// Keys of `x-evenkeel.hooks`.
+pub(crate) const HOOK_KEYS: &[&str] = &["health_check"];
+/// Keys of a service's `x-evenkeel`. Their values are read from the rendered model, where the layers are one.
+pub(crate) const SERVICE_KEYS: &[&str] = &["probes"];
 /// Keys of `defaults` in `evenkeel.yml`: what makes sense for every stack.
 pub(crate) const DEFAULT_KEYS: &[&str] = &["gate", "window"];
 /// Where the block stands.
@@ -28,6 +30,8 @@ pub(crate) struct Extension {
     pub gate: GateSpec,
     /// When deployments may begin.
     pub window: Option<Window>,
+    /// The script that the gate runs, a path beside the file.
+    pub health_check: Option<Written>,
 }
 
 /// Reads the block of a whole file, and refuses what its services say that has no effect.
@@ -73,6 +77,8 @@ pub(crate) fn read_block(block: &Section<'_, '_>) -> Extension {
         extension.gate.healthy_deadline = time(&gate, "healthy_deadline");
     }
     extension.window = window(block);
+    let hooks = block.section("hooks").map(|hooks| hooks.only(HOOK_KEYS));
+    extension.health_check = hooks.and_then(|hooks| hooks.written("health_check"));
     extension
 }
 

@@ -108,6 +108,9 @@ pub struct Stack {
     /// When deployments may begin; `None`: as the server's configuration has it.
     #[serde(skip)]
     pub window: Option<Window>,
+    /// The script in the repository that the gate runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<String>,
 }
 
 impl Stack {
@@ -126,6 +129,7 @@ impl Stack {
             depends_on: Vec::new(),
             gate: GateSpec::default(),
             window: None,
+            health_check: None,
         }
     }
 

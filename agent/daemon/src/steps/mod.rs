@@ -5,5 +5,6 @@
 pub mod apply;
 pub mod backup;
 pub mod gate;
+mod probe;
 pub mod restore;
 pub mod stage;
