@@ -13,7 +13,7 @@ use crate::{
     project::Project,
     repo::{Repo, resolve, split},
     section::Written,
-    set::{LayoutKind, Stack},
+    set::{Layer, LayoutKind, Stack},
     tell,
 };
 
@@ -50,11 +50,15 @@ fn depend(repo: &Repo<'_>, server: &ServerName, ready: Vec<Ready>) -> Vec<Stack>
         gate.overlay(repo.config.defaults.gate);
         let mut window = repo.config.defaults.window.clone();
         let mut drift = repo.config.defaults.drift;
+        let mut health_check = None;
         let mut wanted: Vec<(&str, &Written)> = Vec::new();
         for (layer, file) in draft.layers.iter().zip(&files) {
             gate.overlay(file.extension.gate);
             window = file.extension.window.clone().or(window);
             drift = file.extension.drift.or(drift);
+            let script = file.extension.health_check.as_ref();
+            let script = script.and_then(|script| repo.within(name.as_str(), || beside(repo, layer, script)));
+            health_check = script.or(health_check);
             wanted.extend(file.extension.depends_on.iter().map(|w| (layer.path.as_str(), w)));
         }
         if let Some(stated) = repo.config.stacks.get(&name) {
@@ -91,9 +95,22 @@ fn depend(repo: &Repo<'_>, server: &ServerName, ready: Vec<Ready>) -> Vec<Stack>
             gate,
             window,
             drift,
+            health_check,
         });
     }
     stacks
+}
+
+/// The script that a layer names, which must be in the repository: what runs is what was signed.
+fn beside(repo: &Repo<'_>, layer: &Layer, script: &Written) -> Option<String> {
+    let found = resolve(split(&layer.path).0, &script.text).filter(|path| repo.reaches_file(path));
+    if found.is_none() {
+        let shown: String = script.text.chars().take(80).collect();
+        let message = format!("`x-evenkeel.hooks.health_check`: {shown:?} is not in the repository");
+        let help = "add the script, or correct its path, which begins at the folder of this file";
+        repo.note(Problem::error("x-evenkeel.value", message, help).at(&layer.path, script.line));
+    }
+    found
 }
 
 /// The watched files of a draft: beside its first file, else from the root.

@@ -95,5 +95,6 @@ impl ComposeFile {
         self.extension.gate.overlay(said.gate);
         self.extension.window = said.window.or(self.extension.window.take());
         self.extension.drift = said.drift.or(self.extension.drift);
+        self.extension.health_check = said.health_check.or(self.extension.health_check.take());
     }
 }

@@ -9,11 +9,13 @@ use crate::{
 };
 
 /// Keys of the top-level `x-evenkeel`. The schema `x-evenkeel.schema.json` names the same.
-pub(crate) const KEYS: &[&str] = &["depends_on", "drift", "gate", "window"];
+pub(crate) const KEYS: &[&str] = &["depends_on", "drift", "gate", "hooks", "window"];
 /// Keys of `x-evenkeel.gate`.
 pub(crate) const GATE_KEYS: &[&str] = &["healthy_deadline", "min_healthy_time"];
-/// Keys of a service's `x-evenkeel`: none yet.
-pub(crate) const SERVICE_KEYS: &[&str] = &[];
+/// Keys of `x-evenkeel.hooks`.
+pub(crate) const HOOK_KEYS: &[&str] = &["health_check"];
+/// Keys of a service's `x-evenkeel`. Their values are read from the rendered model, where the layers are one.
+pub(crate) const SERVICE_KEYS: &[&str] = &["probes"];
 /// Keys of `defaults` in `evenkeel.yml`: what makes sense for every stack.
 pub(crate) const DEFAULT_KEYS: &[&str] = &["drift", "gate", "window"];
 /// Where the block stands.
@@ -30,6 +32,8 @@ pub(crate) struct Extension {
     pub window: Option<Window>,
     /// What is done about drift.
     pub drift: Option<drift::Mode>,
+    /// The script that the gate runs, a path beside the file.
+    pub health_check: Option<Written>,
 }
 
 /// Reads the block of a whole file, and refuses what its services say that has no effect.
@@ -76,6 +80,8 @@ pub(crate) fn read_block(block: &Section<'_, '_>) -> Extension {
     }
     extension.window = window(block);
     extension.drift = drift_mode(block);
+    let hooks = block.section("hooks").map(|hooks| hooks.only(HOOK_KEYS));
+    extension.health_check = hooks.and_then(|hooks| hooks.written("health_check"));
     extension
 }
 

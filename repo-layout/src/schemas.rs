@@ -25,6 +25,8 @@ mod tests {
             (super::EVENKEEL_YML, "/$defs/stack", config::STACK_KEYS),
             (super::X_EVENKEEL, "", extension::KEYS),
             (super::X_EVENKEEL, "/$defs/gate", extension::GATE_KEYS),
+            (super::X_EVENKEEL, "/$defs/hooks", extension::HOOK_KEYS),
+            (super::X_EVENKEEL, "/$defs/service", extension::SERVICE_KEYS),
         ] {
             let schema: Value = serde_json::from_str(schema).expect("JSON");
             let object = schema.pointer(pointer).expect("the object's schema");

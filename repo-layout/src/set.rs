@@ -112,6 +112,9 @@ pub struct Stack {
     /// What is done about drift; `None`: as the server's configuration has it.
     #[serde(skip)]
     pub drift: Option<drift::Mode>,
+    /// The script in the repository that the gate runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<String>,
 }
 
 impl Stack {
@@ -131,6 +134,7 @@ impl Stack {
             gate: GateSpec::default(),
             window: None,
             drift: None,
+            health_check: None,
         }
     }
 

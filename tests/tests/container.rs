@@ -131,3 +131,61 @@ fn an_agent_in_a_container_refuses_folders_that_are_not_the_hosts() {
     assert!(said.contains("at the same path inside as outside"), "{said}");
     assert!(world.containers("app").is_empty(), "nothing was deployed");
 }
+
+#[test]
+fn an_agent_that_finds_itself_among_its_stacks_leaves_itself_alone_and_says_how_to_update_it() {
+    let contained = Contained::new();
+    let world = &contained.world;
+    // As a person would: the Compose file that the agent was started from goes into the repository, too.
+    let own = contained.compose(&["config"]).ok();
+    let own_stack = format!("{}-agent", world.prefix());
+    let change = world.change("The agent, and another").file(&format!("stacks/{own_stack}/compose.yml"), &own);
+    let commit = change.file(&world.path("app", "compose.yml"), fixture::sleeper(1)).push();
+    contained.compose(&["up", "--detach"]).exits(0);
+    let agent = || docker::Container::of_project(&own_stack).remove(0);
+    let before = agent();
+    let config = world.config.file();
+    let ask = |verb: &[&str]| {
+        let config = config.to_str().unwrap();
+        contained
+            .compose(&[&["exec", "-T", "agent", "evenkeel"], verb, &["--format", "json", "--config", config]].concat())
+    };
+    let status = wait_until(PATIENCE, "the other stack is deployed", || {
+        let run = ask(&["status"]);
+        let status: serde_json::Value = serde_json::from_str(&run.stdout).map_err(|_| run.report())?;
+        let stacks = status["stacks"].as_array().cloned().unwrap_or_default();
+        let done =
+            stacks.iter().any(|s| s["name"] == world.stack("app") && s["commit"] == commit && s["state"] == "steady");
+        if done { Ok(stacks) } else { Err(run.report()) }
+    });
+    let held = status.iter().find(|s| s["name"] == own_stack).unwrap();
+    assert_eq!((&held["state"], &held["last"]["reason"]["code"]), (&"held".into(), &"held.own".into()), "{held:#}");
+    let message = held["last"]["reason"]["message"].as_str().unwrap();
+    assert!(message.contains("it leaves this stack alone") && message.contains(&before.name()), "{message}");
+    let explained = ask(&["explain", &own_stack]).json();
+    let command = explained["stacks"][0]["can"][0]["command"].as_str().unwrap().to_owned();
+    assert_eq!((agent().id(), agent().started()), (before.id(), before.started()), "it was not touched");
+    // What it says is what a person does.
+    let words: Vec<&str> = command.split(' ').collect();
+    let file = words[words.iter().position(|w| *w == "--file").unwrap() + 1];
+    assert_eq!(fs::canonicalize(file).unwrap(), fs::canonicalize(program::root().join("docker/compose.yml")).unwrap());
+    let next = format!("{}-agent:2", world.prefix());
+    docker::docker(&["tag", &contained.image, &next]);
+    let updated = own.replace(&contained.image, &next);
+    let copy = world.folder().join("compose.yml");
+    fs::write(&copy, updated).unwrap();
+    let copy = copy.to_str().unwrap();
+    let words: Vec<&str> = words[1..].iter().map(|word| if *word == file { copy } else { *word }).collect();
+    docker::run(&words).exits(0);
+    assert_ne!(agent().id(), before.id(), "{command}");
+    let next = world.change("Go on").file(&world.path("app", "compose.yml"), fixture::sleeper(2)).push();
+    wait_until(PATIENCE, "the new agent goes on", || {
+        let run = ask(&["status"]);
+        let status: serde_json::Value = serde_json::from_str(&run.stdout).map_err(|_| run.report())?;
+        let stacks = status["stacks"].as_array().cloned().unwrap_or_default();
+        let done =
+            stacks.iter().any(|s| s["name"] == world.stack("app") && s["commit"] == next && s["state"] == "steady");
+        if done { Ok(()) } else { Err(run.report()) }
+    });
+    contained.compose(&["stop"]).exits(0);
+}

@@ -67,8 +67,12 @@ pub struct ContainerSample {
     pub health: Health,
     /// How often the engine has restarted it.
     pub restarts: u64,
-    /// Whether it was killed for want of memory.
+    /// Whether one of its processes was killed for want of memory.
     pub oom_killed: bool,
+    /// The exit code with which its process ended last, if that is known.
+    pub exit_code: Option<i64>,
+    /// What a probe of its service found wrong.
+    pub probe: Option<String>,
 }
 
 /// What is expected of one service.
@@ -138,8 +142,17 @@ pub struct Gate {
     good_since: Option<u64>,
     unknown_since: Option<u64>,
     unknown_total: Duration,
-    restarts: BTreeMap<String, (u64, u64)>,
+    courses: BTreeMap<String, Course>,
+    script: Option<String>,
     waiting_for: String,
+}
+
+/// What became of one container since it was first seen.
+#[derive(Debug, Clone)]
+struct Course {
+    first_restarts: u64,
+    last_restarts: u64,
+    exit_code: Option<i64>,
 }
 
 impl Gate {
@@ -154,7 +167,8 @@ impl Gate {
             good_since: None,
             unknown_since: None,
             unknown_total: Duration::ZERO,
-            restarts: BTreeMap::new(),
+            courses: BTreeMap::new(),
+            script: None,
             waiting_for: "its containers".to_owned(),
         }
     }
@@ -162,6 +176,11 @@ impl Gate {
     /// Takes services out of what is expected.
     pub fn forget(&mut self, services: &BTreeSet<String>) {
         self.expected.retain(|name, _| !services.contains(name));
+    }
+
+    /// What the stack's own health-check script has against it now; `None`: nothing, or there is no script.
+    pub fn script_says(&mut self, complaint: Option<String>) {
+        self.script = complaint;
     }
 
     /// The engine could not be asked: unknown is not unhealthy, so clocks stand still, up to a cap.
@@ -248,28 +267,31 @@ impl Gate {
                 waiting.get_or_insert(format!("{service} ({count} of {} containers)", expected.replicas));
             }
         }
-        waiting.map_or(Judgement::Good, Judgement::NotYet)
+        // The script may look at everything: what is known to be missing is told first.
+        waiting.or_else(|| self.script.clone()).map_or(Judgement::Good, Judgement::NotYet)
     }
 
     fn judge_one(&mut self, sample: &ContainerSample, expected: Expected) -> Judgement {
         // A container that this deployment made has none of its restarts from before.
-        let first = if self.known.contains(&sample.id) { sample.restarts } else { 0 };
-        let (first, last) = self.restarts.entry(sample.id.clone()).or_insert((first, sample.restarts));
-        let restarted = sample.restarts > *last;
-        *last = sample.restarts;
-        let restarts = sample.restarts.saturating_sub(*first);
+        let first_restarts = if self.known.contains(&sample.id) { sample.restarts } else { 0 };
+        let begin = Course { first_restarts, last_restarts: sample.restarts, exit_code: None };
+        let course = self.courses.entry(sample.id.clone()).or_insert(begin);
+        let restarted = sample.restarts > course.last_restarts;
+        course.last_restarts = sample.restarts;
+        course.exit_code = sample.exit_code.or(course.exit_code);
+        let restarts = sample.restarts.saturating_sub(course.first_restarts);
+        let exit_code = course.exit_code;
         let bad = |code, message: String| {
             Judgement::Bad(Failure { reason: Reason::new(code, message), container: Some(sample.id.clone()) })
         };
         let name = &sample.name;
-        if sample.oom_killed && sample.activity != Activity::Running {
+        if sample.oom_killed {
             return bad(Code::GateOom, format!("{name} was killed for want of memory"));
         }
         if restarts >= CRASH_LOOP_RESTARTS {
-            return bad(
-                Code::GateExited,
-                format!("{name} is in a crash loop: {restarts} restarts since it was started"),
-            );
+            let code = exit_code.map(|code| format!(", last after exit code {code}")).unwrap_or_default();
+            let message = format!("{name} is in a crash loop: {restarts} restarts since it was started{code}");
+            return bad(Code::GateExited, message);
         }
         // The engine calls a container unhealthy as soon as it has ended, whatever its healthcheck said before.
         if sample.activity == Activity::Running && sample.health == Health::Unhealthy {
@@ -286,7 +308,10 @@ impl Gate {
                 Judgement::NotYet(format!("{name} to become healthy"))
             }
             Activity::Running if expected.must_end => Judgement::NotYet(format!("{name} to end")),
-            Activity::Running => Judgement::Good,
+            Activity::Running => match &sample.probe {
+                Some(complaint) => Judgement::NotYet(format!("{name}, {complaint}")),
+                None => Judgement::Good,
+            },
         }
     }
 }

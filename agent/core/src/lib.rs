@@ -13,6 +13,7 @@ pub mod outcome;
 pub mod path;
 pub mod people;
 pub mod plan;
+pub mod probe;
 pub mod provenance;
 pub mod reason;
 pub mod references;

@@ -12,6 +12,10 @@ pub struct Model(Value);
 
 /// Where a model has the files that it watches; Compose leaves a top-level key that begins so alone.
 const WATCHED: &str = "x-evenkeel-watched";
+/// Where a service says something of itself.
+const SAID: &str = "x-evenkeel";
+/// Where a model has the script that checks its health.
+const HEALTH_CHECK: &str = "x-evenkeel-health-check";
 
 /// A text is not a Compose model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +73,33 @@ impl Model {
     /// The files that it watches.
     pub fn watched(&self) -> impl Iterator<Item = &str> {
         self.0[WATCHED].as_array().into_iter().flatten().filter_map(Value::as_str)
+    }
+
+    /// The model with what its services say of themselves, by service.
+    #[must_use]
+    pub fn saying(&self, said: &BTreeMap<String, Value>) -> Self {
+        let mut value = self.0.clone();
+        for (name, said) in said {
+            if let Some(Value::Object(service)) = value["services"].get_mut(name) {
+                service.insert(SAID.to_owned(), said.clone());
+            }
+        }
+        Self(value)
+    }
+
+    /// The model with a script, an absolute path, that the gate runs.
+    #[must_use]
+    pub fn checked_by(&self, script: &str) -> Self {
+        let mut value = self.0.clone();
+        if let Value::Object(map) = &mut value {
+            map.insert(HEALTH_CHECK.to_owned(), script.into());
+        }
+        Self(value)
+    }
+
+    /// The script that the gate runs.
+    pub fn health_check(&self) -> Option<&str> {
+        self.0[HEALTH_CHECK].as_str()
     }
 
     /// The services, by name.
@@ -173,6 +204,11 @@ impl<'a> Service<'a> {
     pub fn has_healthcheck(&self) -> bool {
         let check = &self.0["healthcheck"];
         check.is_object() && check["disable"].as_bool() != Some(true) && !check["test"].is_null()
+    }
+
+    /// What the service's own `x-evenkeel` says under this key; null if nothing.
+    pub fn said(&self, key: &str) -> &'a Value {
+        &self.0[SAID][key]
     }
 
     /// The restart policy; Compose's default is `no`.

@@ -114,6 +114,8 @@ codes! {
     HeldByWindow = "held.window", Stalled;
     /// A person put an earlier release back, or accepted what runs: it stays until the repository wants something else.
     HeldByPerson = "held.person", Stalled;
+    /// The agent runs in this stack itself, so it leaves it alone.
+    HeldAsOwn = "held.own", Stalled;
     /// The release that a person wants back is not kept.
     ReleaseGone = "release.gone", Stalled;
     /// More stacks would be removed than the prune guard lets go at once.

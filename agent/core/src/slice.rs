@@ -40,7 +40,7 @@ pub fn active_paths(model: &Model, root: &str) -> BTreeSet<String> {
         let files = model.section(section);
         paths.extend(files.values().filter_map(|v| v["file"].as_str()).filter_map(|f| inside(root, f)));
     }
-    paths.extend(model.watched().filter_map(|file| inside(root, file)));
+    paths.extend(model.watched().chain(model.health_check()).filter_map(|file| inside(root, file)));
     paths
 }
 

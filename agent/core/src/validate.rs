@@ -16,6 +16,7 @@ use evenkeel_layout::problem::Problem;
 use crate::{
     model::Model,
     path::{Place, below, resolve},
+    probe,
     references::Reference,
 };
 
@@ -33,15 +34,15 @@ pub fn policy(stacks: &[StackFacts<'_>], complete: bool) -> Vec<Problem> {
     found
 }
 
-/// Everything that Compose reads must be in the repository: what a commit's signature covers is what is deployed. Bind mounts
+/// What no server deploys. Everything that Compose reads must be in the repository: what a commit's signature covers is what is deployed. Bind mounts
 /// may name any path of the host, the rest those below a path of `allowed`. `root` is where the model has the repository's root.
 pub fn check(model: &Model, root: &str, references: &BTreeSet<Reference>, allowed: &[String]) -> Vec<Problem> {
     let allows = |path: &str| allowed.iter().any(|folder| is_plain(path) && below(folder, path).is_some());
     let below =
         |root: &str, path: &str| if allows(path) { Some(String::new()) } else { below(root, path).map(str::to_owned) };
     let leaves = |path: &str, root: &str| path.starts_with('/') && below(root, path).is_none();
-    let mut problems: Vec<Problem> =
-        references.iter().filter(|r| r.outside && !allows(&r.written)).map(outside).collect();
+    let mut problems = probe::problems(model);
+    problems.extend(references.iter().filter(|r| r.outside && !allows(&r.written)).map(outside));
     for section in ["configs", "secrets"] {
         for (name, value) in model.section(section) {
             if value["file"].as_str().is_some_and(|file| below(root, file).is_none()) {

@@ -16,6 +16,8 @@ fn web(activity: Activity, health: Health) -> ContainerSample {
         health,
         restarts: 0,
         oom_killed: false,
+        exit_code: None,
+        probe: None,
     }
 }
 
@@ -116,9 +118,53 @@ fn a_crash_loop_is_known_at_its_third_restart() {
     let (second, verdict) = run(expect(false), |s| {
         let mut sample = web(Activity::Restarting, Health::None);
         sample.restarts = s;
+        // Now and then it is seen running, when the engine tells no exit code.
+        (sample.activity, sample.exit_code) =
+            if s == 3 { (Activity::Running, None) } else { (Activity::Restarting, Some(7)) };
         vec![sample]
     });
     assert_eq!((second, code(&verdict)), (3, Some(Code::GateExited)));
+    let Verdict::Failed(failure) = verdict else { panic!("no failure") };
+    let said = "p-web-1 is in a crash loop: 3 restarts since it was started, last after exit code 7";
+    assert_eq!(failure.reason.message, said);
+}
+
+#[test]
+fn a_probe_that_is_not_answered_is_waited_for_and_begins_the_stable_time_again() {
+    let refused = |until: u64| {
+        move |s| {
+            let mut sample = web(Activity::Running, Health::None);
+            sample.probe = (s < 3 || (6..until).contains(&s)).then(|| "whose probe tcp 80 says: refused".to_owned());
+            vec![sample]
+        }
+    };
+    assert_eq!(run(expect(false), refused(9)), (19, Verdict::Passed));
+    let (second, verdict) = run(expect(false), refused(u64::MAX));
+    let Verdict::Failed(failure) = verdict else { panic!("no failure") };
+    assert_eq!((second, failure.reason.code), (60, Code::GateDeadline));
+    let said = "not healthy after 60 s: still waiting for p-web-1, whose probe tcp 80 says: refused";
+    assert_eq!(failure.reason.message, said);
+}
+
+#[test]
+fn what_the_script_has_against_it_is_waited_for() {
+    let good = [web(Activity::Running, Health::None)];
+    let mut gate = Gate::new(POLICY, expect(false), BTreeSet::new(), 0);
+    gate.script_says(Some("the health-check script: no disk".to_owned()));
+    assert_eq!(gate.observe(0, &good), waiting("the health-check script: no disk"));
+    gate.script_says(None);
+    gate.observe(1_000, &good);
+    assert_eq!(gate.observe(11_000, &good), Verdict::Passed);
+}
+
+#[test]
+fn a_process_that_was_killed_for_want_of_memory_is_not_well_though_the_container_runs_on() {
+    let (_, verdict) = run(expect(false), |_| {
+        let mut sample = web(Activity::Running, Health::None);
+        sample.oom_killed = true;
+        vec![sample]
+    });
+    assert_eq!(code(&verdict), Some(Code::GateOom));
 }
 
 #[test]

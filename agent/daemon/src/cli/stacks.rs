@@ -81,6 +81,9 @@ fn lines(stack: &Stack) -> Vec<String> {
     if !stack.watched.is_empty() {
         lines.push(format!("recreated with {}", stack.watched.join(", ")));
     }
+    if let Some(script) = &stack.health_check {
+        lines.push(format!("health checked by {script}"));
+    }
     if !stack.depends_on.is_empty() {
         let names: Vec<&str> = stack.depends_on.iter().map(evenkeel_layout::name::StackName::as_str).collect();
         lines.push(format!("after {}", names.join(", ")));

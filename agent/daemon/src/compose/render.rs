@@ -85,8 +85,14 @@ impl Compose {
         if renamed.is_some() || has_profiles {
             // Everything is checked above; what is applied is what the environment files activate.
             project = project.or(renamed);
-            let active = self.config(request, project.as_deref(), &stand_ins, false).await?;
+            let active = self.config(request, project.as_deref(), &stand_ins, (false, "json")).await?;
             model = view.read(&active).map_err(|problem| RenderError::Refused(vec![*problem]))?;
+        }
+        if view.may_say_of_services() {
+            // As JSON Compose leaves out what services say under keys that begin with `x-`.
+            let whole = self.config(request, project.as_deref(), &stand_ins, (true, "yaml")).await?;
+            let said = view.said_of_services(&whole).map_err(|problem| RenderError::Refused(vec![*problem]))?;
+            model = model.saying(&said);
         }
         let said = message::sort(&done.stderr, request.root);
         let names: BTreeSet<&String> = said.unset.iter().chain(stand_ins.values.keys()).collect();
@@ -109,7 +115,7 @@ impl Compose {
     ) -> Result<(Model, Finished), RenderError> {
         let mut first: Option<Box<Problem>> = None;
         loop {
-            let done = self.config(request, request.stack.project.as_deref(), stand_ins, true).await?;
+            let done = self.config(request, request.stack.project.as_deref(), stand_ins, (true, "json")).await?;
             let said = message::sort(&done.stderr, request.root);
             let last = match view.read(&done) {
                 Ok(model) if first.is_none() || request.lenient => return Ok((model, done)),
@@ -195,7 +201,7 @@ impl Compose {
         request: &RenderRequest<'_>,
         project: Option<&str>,
         stand_ins: &StandIns,
-        every_profile: bool,
+        (every_profile, format): (bool, &str),
     ) -> Result<Finished, RenderError> {
         let file = stand_ins.file(&request.stack.defaults)?;
         let lowest = file.as_ref().map(tempfile::NamedTempFile::path);
@@ -206,7 +212,7 @@ impl Compose {
         for profile in if every_profile { &all[..] } else { &request.stack.profiles[..] } {
             args.extend(["--profile".to_owned(), profile.clone()]);
         }
-        args.extend(["config", "--format", "json"].map(str::to_owned));
+        args.extend(["config", "--format", format].map(str::to_owned));
         let mut done = self.run(&self.config_invocation(request, args), None).await?;
         done.stderr = files.named(&done.stderr);
         Ok(done)
@@ -294,16 +300,46 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Whether a service may say something of itself, in a layer or in a file that it takes in.
+    fn may_say_of_services(&self) -> bool {
+        let words = ["x-evenkeel", "extends", "include"];
+        self.layers.iter().any(|layer| words.iter().any(|word| layer.text.contains(word)))
+    }
+
     fn read(&self, done: &Finished) -> Result<Model, Box<Problem>> {
-        let refused = |errors: &[String]| {
-            let mut problem = message::problem(errors, &self.layers);
-            problem.message = message::redacted(&problem.message, &self.env);
-            Box::new(problem)
-        };
-        if !done.success() {
-            return Err(refused(&message::sort(&done.stderr, self.root).errors));
+        let text = self.printed(done)?;
+        Model::parse(&text).map_err(|e| self.refused(&[format!("Compose printed {e}")]))
+    }
+
+    /// What the services of a model in YAML say of themselves, by service.
+    fn said_of_services(&self, done: &Finished) -> Result<BTreeMap<String, serde_json::Value>, Box<Problem>> {
+        #[derive(serde::Deserialize)]
+        struct Whole {
+            #[serde(default)]
+            services: BTreeMap<String, Said>,
         }
-        Model::parse(&String::from_utf8_lossy(&done.stdout)).map_err(|e| refused(&[format!("Compose printed {e}")]))
+        #[derive(serde::Deserialize)]
+        struct Said {
+            #[serde(default, rename = "x-evenkeel")]
+            said: serde_json::Value,
+        }
+        let whole: Whole = serde_yaml::from_str(&self.printed(done)?)
+            .map_err(|e| self.refused(&[format!("what the services say under x-evenkeel cannot be read: {e}")]))?;
+        let said = whole.services.into_iter().map(|(name, service)| (name, service.said));
+        Ok(said.filter(|(_, said)| !said.is_null()).collect())
+    }
+
+    fn printed(&self, done: &Finished) -> Result<String, Box<Problem>> {
+        if !done.success() {
+            return Err(self.refused(&message::sort(&done.stderr, self.root).errors));
+        }
+        Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+    }
+
+    fn refused(&self, errors: &[String]) -> Box<Problem> {
+        let mut problem = message::problem(errors, &self.layers);
+        problem.message = message::redacted(&problem.message, &self.env);
+        Box::new(problem)
     }
 
     fn warning(&self, text: &str) -> Problem {

@@ -341,3 +341,25 @@ async fn a_servers_profiles_are_active() {
     let rendered = compose.render(&request(&repo, &stack, &[])).await.map_err(|e| e.to_string()).ok().unwrap();
     assert_eq!(rendered.model.services().into_keys().collect::<Vec<_>>(), ["a", "b"]);
 }
+
+#[tokio::test]
+async fn what_services_say_of_themselves_is_merged_and_kept() {
+    let repo = Repo::new(&[
+        (
+            "stacks/web/compose.yml",
+            "services:\n  app:\n    image: x\n    x-evenkeel: {probes: [{tcp: {port: \"${PORT}\"}}]}\n  side: {image: y}\n",
+        ),
+        (
+            "stacks/web/compose.override.yml",
+            "services:\n  app:\n    x-evenkeel: {probes: [{command: [test, \"$$A\"]}]}\n",
+        ),
+        (".env", "PORT=81\n"),
+    ]);
+    let stack = layers(&["compose.yml", "compose.override.yml"]);
+    let env = repo.env(&[".env"]);
+    let model = compose().await.render(&request(&repo, &stack, &env)).await.unwrap().model;
+    let probes = evenkeel_core::probe::probes(model.service("app").unwrap());
+    let shown: Vec<String> = probes.iter().map(ToString::to_string).collect();
+    assert!(shown.contains(&"command test $A".to_owned()), "{shown:?}");
+    assert!(model.service("side").unwrap().said("probes").is_null());
+}

@@ -6,6 +6,7 @@ mod images;
 mod leftovers;
 mod mounts;
 pub mod own;
+mod reach;
 mod samples;
 mod standing;
 mod traces;
@@ -23,6 +24,7 @@ use evenkeel_core::{
 };
 
 pub use leftovers::Mended;
+pub use samples::Tick;
 pub use standing::Happened;
 
 /// How long one answer may take, in seconds.

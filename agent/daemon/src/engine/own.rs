@@ -1,10 +1,15 @@
 //! The container that the agent itself is in, and where the engine keeps its things.
 
-use std::path::PathBuf;
+use std::{collections::HashMap, path::PathBuf};
 
 use bollard::query_parameters::InspectContainerOptions;
 
-use super::{Engine, EngineError};
+use super::{
+    Engine, EngineError, PROJECT,
+    traces::{CONFIG_FILES, WORKING_DIR},
+};
+
+const ENVIRONMENT_FILE: &str = "com.docker.compose.project.environment_file";
 
 /// One mount of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,9 +20,44 @@ pub struct Mount {
     pub inside: PathBuf,
 }
 
+/// The container that the agent is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// Its name.
+    pub name: String,
+    /// Its mounts.
+    pub mounts: Vec<Mount>,
+    /// Its Compose project, if Compose made it.
+    pub project: Option<String>,
+    labels: HashMap<String, String>,
+}
+
+impl Own {
+    /// How it is replaced by what its Compose file says, or by another image: the exact command between backticks.
+    pub fn update(&self) -> String {
+        let Some(project) = &self.project else {
+            let name = &self.name;
+            return format!("`docker stop {name} && docker rm {name}`, and start it as before with the new image");
+        };
+        let label = |name: &str| self.labels.get(name).filter(|value| !value.is_empty());
+        let several = |name: &str, flag: &str| {
+            let values = label(name).map(String::as_str).unwrap_or_default();
+            values.split(',').filter(|v| !v.is_empty()).flat_map(|value| [" ", flag, " ", value]).collect::<String>()
+        };
+        let files = several(CONFIG_FILES, "--file") + &several(ENVIRONMENT_FILE, "--env-file");
+        let directory = label(WORKING_DIR).map(|d| format!(" --project-directory {d}")).unwrap_or_default();
+        format!("`docker compose --project-name {project}{files}{directory} up --detach`")
+    }
+
+    /// The Compose files that it was made from, on the host.
+    pub fn files(&self) -> Option<&str> {
+        self.labels.get(CONFIG_FILES).map(String::as_str).filter(|files| !files.is_empty())
+    }
+}
+
 impl Engine {
-    /// The mounts of a container, or `None` if this engine has no such container.
-    pub async fn mounts_of(&self, id: &str) -> Result<Option<Vec<Mount>>, EngineError> {
+    /// The container with this id as the agent's own, or `None` if this engine has no such container.
+    pub async fn own(&self, id: &str) -> Result<Option<Own>, EngineError> {
         let found = match self.docker()?.inspect_container(id, None::<InspectContainerOptions>).await {
             Ok(found) => found,
             Err(e) => match self.error("look for its own container", &e) {
@@ -29,12 +69,42 @@ impl Engine {
         let of = |source: Option<String>, destination: Option<String>| {
             Some(Mount { outside: source?.into(), inside: destination?.into() })
         };
-        Ok(Some(mounts.filter_map(|m| of(m.source, m.destination)).collect()))
+        let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
+        Ok(Some(Own {
+            name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
+            mounts: mounts.filter_map(|m| of(m.source, m.destination)).collect(),
+            project: labels.get(PROJECT).cloned(),
+            labels,
+        }))
     }
 
     /// The folder that the engine keeps volumes and images in.
     pub async fn root(&self) -> Result<PathBuf, EngineError> {
         let info = self.docker()?.info().await.map_err(|e| self.error("tell where its data is", &e))?;
         Ok(info.docker_root_dir.unwrap_or_else(|| "/var/lib/docker".to_owned()).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_is_the_one_that_made_it() {
+        let labels = [
+            (CONFIG_FILES, "/opt/evenkeel/compose.yml,/opt/evenkeel/compose.override.yml"),
+            (WORKING_DIR, "/opt/evenkeel"),
+            (ENVIRONMENT_FILE, "/opt/evenkeel/agent.env"),
+        ];
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let own =
+            Own { name: "evenkeel-agent-1".to_owned(), mounts: vec![], project: Some("evenkeel".to_owned()), labels };
+        assert_eq!(
+            own.update(),
+            "`docker compose --project-name evenkeel --file /opt/evenkeel/compose.yml --file /opt/evenkeel/compose.override.yml \
+             --env-file /opt/evenkeel/agent.env --project-directory /opt/evenkeel up --detach`"
+        );
+        let by_hand = Own { project: None, ..own };
+        assert!(by_hand.update().starts_with("`docker stop evenkeel-agent-1 && docker rm evenkeel-agent-1`"));
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use bollard::{
     container::LogOutput,
-    models::{ContainerInspectResponse, ContainerStateStatusEnum, HealthStatusEnum},
+    models::{ContainerInspectResponse, ContainerStateStatusEnum, EventMessage, HealthStatusEnum},
     query_parameters::{EventsOptions, InspectContainerOptions, LogsOptions},
 };
 use evenkeel_core::health::{Activity, ContainerSample, Health};
@@ -17,6 +17,17 @@ use super::{Container, Engine, EngineError, PROJECT};
 const EVENTS: [&str; 9] = ["create", "start", "die", "stop", "kill", "oom", "health_status", "destroy", "unpause"];
 /// Most of a log line that is shown.
 const MAX_LINE: usize = 300;
+
+/// Something happened to a container. What a look a moment later may not show any more is kept, with the container's id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tick {
+    /// One of its processes was killed for want of memory; it may run on as if nothing had been.
+    OutOfMemory(String),
+    /// Its process ended with this exit code; it may have been started again.
+    Died(String, i64),
+    /// Anything else.
+    Other,
+}
 
 impl Engine {
     /// All containers of a project, inspected.
@@ -36,7 +47,7 @@ impl Engine {
     }
 
     /// Ticks whenever something happens to a container of the project. Ends when the engine goes away.
-    pub fn events(&self, project: &str) -> Result<BoxStream<'static, ()>, EngineError> {
+    pub fn events(&self, project: &str) -> Result<BoxStream<'static, Tick>, EngineError> {
         let filters = HashMap::from([
             ("type".to_owned(), vec!["container".to_owned()]),
             ("event".to_owned(), EVENTS.map(str::to_owned).to_vec()),
@@ -44,8 +55,8 @@ impl Engine {
         ]);
         let docker = self.docker()?;
         let options = EventsOptions { filters: Some(filters), ..EventsOptions::default() };
-        let ticks = docker.events(Some(options)).take_while(|event| std::future::ready(event.is_ok())).map(|_| ());
-        Ok(ticks.boxed())
+        let happened = docker.events(Some(options)).take_while(|event| std::future::ready(event.is_ok()));
+        Ok(happened.map(|event| event.ok().and_then(tick).unwrap_or(Tick::Other)).boxed())
     }
 
     /// What a container's healthcheck said last, as one line without control characters; `None` if it said nothing.
@@ -60,7 +71,7 @@ impl Engine {
     /// Waits until nothing has happened to a project for `still`, but no longer than `patience`.
     pub async fn quiet(&self, project: &str, still: Duration, patience: Duration) -> Result<(), EngineError> {
         let mut events = self.events(project)?;
-        let until_quiet = async { while let Ok(Some(())) = timeout(still, events.next()).await {} };
+        let until_quiet = async { while let Ok(Some(_)) = timeout(still, events.next()).await {} };
         // Patience at its end is no error: what still happens is then not Compose's doing.
         let _ = timeout(patience, until_quiet).await;
         Ok(())
@@ -80,6 +91,15 @@ impl Engine {
     }
 }
 
+fn tick(event: EventMessage) -> Option<Tick> {
+    let actor = event.actor?;
+    match event.action.as_deref()? {
+        "oom" => Some(Tick::OutOfMemory(actor.id?)),
+        "die" => Some(Tick::Died(actor.id?, actor.attributes?.get("exitCode")?.parse().ok()?)),
+        _ => None,
+    }
+}
+
 fn sample(container: Container, found: &ContainerInspectResponse) -> ContainerSample {
     let state = found.state.as_ref();
     let exit = state.and_then(|s| s.exit_code).unwrap_or(-1);
@@ -96,6 +116,7 @@ fn sample(container: Container, found: &ContainerInspectResponse) -> ContainerSa
         Some(HealthStatusEnum::STARTING) => Health::Starting,
         _ => Health::None,
     };
+    let runs = activity == Activity::Running;
     ContainerSample {
         service: container.service,
         id: container.id,
@@ -103,6 +124,9 @@ fn sample(container: Container, found: &ContainerInspectResponse) -> ContainerSa
         activity,
         health,
         restarts: found.restart_count.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
-        oom_killed: state.and_then(|s| s.oom_killed).unwrap_or(false),
+        // While it runs, the engine may speak of the time before.
+        oom_killed: !runs && state.and_then(|s| s.oom_killed).unwrap_or(false),
+        exit_code: (!runs && activity != Activity::Created).then_some(exit),
+        probe: None,
     }
 }

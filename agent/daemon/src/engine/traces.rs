@@ -7,8 +7,8 @@ use std::{
 
 use super::{Engine, EngineError, PROJECT};
 
-const CONFIG_FILES: &str = "com.docker.compose.project.config_files";
-const WORKING_DIR: &str = "com.docker.compose.project.working_dir";
+pub(super) const CONFIG_FILES: &str = "com.docker.compose.project.config_files";
+pub(super) const WORKING_DIR: &str = "com.docker.compose.project.working_dir";
 
 impl Engine {
     /// The Compose projects that an agent with these folders deployed, running or not: `models` is where it keeps the

@@ -239,7 +239,10 @@ impl Work<'_> {
         let hidden = encrypted::ciphertext(&model, tree, &target_text);
         self.problems.extend(hidden.into_iter().map(|problem| self.located(problem)).collect::<Vec<_>>());
         let watched: Vec<String> = self.stack.watched.iter().map(|path| format!("{target_text}/{path}")).collect();
-        let model = model.watching(&watched);
+        let mut model = model.watching(&watched);
+        if let Some(script) = &self.stack.health_check {
+            model = model.checked_by(&format!("{target_text}/{script}"));
+        }
         let secret_env = self.secrets(&request, &model.environment_secrets()).await;
         let read = references.iter().filter_map(|r| r.path.clone());
         let passive = self.stack.paths().map(str::to_owned).chain(self.stack.env_files.iter().cloned()).chain(read);

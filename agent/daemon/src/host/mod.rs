@@ -8,6 +8,7 @@ pub mod encrypted;
 pub mod keeping;
 pub mod messages;
 pub mod outbox;
+mod own;
 pub mod people;
 pub mod silence;
 pub mod snapshots;
@@ -32,7 +33,7 @@ use crate::{
     backup::Restic,
     compose::{Compose, ComposeError},
     config::settings::Settings,
-    engine::Engine,
+    engine::{Engine, own::Own},
     metrics::Metrics,
     process::Runner,
     store::Store,
@@ -67,6 +68,8 @@ pub struct Host {
     pub metrics: Arc<Metrics>,
     /// When the next window opens that a stack waits for, in milliseconds since 1970; never if far away.
     pub opens: Arc<AtomicI64>,
+    /// The container that this agent is in, if it is in one of this engine's.
+    pub own: Option<Arc<Own>>,
 }
 
 impl Host {
@@ -93,6 +96,7 @@ impl Host {
             activity: activity::Tracker::default(),
             metrics: Arc::default(),
             opens: Arc::new(AtomicI64::new(i64::MAX)),
+            own: None,
         })
     }
 

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     config::settings::Settings,
-    engine::{Engine, EngineError, own::Mount},
+    engine::{
+        Engine, EngineError,
+        own::{Mount, Own},
+    },
 };
 
 /// Where the kernel tells of this process's mounts.
@@ -26,20 +29,20 @@ pub(super) enum Misplaced {
 }
 
 /// Checks that what the engine must find under the agent's own paths is there. Outside of a container, and in one that
-/// another engine runs, there is nothing to check.
-pub(super) async fn check(settings: &Settings) -> Result<(), Misplaced> {
+/// another engine runs, there is nothing to check; otherwise this gives the container that it is in.
+pub(super) async fn check(settings: &Settings) -> Result<Option<Own>, Misplaced> {
     let mountinfo = std::fs::read_to_string(MOUNTINFO).unwrap_or_default();
-    let Some(id) = own_id(&mountinfo) else { return Ok(()) };
+    let Some(id) = own_id(&mountinfo) else { return Ok(None) };
     let engine = Engine::new(&settings.engine.socket);
-    let Some(mounts) = engine.mounts_of(&id).await? else { return Ok(()) };
+    let Some(own) = engine.own(&id).await? else { return Ok(None) };
     let volumes = match settings.backup {
         Some(_) => Some(engine.root().await?.join("volumes")),
         None => None,
     };
-    let wrong = problems(settings, &mounts, volumes.as_deref());
+    let wrong = problems(settings, &own.mounts, volumes.as_deref());
     if wrong.is_empty() {
         tracing::info!(container = id.get(..12), "in a container, with the host's folders at their own paths");
-        return Ok(());
+        return Ok(Some(own));
     }
     Err(Misplaced::Wrong(wrong))
 }

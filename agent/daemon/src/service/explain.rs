@@ -173,6 +173,9 @@ fn next(settings: &Settings, status: &Status, one: &StackStatus, why: Option<&Re
         },
         (StackState::Held, Some((Code::HeldByDependency, _))) => "it is deployed after what it waits for".to_owned(),
         (StackState::Held, Some((Code::PruneGuard, _))) => "nothing is removed until a person confirms it".to_owned(),
+        (StackState::Held, Some((Code::HeldAsOwn, _))) => {
+            "nothing by itself: the agent does not replace itself".to_owned()
+        }
         (StackState::Held, Some((Code::Observing, _))) => "nothing, as long as `observe` is on".to_owned(),
         (StackState::Aborted, Some((_, Class::Stalled))) => {
             format!("{commit}; a person or a restart has it tried again")
@@ -215,6 +218,11 @@ fn can(status: &Status, one: &StackStatus, why: Option<&Reason>) -> Vec<Can> {
         (StackState::Held, Some(Code::HeldByWindow)) => {
             let command = "evenkeel sync --override --reason WHY".to_owned();
             all.push(can(command, "deploy now, outside of maintenance windows"));
+        }
+        (StackState::Held, Some(Code::HeldAsOwn)) => {
+            // The reason has the exact command between backticks: it is known only to the agent in its container.
+            let command = why.and_then(|why| why.message.split('`').nth(1)).map(str::to_owned);
+            all.extend(command.map(|command| can(command, "replace the agent's own container, on the server")));
         }
         (StackState::Held, _) if one.hold.is_some() => all.extend([retry, releases]),
         (StackState::Rejected, _) => {

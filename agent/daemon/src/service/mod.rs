@@ -14,7 +14,7 @@ mod told;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicI64},
+    sync::{Arc, OnceLock, atomic::AtomicI64},
     time::Duration,
 };
 
@@ -32,6 +32,7 @@ use crate::{
         self, ConfigErrors,
         settings::{LogFormat, Settings},
     },
+    engine::own::Own,
     host::{
         Host,
         activity::{self, Tracker},
@@ -134,6 +135,8 @@ struct Service {
     due: tokio::sync::Notify,
     /// When the next window opens that a stack waits for.
     opens: Arc<AtomicI64>,
+    /// The container that this agent is in, if it is in one; unset until the engine was asked.
+    own: OnceLock<Option<Arc<Own>>>,
 }
 
 impl Service {
@@ -154,6 +157,7 @@ impl Service {
             turns: Arc::default(),
             due: tokio::sync::Notify::new(),
             opens: Arc::new(AtomicI64::new(i64::MAX)),
+            own: OnceLock::new(),
         })
     }
 
@@ -168,6 +172,7 @@ impl Service {
         host.metrics = Arc::clone(&self.metrics);
         host.turns = Arc::clone(&self.turns);
         host.opens = Arc::clone(&self.opens);
+        host.own = self.own.get().cloned().flatten();
         Ok(host)
     }
 
@@ -175,7 +180,11 @@ impl Service {
     /// this is `false`, and is asked again.
     async fn is_placed(&self) -> Result<bool, ServiceError> {
         match container::check(&self.settings()).await {
-            Ok(()) => Ok(true),
+            Ok(own) => {
+                // The first answer stays: a process does not change its container.
+                self.own.get_or_init(|| own.map(Arc::new));
+                Ok(true)
+            }
             Err(container::Misplaced::Unknown(error)) => {
                 tracing::warn!("cannot check yet whether this container has the folders that it needs: {error}");
                 Ok(false)

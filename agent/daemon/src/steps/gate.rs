@@ -1,6 +1,9 @@
 //! The gate at work: the engine's events and inspections feed core's pure verdict.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use evenkeel_core::{
     health::{Activity, ContainerSample, Failure, Gate, GatePolicy, Health, Verdict, expectations},
@@ -9,10 +12,11 @@ use evenkeel_core::{
     reason::{Code, Reason},
     release::{Release, SecretEnv},
 };
-use futures_util::{StreamExt as _, stream::BoxStream};
+use futures_util::{FutureExt as _, StreamExt as _, stream::BoxStream};
 use tokio::time::{Instant, sleep};
 
-use crate::host::Host;
+use super::probe::Prober;
+use crate::{engine::Tick, host::Host};
 
 /// How often a project is looked at when no event says that something happened.
 const LOOK: Duration = Duration::from_secs(1);
@@ -49,7 +53,7 @@ pub struct Stood<'a> {
 
 /// Watches a release until the verdict. Containers that nobody touched and that had ended before are not held against it.
 pub async fn watch(host: &Host, release: &Release, policy: GatePolicy, stood: Stood<'_>) -> Watched {
-    let mut eyes = Eyes::open(host, release, policy, stood);
+    let mut eyes = Eyes::open(host, release, policy, stood).probing();
     loop {
         let verdict = eyes.look().await;
         match verdict {
@@ -130,7 +134,10 @@ struct Eyes<'a> {
     stood: Stood<'a>,
     only_new: bool,
     has_set_aside: bool,
-    events: Option<BoxStream<'static, ()>>,
+    events: Option<BoxStream<'static, Tick>>,
+    out_of_memory: BTreeSet<String>,
+    exit_codes: BTreeMap<String, i64>,
+    prober: Option<Prober>,
     seen: Vec<Seen>,
 }
 
@@ -148,8 +155,18 @@ impl<'a> Eyes<'a> {
             only_new: false,
             has_set_aside: false,
             events: None,
+            out_of_memory: BTreeSet::new(),
+            exit_codes: BTreeMap::new(),
+            prober: None,
             seen: Vec::new(),
         }
+    }
+
+    /// Has the probes asked, too. On the way back the script counts only if all was well before: it looks at the whole.
+    fn probing(mut self) -> Self {
+        let with_script = !self.stood.back || self.stood.ailing.is_empty();
+        self.prober = Some(Prober::new(self.host, self.release, with_script));
+        self
     }
 
     /// Milliseconds since the eyes opened: the gate's clock.
@@ -165,8 +182,16 @@ impl<'a> Eyes<'a> {
         let now = self.now_ms();
         match samples {
             Ok(samples) => {
-                let samples = self.chosen(samples);
-                self.seen = samples.iter().map(seen).collect();
+                let mut samples = self.chosen(samples);
+                for sample in &mut samples {
+                    sample.oom_killed |= self.out_of_memory.contains(&sample.id);
+                    sample.exit_code = sample.exit_code.or(self.exit_codes.get(&sample.id).copied());
+                }
+                if let Some(prober) = self.prober.as_mut() {
+                    prober.look(&mut samples);
+                    self.gate.script_says(prober.script_said());
+                }
+                self.seen = samples.iter().map(|sample| seen(sample, self.stood.before)).collect();
                 self.gate.observe(now, &samples)
             }
             Err(error) => {
@@ -198,21 +223,38 @@ impl<'a> Eyes<'a> {
     async fn blink(&mut self) {
         let decided_in = Duration::from_millis(self.gate.next_change_ms().saturating_sub(self.now_ms()));
         let pause = LOOK.min(decided_in).max(LEAST_PAUSE);
+        let answered = async {
+            match self.prober.as_mut() {
+                Some(prober) => prober.answered().await,
+                None => std::future::pending().await,
+            }
+        };
         let Some(events) = self.events.as_mut() else { return sleep(pause).await };
         tokio::select! {
             () = sleep(pause) => {}
-            event = events.next() => {
-                if event.is_none() {
-                    self.events = None; // the engine hung up; the next look asks for a new stream
-                }
+            () = answered => {}
+            tick = events.next() => {
                 sleep(GATHER).await;
+                let mut tick = Some(tick);
+                while let Some(happened) = tick {
+                    let Some(happened) = happened else {
+                        self.events = None; // the engine hung up; the next look asks for a new stream
+                        return;
+                    };
+                    match happened {
+                        Tick::OutOfMemory(container) => _ = self.out_of_memory.insert(container),
+                        Tick::Died(container, code) => _ = self.exit_codes.insert(container, code),
+                        Tick::Other => {}
+                    }
+                    tick = events.next().now_or_never();
+                }
             }
         }
     }
 }
 
-/// A container as the evidence has it.
-fn seen(sample: &ContainerSample) -> Seen {
+/// A container as the evidence has it. A restart that it got over is part of it.
+fn seen(sample: &ContainerSample, before: &[String]) -> Seen {
     let state = match (sample.activity, sample.health) {
         (Activity::Running, Health::Healthy) => "healthy".to_owned(),
         (Activity::Running, Health::Unhealthy) => "unhealthy".to_owned(),
@@ -222,6 +264,12 @@ fn seen(sample: &ContainerSample) -> Seen {
         (Activity::Created, _) => "created".to_owned(),
         (Activity::Restarting, _) => "restarting".to_owned(),
         (Activity::Paused, _) => "paused".to_owned(),
+    };
+    let state = match sample.restarts {
+        0 => state,
+        _ if before.contains(&sample.id) => state,
+        1 => format!("{state} after a restart"),
+        restarts => format!("{state} after {restarts} restarts"),
     };
     Seen { container: sample.name.clone(), state }
 }

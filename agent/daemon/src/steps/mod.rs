@@ -6,5 +6,6 @@ pub mod apply;
 pub mod backup;
 pub mod gate;
 pub mod images;
+mod probe;
 pub mod restore;
 pub mod stage;

@@ -210,6 +210,11 @@ impl Run<'_> {
         (from, removals): (Option<&Release>, &Removals),
     ) -> Result<Option<(Outcome, Reason)>, Fault> {
         let (host, stack) = (self.host, &change.stack);
+        let wanted = prepared.candidate(stack).map(|c| (&c.project, &c.model));
+        let mut sides = wanted.into_iter().chain(from.map(|r| (&r.project, &r.model)));
+        if let Some(reason) = sides.find_map(|(project, model)| host.own_stack(stack, project, model)) {
+            return Ok(Some((Outcome::Held, reason)));
+        }
         if let Some(suspension) = people::suspension_of(&host.store, stack)? {
             return Ok(Some((Outcome::Held, people::suspension_reason(&suspension))));
         }

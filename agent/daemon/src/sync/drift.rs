@@ -228,7 +228,13 @@ async fn heal(host: &Host, to_heal: Vec<(&Release, DriftRecord)>, looked: &mut L
     for (release, record) in to_heal {
         // What a person has suspended is left alone; when that ends, the next look finds what there is.
         let suspended = people::suspension_of(&host.store, &release.stack).map_err(|e| e.reason())?;
-        if suspended.is_some() || host.settings.observe || halted.contains(&release.stack) || host.stop.is_cancelled() {
+        let is_own = host.own_stack(&release.stack, &release.project, &release.model).is_some();
+        if suspended.is_some()
+            || is_own
+            || host.settings.observe
+            || halted.contains(&release.stack)
+            || host.stop.is_cancelled()
+        {
             continue;
         }
         let now = now_ms();

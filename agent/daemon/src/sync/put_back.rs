@@ -35,6 +35,9 @@ pub async fn put_back(host: &Host, order: &PutBack) -> SyncEnd {
         Ok(chosen) => chosen,
         Err(reason) => return SyncEnd::failed(None, Fault::of(reason.clone()).outcome, reason),
     };
+    if let Some(reason) = host.own_stack(&order.stack, &chosen.kept.project, &chosen.kept.model) {
+        return SyncEnd::failed(None, Outcome::Held, reason);
+    }
     let detail = format!("release {}", chosen.kept.id);
     let stack = Some(order.stack.as_str());
     let words = Words { told: Told::Rollback, stack, stated: &order.stated, detail: Some(&detail) };

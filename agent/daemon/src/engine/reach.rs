@@ -1,0 +1,67 @@
+//! Reaching into a container: its address, and commands in it.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use bollard::{
+    container::LogOutput,
+    exec::{CreateExecOptions, StartExecResults},
+    models::ContainerInspectResponse,
+    query_parameters::InspectContainerOptions,
+};
+use futures_util::StreamExt as _;
+
+use super::{Engine, EngineError};
+
+/// Most that is kept of what a command prints, in bytes; the last part.
+const MAX_OUTPUT_BYTES: usize = 16 * 1024;
+
+impl Engine {
+    /// Where a container can be reached from this machine; `None` if it is on no network.
+    pub async fn address(&self, container: &str) -> Result<Option<IpAddr>, EngineError> {
+        let found = self.inspected(container).await?;
+        let mode = found.host_config.as_ref().and_then(|host| host.network_mode.as_deref()).unwrap_or_default();
+        if let Some(other) = mode.strip_prefix("container:") {
+            return Ok(address(&self.inspected(other).await?));
+        }
+        Ok(address(&found))
+    }
+
+    /// Runs a command in a container. Gives its exit code and the end of what it printed.
+    pub async fn execute(&self, container: &str, command: &[String]) -> Result<(Option<i64>, String), EngineError> {
+        let docker = self.docker()?;
+        let failed = |e: bollard::errors::Error| self.error("run a command in a container", &e);
+        let options = CreateExecOptions {
+            cmd: Some(command.to_vec()),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            ..CreateExecOptions::default()
+        };
+        let exec = docker.create_exec(container, options).await.map_err(failed)?;
+        let mut printed = Vec::new();
+        if let StartExecResults::Attached { mut output, .. } =
+            docker.start_exec(&exec.id, None).await.map_err(failed)?
+        {
+            while let Some(chunk) = output.next().await {
+                printed.extend(LogOutput::into_bytes(chunk.map_err(failed)?));
+                printed.drain(..printed.len().saturating_sub(MAX_OUTPUT_BYTES));
+            }
+        }
+        let ended = docker.inspect_exec(&exec.id).await.map_err(failed)?;
+        Ok((ended.exit_code, String::from_utf8_lossy(&printed).into_owned()))
+    }
+
+    async fn inspected(&self, container: &str) -> Result<ContainerInspectResponse, EngineError> {
+        let found = self.docker()?.inspect_container(container, None::<InspectContainerOptions>).await;
+        found.map_err(|e| self.error("inspect a container", &e))
+    }
+}
+
+fn address(found: &ContainerInspectResponse) -> Option<IpAddr> {
+    let mode = found.host_config.as_ref().and_then(|host| host.network_mode.as_deref()).unwrap_or_default();
+    if mode == "host" {
+        return Some(Ipv4Addr::LOCALHOST.into());
+    }
+    let networks = found.network_settings.as_ref()?.networks.as_ref()?;
+    let addresses = networks.values().flat_map(|n| [&n.ip_address, &n.global_ipv6_address]);
+    addresses.flatten().find_map(|text| text.parse().ok())
+}
