@@ -14,8 +14,9 @@ use serde::Serialize;
 use super::{ask::Person, survey::word};
 use crate::{
     cli::{
+        asked,
         output::{Failure, Output, SCHEMA},
-        runtime, status, sync,
+        runtime, sync,
         text::{self, BOLD, Cell, DIM, GREEN, RED, YELLOW, plural},
         words,
     },
@@ -83,7 +84,7 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
     let settings = words::settings(&args.config)?;
     check_user(&settings)?;
     let prospect = {
-        let store = status::open(&settings)?;
+        let store = asked::open(&settings)?;
         acceptance::prospect(&settings, &store, &args.commit, Timestamp::now().as_second()).map_err(|e| failure(&e))?
     };
     let is_same = prospect.from.as_ref() == Some(&prospect.commit);
