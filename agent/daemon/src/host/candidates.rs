@@ -23,7 +23,10 @@ use evenkeel_layout::{
 };
 use futures_util::{StreamExt as _, stream};
 
-use super::encrypted::{self, Encrypted};
+use super::{
+    encrypted::{self, Encrypted},
+    examples::Examples,
+};
 use crate::{
     compose::{
         Compose,
@@ -182,8 +185,10 @@ async fn one(input: CandidateInput<'_>, encrypted: &Encrypted, stack: &Stack) ->
         }
     };
     let problems = work.problems.into_iter().filter(|problem| !encrypted.may_set(stack, problem));
+    let examples = Examples::of(input.tree, stack, input.server);
     let problems = problems.map(|mut problem| {
         encrypted.redact(&mut problem);
+        examples.point_out(&mut problem);
         problem.in_stack(&stack.name)
     });
     let problems = problems.collect();

@@ -5,6 +5,7 @@ pub mod activity;
 pub mod backup_plan;
 pub mod candidates;
 pub mod encrypted;
+pub mod examples;
 pub mod keeping;
 pub mod messages;
 pub mod outbox;
