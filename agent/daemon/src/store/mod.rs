@@ -40,11 +40,12 @@ pub use release::{Conclusion, ReleaseMove};
 pub use source::{RefusedTip, SourceState};
 
 /// How the file came to be as it is, version by version. A step that has left this house is never changed.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
+    include_str!("schema/5.sql"),
 ];
 /// The layout of the file; a higher one is from a newer Evenkeel.
 #[expect(clippy::cast_possible_wrap, reason = "a handful")]
