@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use crate::{
     extension::{self, Extension},
     name::{ServerName, StackName},
-    nearest,
     policy::Policy,
     problem::Problem,
     section::{Section, Source},
@@ -129,9 +128,9 @@ impl LayoutConfig {
         if documents.len() > 1 {
             root.refuse(&[], "it holds more than one document", "remove the `---` between them");
         }
-        config.layout = one_of(&root, "layout", LAYOUTS);
-        config.paths = one_of(&root, "paths", PATHS);
-        config.project = one_of(&root, "project", PROJECTS);
+        config.layout = root.one_of("layout", LAYOUTS);
+        config.paths = root.one_of("paths", PATHS);
+        config.project = root.one_of("project", PROJECTS);
         if let Some(defaults) = root.section("defaults") {
             config.defaults = extension::read_block(&defaults.only(extension::DEFAULT_KEYS));
         }
@@ -172,20 +171,4 @@ impl LayoutConfig {
             }
         }
     }
-}
-
-/// The value of a key that takes one of a few words.
-fn one_of<T: Copy>(root: &Section<'_, '_>, key: &'static str, known: &[(&str, T)]) -> Option<T> {
-    let text = root.text(key)?;
-    let words = || known.iter().map(|(name, _)| *name);
-    let found = known.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
-    if found.is_none() {
-        let shown: String = text.chars().take(40).collect();
-        let help = nearest(words(), text).map_or_else(
-            || format!("one of {}", words().collect::<Vec<_>>().join(", ")),
-            |near| format!("did you mean `{near}`?"),
-        );
-        root.refuse(&[Step::Key(key)], &format!("unknown {key} {shown:?}"), &help);
-    }
-    found
 }

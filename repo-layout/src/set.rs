@@ -8,6 +8,7 @@ use crate::{
     gate::GateSpec,
     name::StackName,
     problem::{Problem, Severity},
+    reload::{OnChange, Reload},
     window::Window,
 };
 
@@ -108,6 +109,12 @@ pub struct Stack {
     /// When deployments may begin; `None`: as the server's configuration has it.
     #[serde(skip)]
     pub window: Option<Window>,
+    /// What a change in a file that a service mounts does to it.
+    #[serde(skip)]
+    pub on_change: OnChange,
+    /// Services that get a signal instead, by name.
+    #[serde(skip)]
+    pub reloads: BTreeMap<String, Reload>,
 }
 
 impl Stack {
@@ -126,6 +133,8 @@ impl Stack {
             depends_on: Vec::new(),
             gate: GateSpec::default(),
             window: None,
+            on_change: OnChange::default(),
+            reloads: BTreeMap::new(),
         }
     }
 

@@ -296,6 +296,12 @@ pub const RULES: &[Rule] = &[
         "remove them in several commits, or raise prune.max in agent.yml for a while",
     ),
     warning(
+        "reload.unused",
+        "a signal for a change in files that the service does not mount",
+        "somebody relies on a signal that never comes",
+        "mount the file, or correct the path",
+    ),
+    warning(
         "secret.plain",
         "a secret in plain text in the repository",
         "who can read the repository, or any copy of its history, has it; it stays in the history after it is removed",

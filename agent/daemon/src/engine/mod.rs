@@ -1,6 +1,7 @@
 //! The Docker engine, by its API: what runs, what happened, images, networks, volumes.
 //!
-//! Only tags, networks and what an interrupted Compose left are changed here; containers are Compose's business.
+//! Only tags, networks and what an interrupted Compose left are changed here, and containers told that a file changed; to make
+//! and remove them is Compose's business.
 
 mod images;
 mod leftovers;
@@ -8,6 +9,7 @@ mod mounts;
 pub mod own;
 mod samples;
 mod standing;
+mod tell;
 mod traces;
 
 use std::{collections::HashMap, time::Duration};

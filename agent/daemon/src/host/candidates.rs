@@ -8,6 +8,7 @@ use std::{
 
 use evenkeel_core::{
     id::CommitId,
+    model::Model,
     path::{join, parent},
     reason::Code,
     references::{Reference, ReferenceKind, references},
@@ -17,6 +18,7 @@ use evenkeel_core::{
 use evenkeel_layout::{
     name::{ServerName, StackName},
     problem::{Problem, Severity},
+    reload::Reload,
     set::{Origin, Stack, StackSet},
     tree::{Tree, TreeError},
     yaml::{self, Step},
@@ -239,7 +241,9 @@ impl Work<'_> {
         let hidden = encrypted::ciphertext(&model, tree, &target_text);
         self.problems.extend(hidden.into_iter().map(|problem| self.located(problem)).collect::<Vec<_>>());
         let watched: Vec<String> = self.stack.watched.iter().map(|path| format!("{target_text}/{path}")).collect();
-        let model = model.watching(&watched);
+        let model = model.watching(&watched).taking_up(self.stack.on_change, &self.reloads(&model));
+        let unused = validate::reloads(&model, &target_text).into_iter().map(|problem| self.located(problem));
+        self.problems.extend(unused.collect::<Vec<_>>());
         let secret_env = self.secrets(&request, &model.environment_secrets()).await;
         let read = references.iter().filter_map(|r| r.path.clone());
         let passive = self.stack.paths().map(str::to_owned).chain(self.stack.env_files.iter().cloned()).chain(read);
@@ -344,6 +348,17 @@ impl Work<'_> {
             let problem = Problem::warning("env.file", message, help);
             self.problems.push(problem.at(reference.file.clone(), reference.line));
         }
+    }
+
+    /// What services of the model say of signals, with paths as the model has them.
+    fn reloads(&self, model: &Model) -> BTreeMap<String, Reload> {
+        let target = self.input.target.display();
+        let of_model = self.stack.reloads.iter().filter(|(service, _)| model.service(service).is_some());
+        let absolute = |reload: &Reload| Reload {
+            signal: reload.signal.clone(),
+            on: reload.on.iter().map(|path| format!("{target}/{path}")).collect(),
+        };
+        of_model.map(|(service, reload)| (service.clone(), absolute(reload))).collect()
     }
 
     /// The values of secrets and configs that come from variables.

@@ -1,6 +1,9 @@
 //! The gate at work: the engine's events and inspections feed core's pure verdict.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use evenkeel_core::{
     health::{Activity, ContainerSample, Failure, Gate, GatePolicy, Health, Verdict, expectations},
@@ -12,7 +15,7 @@ use evenkeel_core::{
 use futures_util::{StreamExt as _, stream::BoxStream};
 use tokio::time::{Instant, sleep};
 
-use crate::host::Host;
+use crate::host::{Host, now_ms};
 
 /// How often a project is looked at when no event says that something happened.
 const LOOK: Duration = Duration::from_secs(1);
@@ -45,6 +48,16 @@ pub struct Stood<'a> {
     pub ailing: &'a [String],
     /// Whether the last good release is put back. It is no better than it was: what ailed before may ail again.
     pub back: bool,
+    /// Services whose containers got a signal: what their healthchecks said before is no word on what they do now.
+    pub signalled: &'a BTreeSet<String>,
+}
+
+impl<'a> Stood<'a> {
+    /// What only tells new containers from old ones.
+    fn mere(before: &'a [String]) -> Self {
+        static NONE: BTreeSet<String> = BTreeSet::new();
+        Self { before, ailing: &[], back: false, signalled: &NONE }
+    }
 }
 
 /// Watches a release until the verdict. Containers that nobody touched and that had ended before are not held against it.
@@ -69,7 +82,7 @@ pub async fn watch(host: &Host, release: &Release, policy: GatePolicy, stood: St
 
 /// Ends when a container that was made since `before` fails. Never ends otherwise.
 pub async fn first_failure(host: &Host, release: &Release, before: &[String]) -> Reason {
-    let mut eyes = Eyes::open(host, release, never(), Stood { before, ailing: &[], back: false });
+    let mut eyes = Eyes::open(host, release, never(), Stood::mere(before));
     eyes.only_new = true;
     loop {
         if let Verdict::Failed(failure) = eyes.look().await {
@@ -81,7 +94,7 @@ pub async fn first_failure(host: &Host, release: &Release, before: &[String]) ->
 
 /// Why a release fails right now, if one of its new containers does.
 pub async fn failure_now(host: &Host, release: &Release, before: &[String]) -> Option<Reason> {
-    let mut eyes = Eyes::open(host, release, never(), Stood { before, ailing: &[], back: false });
+    let mut eyes = Eyes::open(host, release, never(), Stood::mere(before));
     eyes.only_new = true;
     match eyes.look().await {
         Verdict::Failed(failure) => Some(explain(host, release, failure).await),
@@ -132,6 +145,10 @@ struct Eyes<'a> {
     has_set_aside: bool,
     events: Option<BoxStream<'static, ()>>,
     seen: Vec<Seen>,
+    /// When they opened, by the clock that the engine has too.
+    opened_ms: i64,
+    /// Of containers that got a signal: when their healthchecks began.
+    checks: BTreeMap<String, BTreeSet<Option<i64>>>,
 }
 
 impl<'a> Eyes<'a> {
@@ -149,6 +166,8 @@ impl<'a> Eyes<'a> {
             has_set_aside: false,
             events: None,
             seen: Vec::new(),
+            opened_ms: now_ms(),
+            checks: BTreeMap::new(),
         }
     }
 
@@ -165,6 +184,7 @@ impl<'a> Eyes<'a> {
         let now = self.now_ms();
         match samples {
             Ok(samples) => {
+                let samples = samples.into_iter().map(|(sample, checked)| self.fresh(sample, checked)).collect();
                 let samples = self.chosen(samples);
                 self.seen = samples.iter().map(seen).collect();
                 self.gate.observe(now, &samples)
@@ -175,6 +195,20 @@ impl<'a> Eyes<'a> {
                 self.gate.unknown(now)
             }
         }
+    }
+
+    /// A container that got a signal is as good as its first healthcheck that began after it says. If the clock was set back
+    /// meanwhile, the second one that comes counts.
+    fn fresh(&mut self, sample: ContainerSample, checked: Option<i64>) -> ContainerSample {
+        if !self.stood.signalled.contains(&sample.service) || !self.stood.before.contains(&sample.id) {
+            return sample;
+        }
+        let checks = self.checks.entry(sample.id.clone()).or_default();
+        checks.insert(checked);
+        if sample.health == Health::None || checked >= Some(self.opened_ms) || checks.len() > 2 {
+            return sample;
+        }
+        ContainerSample { health: Health::Starting, ..sample }
     }
 
     /// Leaves out what this deployment has not touched and a person had stopped before.

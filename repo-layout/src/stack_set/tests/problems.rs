@@ -65,7 +65,7 @@ fn x_evenkeel_refuses_what_it_does_not_know() {
       -> remove it; known here: depends_on, gate, window
     error x-evenkeel.unknown-key (stack web, stacks/web/compose.yml:12)
       unknown key `services.app.x-evenkeel.update`
-      -> remove it: no key is known here
+      -> remove it; known here: reload
     error x-evenkeel.value (stack web, stacks/web/compose.yml:3)
       `x-evenkeel.depends_on` is a single value
       -> make it a list
