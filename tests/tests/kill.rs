@@ -9,7 +9,7 @@ use std::{
     fs,
     hash::{BuildHasher as _, RandomState},
     thread::sleep,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use evenkeel_core::{journal::Event, outcome::Outcome};
@@ -32,6 +32,8 @@ const LATEST_MS: u64 = 600;
 enum Push {
     Good,
     Sick,
+    /// A page alone: its service gets a signal and is not made anew.
+    Told,
 }
 
 /// The server as it should be: the image, the page, the Compose file.
@@ -41,6 +43,14 @@ struct Content {
     page: String,
     compose: String,
 }
+
+/// The page's service, which wants to be told when its page changes.
+fn compose(image: u8, port: u16) -> String {
+    fixture::web(image, port) + "    x-evenkeel: { reload: { signal: SIGWINCH } }\n"
+}
+
+/// The number by which the engine's events name that signal.
+const SIGNAL: &str = "28";
 
 struct Range {
     world: World,
@@ -59,7 +69,9 @@ impl Range {
         world.report_to(&[sink]);
         world.config.set("gate", "{ min_healthy_time: 200ms, healthy_deadline: 20s, progress_deadline: 60s }");
         let port = world.serve("0");
-        let runs = Content { image: 1, page: "0".to_owned(), compose: fixture::web(1, port) };
+        let runs = Content { image: 1, page: "0".to_owned(), compose: compose(1, port) };
+        world.change("Ask for a signal").file(&world.path("web", "compose.yml"), &runs.compose).push();
+        world.once().exits(0);
         Self { world, webhook, port, runs, round: 0, killed_at: BTreeMap::new() }
     }
 
@@ -70,8 +82,9 @@ impl Range {
         let (image, compose) = match push {
             Push::Good => {
                 let image = 3 - self.runs.image;
-                (image, fixture::web(image, self.port))
+                (image, compose(image, self.port))
             }
+            Push::Told => (self.runs.image, self.runs.compose.clone()),
             Push::Sick => (3, fixture::sick_web(3, self.port).replace("interval: 500ms", "interval: 200ms")),
         };
         let commit = self
@@ -81,7 +94,7 @@ impl Range {
             .file(&self.world.path("web", "index.html"), format!("{page}\n"))
             .push();
         let wanted = Content { image, page, compose };
-        (commit, if push == Push::Good { wanted } else { self.runs.clone() })
+        (commit, if push == Push::Sick { self.runs.clone() } else { wanted })
     }
 
     fn journal(&self) -> Journal {
@@ -93,6 +106,7 @@ impl Range {
     fn round(&mut self, push: Push, steps: &[&str], delay: Duration) {
         let journal = self.journal();
         let since = journal.last_deployment();
+        let (from, stood) = (SystemTime::now(), self.world.container("web", "app").id());
         let (commit, wanted) = self.push(push);
         for step in steps {
             let known = journal.events(since).len();
@@ -108,6 +122,9 @@ impl Range {
         self.world.start();
         self.wait_settled(&commit);
         self.check(push, &commit, &wanted, &journal.events(since));
+        if push == Push::Told {
+            self.check_told(from, &stood);
+        }
         let (code, _) = self.world.take_agent().terminate(seconds(20));
         assert_eq!(code, Some(0));
         assert_eq!(self.world.processes(), Vec::<String>::new());
@@ -138,7 +155,7 @@ impl Range {
         let file = |name: &str| fs::read_to_string(world.live(&world.path("web", name))).unwrap();
         assert_eq!(file("index.html"), format!("{}\n", wanted.page), "{told}");
         assert_eq!(file("compose.yml"), wanted.compose, "{told}");
-        let outcome = if push == Push::Good { Outcome::Committed } else { Outcome::RolledBack };
+        let outcome = if push == Push::Sick { Outcome::RolledBack } else { Outcome::Committed };
         let history = world.history();
         let mut ends: Vec<_> = history.deployments(&world.stack("web"));
         ends.retain(|d| d.to.as_deref() == Some(commit));
@@ -153,10 +170,22 @@ impl Range {
                 .map(|d| (d.body["id"].as_str().unwrap(), d.event.as_str()))
                 .collect();
             let events: Vec<&str> = of_commit.into_values().collect();
-            let expected = if push == Push::Good { "deployed" } else { "rolled_back" };
+            let expected = if push == Push::Sick { "rolled_back" } else { "deployed" };
             if events == [expected] { Ok(()) } else { Err(format!("{events:?}")) }
         });
         assert_eq!(self.webhook.refused(), Vec::<String>::new());
+    }
+
+    /// The container that stood still stands, and it got the signal, perhaps more than once.
+    fn check_told(&self, began: SystemTime, stood: &str) {
+        assert_eq!(self.world.container("web", "app").id(), stood, "it was made anew");
+        let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let (since, until) = (seconds(began).to_string(), (seconds(SystemTime::now()) + 1).to_string());
+        let (container, what) = (format!("container={stood}"), "{{index .Actor.Attributes \"signal\"}}");
+        let filters = ["--filter", &container, "--filter", "event=kill", "--format", what];
+        let times = ["events", "--since", &since, "--until", &until];
+        let told = docker(&[&times[..], &filters[..]].concat());
+        assert!(told.lines().any(|signal| signal == SIGNAL), "it was not told: {told:?}");
     }
 
     /// Every release that is known keeps its images, and no other one does.
@@ -175,13 +204,13 @@ fn a_kill_at_any_step_leaves_all_of_the_old_or_all_of_the_new() {
     let began = Instant::now();
     let mut range = Range::new();
     // What the first deployment went through is what a good push goes through; the rest of the names is for a sick one.
-    let good = range.journal().events(0);
+    let good = range.journal().events(range.journal().last_deployment() - 1);
     let others = Event::NAMES.iter().filter(|name| **name != "interrupted" && !good.iter().any(|step| step == *name));
     let touched = good.iter().position(|step| step == "apply_started").unwrap();
     let (before, after) = good.split_at(touched);
     // Before the apply each kill ends a deployment, and the next start begins another.
     range.round(Push::Good, &before.iter().map(String::as_str).collect::<Vec<_>>(), Duration::ZERO);
-    let after = after.iter().map(|step| (Push::Good, step.as_str()));
+    let after = after.iter().flat_map(|step| [(Push::Good, step.as_str()), (Push::Told, step.as_str())]);
     let plan: Vec<(Push, &str)> = after.chain(others.map(|name| (Push::Sick, *name))).collect();
     for (push, name) in &plan {
         // A try that was cut short is killed again while it is taken up.

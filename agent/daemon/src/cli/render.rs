@@ -106,7 +106,9 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
     let mut rendered = rendered.map_err(|e| failure(e, args.allow_unset, &examples))?;
     rendered.warnings.extend(warnings);
     rendered.unset.retain(|problem| !encrypted.may_set(stack, problem));
-    rendered.unset.iter_mut().for_each(|problem| examples.point_out(problem));
+    for problem in &mut rendered.unset {
+        examples.point_out(problem);
+    }
     if args.explain {
         let unset = rendered.unset.iter().cloned().map(|p| Problem { severity: Severity::Warning, ..p });
         out.note_text(&text::problems(&rendered.warnings.iter().cloned().chain(unset).collect::<Vec<_>>()));
@@ -199,7 +201,9 @@ fn find<'a>(set: &'a StackSet, name: &str) -> Result<&'a Stack, Failure> {
 fn failure(error: RenderError, allow_unset: bool, examples: &Examples) -> Failure {
     match error {
         RenderError::Refused(mut problems) => {
-            problems.iter_mut().for_each(|problem| examples.point_out(problem));
+            for problem in &mut problems {
+                examples.point_out(problem);
+            }
             // Variables that may be unset are not what is wrong, unless Compose says so.
             let others = problems.iter().any(|p| p.code != "env.unset");
             problems.retain(|p| !(allow_unset && others && p.code == "env.unset"));
