@@ -60,6 +60,17 @@ impl Model {
         Self(value)
     }
 
+    /// The model with a config or secret whose content is a variable's instead of a file's.
+    #[must_use]
+    pub fn handed(&self, section: &str, key: &str, variable: &str) -> Self {
+        let mut value = self.0.clone();
+        if let Some(Value::Object(map)) = value.get_mut(section).and_then(|section| section.get_mut(key)) {
+            map.remove("file");
+            map.insert("environment".to_owned(), variable.into());
+        }
+        Self(value)
+    }
+
     /// The model with files, absolute paths, whose change recreates its services although none mounts them.
     #[must_use]
     pub fn watching(&self, files: &[String]) -> Self {

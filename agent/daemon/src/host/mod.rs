@@ -4,6 +4,7 @@ pub mod acceptance;
 pub mod activity;
 pub mod backup_plan;
 pub mod candidates;
+pub mod delivered;
 pub mod encrypted;
 pub mod examples;
 pub mod keeping;

@@ -285,7 +285,9 @@ pub fn without_values(model: &Model, secrets: &SecretEnv, text: &str) -> String 
     let services = model.services();
     let given = services.values().flat_map(|s| [&s.value()["environment"], &s.value()["build"]["args"]]);
     let given = given.flat_map(|values| values.as_object().into_iter().flatten());
-    let values = given.filter_map(|(_, value)| value.as_str()).chain(secrets.0.values().map(String::as_str));
+    // A secret may be a file of several lines, and what repeats it rarely has all of them.
+    let secret = secrets.0.values().flat_map(|value| value.lines().map(str::trim).chain([value.as_str()]));
+    let values = given.filter_map(|(_, value)| value.as_str()).chain(secret);
     let mut values: Vec<&str> = values.filter(|v| v.chars().count() >= MIN_SECRET_CHARS).collect();
     values.sort_by_key(|v| std::cmp::Reverse(v.len()));
     values.into_iter().fold(text.to_owned(), |text, value| text.replace(value, "***"))
