@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
+    compose::ComposeFile,
     config::ProjectBase,
-    gate::GateSpec,
     join::{self, Ready},
     layout::{self, Draft, server_folder},
     name::{ServerName, StackName},
     nearest, order,
     problem::Problem,
     project::Project,
+    reload::Reload,
     repo::{Repo, resolve, split},
     section::Written,
     set::{Layer, LayoutKind, Stack},
@@ -46,16 +47,11 @@ fn depend(repo: &Repo<'_>, server: &ServerName, ready: Vec<Ready>) -> Vec<Stack>
     let profiles = repo.config.servers.get(server).map(|s| s.profiles.clone()).unwrap_or_default();
     let mut stacks = Vec::new();
     for Ready { draft, name, files, env_files, project, above, without, .. } in ready {
-        let mut gate = GateSpec::default();
-        gate.overlay(repo.config.defaults.gate);
-        let mut window = repo.config.defaults.window.clone();
-        let mut drift = repo.config.defaults.drift;
+        let mut said = repo.config.defaults.clone();
         let mut health_check = None;
         let mut wanted: Vec<(&str, &Written)> = Vec::new();
         for (layer, file) in draft.layers.iter().zip(&files) {
-            gate.overlay(file.extension.gate);
-            window = file.extension.window.clone().or(window);
-            drift = file.extension.drift.or(drift);
+            said.overlay(file.extension.clone());
             let script = file.extension.health_check.as_ref();
             let script = script.and_then(|script| repo.within(name.as_str(), || beside(repo, layer, script)));
             health_check = script.or(health_check);
@@ -76,6 +72,7 @@ fn depend(repo: &Repo<'_>, server: &ServerName, ready: Vec<Ready>) -> Vec<Stack>
             }
         }
         let watched = repo.within(name.as_str(), || watched(repo, &draft));
+        let reloads = repo.within(name.as_str(), || reloads(repo, &draft.layers, &files));
         let (project, kept_name) = match project {
             Project::Known(project) => (Some(project), None),
             Project::Literal(text) if !above.is_empty() => (None, Some(text)),
@@ -92,10 +89,12 @@ fn depend(repo: &Repo<'_>, server: &ServerName, ready: Vec<Ready>) -> Vec<Stack>
             without,
             watched,
             depends_on: depends_on.into_iter().collect(),
-            gate,
-            window,
-            drift,
+            gate: said.gate,
+            window: said.window,
+            drift: said.drift,
             health_check,
+            on_change: said.on_change.unwrap_or_default(),
+            reloads,
         });
     }
     stacks
@@ -128,6 +127,27 @@ fn watched(repo: &Repo<'_>, draft: &Draft) -> Vec<String> {
     }
     found.sort();
     found.dedup();
+    found
+}
+
+/// What services say of signals, their paths taken from where their layer's are. A higher layer's word counts.
+fn reloads(repo: &Repo<'_>, layers: &[Layer], files: &[ComposeFile]) -> BTreeMap<String, Reload> {
+    let mut found = BTreeMap::new();
+    for (layer, file) in layers.iter().zip(files) {
+        for (service, said) in &file.extension.reloads {
+            let mut on = Vec::new();
+            for Written { text, line } in &said.on {
+                if let Some(path) = resolve(&layer.directory, text) {
+                    on.push(path);
+                } else {
+                    let message = format!("{service}: `reload.on` names {text:?}, which is not in the repository");
+                    let help = "name files and folders of the repository that the service mounts";
+                    repo.note(Problem::error("x-evenkeel.value", message, help).at(&layer.path, *line));
+                }
+            }
+            found.insert(service.clone(), Reload { signal: said.signal.clone(), on });
+        }
+    }
     found
 }
 

@@ -90,11 +90,6 @@ impl ComposeFile {
             let several = paths.items().iter().filter_map(Node::as_str);
             self.included.extend(several.chain(paths.as_str()).map(str::to_owned));
         }
-        let said = extension::read(source, document);
-        self.extension.depends_on.extend(said.depends_on);
-        self.extension.gate.overlay(said.gate);
-        self.extension.window = said.window.or(self.extension.window.take());
-        self.extension.drift = said.drift.or(self.extension.drift);
-        self.extension.health_check = said.health_check.or(self.extension.health_check.take());
+        self.extension.overlay(extension::read(source, document));
     }
 }

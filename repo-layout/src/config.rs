@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use crate::{
     extension::{self, Extension},
     name::{ServerName, StackName},
-    nearest,
     policy::Policy,
     problem::Problem,
     section::{Section, Source},
@@ -154,9 +153,9 @@ impl LayoutConfig {
     }
 
     fn read_layout(&mut self, root: &Section<'_, '_>) {
-        self.layout = one_of(root, "layout", LAYOUTS);
-        self.paths = one_of(root, "paths", PATHS);
-        self.project = one_of(root, "project", PROJECTS);
+        self.layout = root.one_of("layout", LAYOUTS);
+        self.paths = root.one_of("paths", PATHS);
+        self.project = root.one_of("project", PROJECTS);
         if let Some(defaults) = root.section("defaults") {
             self.defaults = extension::read_block(&defaults.only(extension::DEFAULT_KEYS));
         }
@@ -195,20 +194,4 @@ impl LayoutConfig {
             }
         }
     }
-}
-
-/// The value of a key that takes one of a few words.
-fn one_of<T: Copy>(root: &Section<'_, '_>, key: &'static str, known: &[(&str, T)]) -> Option<T> {
-    let text = root.text(key)?;
-    let words = || known.iter().map(|(name, _)| *name);
-    let found = known.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
-    if found.is_none() {
-        let shown: String = text.chars().take(40).collect();
-        let help = nearest(words(), text).map_or_else(
-            || format!("one of {}", words().collect::<Vec<_>>().join(", ")),
-            |near| format!("did you mean `{near}`?"),
-        );
-        root.refuse(&[Step::Key(key)], &format!("unknown {key} {shown:?}"), &help);
-    }
-    found
 }

@@ -1,23 +1,28 @@
 //! `x-evenkeel`: what a stack says of itself in its Compose file.
 
+use std::collections::BTreeMap;
+
 use crate::{
     drift, duration,
     gate::GateSpec,
+    reload::{ON_CHANGE, OnChange, ReloadSaid, SIGNALS},
     section::{Section, Source, Written},
     window::{Window, WindowError},
     yaml::{Node, Step},
 };
 
 /// Keys of the top-level `x-evenkeel`. The schema `x-evenkeel.schema.json` names the same.
-pub(crate) const KEYS: &[&str] = &["depends_on", "drift", "gate", "hooks", "window"];
+pub(crate) const KEYS: &[&str] = &["depends_on", "drift", "gate", "hooks", "on_change", "window"];
 /// Keys of `x-evenkeel.gate`.
 pub(crate) const GATE_KEYS: &[&str] = &["healthy_deadline", "min_healthy_time"];
 /// Keys of `x-evenkeel.hooks`.
 pub(crate) const HOOK_KEYS: &[&str] = &["health_check"];
-/// Keys of a service's `x-evenkeel`. Their values are read from the rendered model, where the layers are one.
-pub(crate) const SERVICE_KEYS: &[&str] = &["probes"];
+/// Keys of a service's `x-evenkeel`. Its probes are read from the rendered model, where the layers are one.
+pub(crate) const SERVICE_KEYS: &[&str] = &["probes", "reload"];
+/// Keys of a service's `x-evenkeel.reload`.
+pub(crate) const RELOAD_KEYS: &[&str] = &["on", "signal"];
 /// Keys of `defaults` in `evenkeel.yml`: what makes sense for every stack.
-pub(crate) const DEFAULT_KEYS: &[&str] = &["drift", "gate", "window"];
+pub(crate) const DEFAULT_KEYS: &[&str] = &["drift", "gate", "on_change", "window"];
 /// Where the block stands.
 pub(crate) const NAME: &str = "x-evenkeel";
 
@@ -28,6 +33,10 @@ pub(crate) struct Extension {
     pub depends_on: Vec<Written>,
     /// Times of the gate.
     pub gate: GateSpec,
+    /// What a change in a mounted file does.
+    pub on_change: Option<OnChange>,
+    /// Services that get a signal instead.
+    pub reloads: BTreeMap<String, ReloadSaid>,
     /// When deployments may begin.
     pub window: Option<Window>,
     /// What is done about drift.
@@ -36,7 +45,20 @@ pub(crate) struct Extension {
     pub health_check: Option<Written>,
 }
 
-/// Reads the block of a whole file, and refuses what its services say that has no effect.
+impl Extension {
+    /// Takes over what a later document, or a higher layer, says.
+    pub fn overlay(&mut self, higher: Self) {
+        self.depends_on.extend(higher.depends_on);
+        self.gate.overlay(higher.gate);
+        self.on_change = higher.on_change.or(self.on_change);
+        self.reloads.extend(higher.reloads);
+        self.window = higher.window.or(self.window.take());
+        self.drift = higher.drift.or(self.drift);
+        self.health_check = higher.health_check.or(self.health_check.take());
+    }
+}
+
+/// Reads the block of a whole file, and those of its services.
 pub(crate) fn read(source: &Source<'_>, document: &Node) -> Extension {
     let mut extension = Extension::default();
     if let Some(node) = document.get(NAME) {
@@ -45,7 +67,9 @@ pub(crate) fn read(source: &Source<'_>, document: &Node) -> Extension {
     for (service, body) in document.get("services").map(Node::entries).unwrap_or_default() {
         if let Some(node) = body.get(NAME) {
             let steps = vec![Step::Key("services"), Step::Key(service), Step::Key(NAME)];
-            Section::new(source, steps, node).only(SERVICE_KEYS);
+            let block = Section::new(source, steps, node).only(SERVICE_KEYS);
+            let said = block.section("reload").and_then(|reload| read_reload(&reload.only(RELOAD_KEYS)));
+            extension.reloads.extend(said.map(|said| (service.clone(), said)));
         }
     }
     extension
@@ -70,6 +94,24 @@ fn window(block: &Section<'_, '_>) -> Option<Window> {
     Window::new(spans)
 }
 
+fn read_reload(block: &Section<'_, '_>) -> Option<ReloadSaid> {
+    let on = block.one_or_more("on").unwrap_or_default();
+    let on = on.into_iter().map(|(steps, text)| Written { text, line: block.line(&steps) }).collect();
+    let Some(signal) = block.text("signal") else {
+        block.refuse(&[], "it names no signal", "write `signal: SIGHUP`, or the one that the program takes");
+        return None;
+    };
+    let upper = signal.to_ascii_uppercase();
+    let full = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
+    if SIGNALS.contains(&full.as_str()) {
+        return Some(ReloadSaid { signal: full, on });
+    }
+    let shown: String = signal.chars().take(40).collect();
+    let help = format!("one of {}; to end and start the service again say `on_change: restart`", SIGNALS.join(", "));
+    block.refuse(&[Step::Key("signal")], &format!("{shown:?} is no signal to read files again"), &help);
+    None
+}
+
 /// Reads the keys of a block that were checked already.
 pub(crate) fn read_block(block: &Section<'_, '_>) -> Extension {
     let mut extension = Extension { depends_on: block.texts("depends_on").unwrap_or_default(), ..Extension::default() };
@@ -78,6 +120,7 @@ pub(crate) fn read_block(block: &Section<'_, '_>) -> Extension {
         extension.gate.min_healthy_time = time(&gate, "min_healthy_time");
         extension.gate.healthy_deadline = time(&gate, "healthy_deadline");
     }
+    extension.on_change = block.one_of("on_change", ON_CHANGE);
     extension.window = window(block);
     extension.drift = drift_mode(block);
     let hooks = block.section("hooks").map(|hooks| hooks.only(HOOK_KEYS));

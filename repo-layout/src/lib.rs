@@ -23,6 +23,7 @@ mod order;
 pub mod policy;
 pub mod problem;
 mod project;
+pub mod reload;
 mod repo;
 pub mod schemas;
 mod section;

@@ -10,7 +10,7 @@ pub const X_EVENKEEL: &str = include_str!("../schemas/x-evenkeel.schema.json");
 mod tests {
     use serde_json::Value;
 
-    use crate::{config, extension, policy};
+    use crate::{config, extension, policy, reload};
 
     /// Each key that the code accepts is in the schema, and the other way round.
     #[test]
@@ -27,6 +27,7 @@ mod tests {
             (super::X_EVENKEEL, "/$defs/gate", extension::GATE_KEYS),
             (super::X_EVENKEEL, "/$defs/hooks", extension::HOOK_KEYS),
             (super::X_EVENKEEL, "/$defs/service", extension::SERVICE_KEYS),
+            (super::X_EVENKEEL, "/$defs/reload", extension::RELOAD_KEYS),
         ] {
             let schema: Value = serde_json::from_str(schema).expect("JSON");
             let object = schema.pointer(pointer).expect("the object's schema");
@@ -86,6 +87,19 @@ mod tests {
         assert_eq!(schema["properties"]["paths"]["enum"], serde_json::json!(words));
         let words: Vec<&str> = config::PROJECTS.iter().map(|(name, _)| *name).collect();
         assert_eq!(schema["properties"]["project"]["enum"], serde_json::json!(words));
+    }
+
+    #[test]
+    fn the_schemas_and_the_code_know_the_same_ways_to_take_up_a_change() {
+        let ways: Vec<&str> = reload::ON_CHANGE.iter().map(|(name, _)| *name).collect();
+        let schema: Value = serde_json::from_str(super::X_EVENKEEL).expect("JSON");
+        assert_eq!(schema["properties"]["on_change"]["enum"], serde_json::json!(ways));
+        let signals = schema["$defs"]["reload"]["properties"]["signal"]["enum"].as_array().expect("words");
+        let short = reload::SIGNALS.iter().filter_map(|signal| signal.strip_prefix("SIG"));
+        let both: Vec<&str> = reload::SIGNALS.iter().copied().chain(short).collect();
+        assert_eq!(signals.iter().filter_map(Value::as_str).collect::<Vec<_>>(), both);
+        let schema: Value = serde_json::from_str(super::EVENKEEL_YML).expect("JSON");
+        assert_eq!(schema["properties"]["defaults"]["properties"]["on_change"]["enum"], serde_json::json!(ways));
     }
 
     #[test]

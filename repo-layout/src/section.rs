@@ -179,7 +179,8 @@ impl<'a, 's> Section<'a, 's> {
         Some(Written { text: self.text(key)?.to_owned(), line: self.line(&[Step::Key(key)]) })
     }
 
-    fn line(&self, more: &[Step<'_>]) -> Option<u32> {
+    /// Line of a place in the mapping, from 1.
+    pub fn line(&self, more: &[Step<'_>]) -> Option<u32> {
         let steps: Vec<Step<'_>> = self.steps.iter().chain(more).copied().collect();
         self.source.line(&steps)
     }
@@ -200,6 +201,22 @@ impl<'a, 's> Section<'a, 's> {
                 None
             }
         }
+    }
+
+    /// The value of a key that takes one of a few words.
+    pub fn one_of<T: Copy>(&self, key: &'static str, known: &[(&str, T)]) -> Option<T> {
+        let text = self.text(key)?;
+        let words = || known.iter().map(|(name, _)| *name);
+        let found = known.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+        if found.is_none() {
+            let shown: String = text.chars().take(40).collect();
+            let help = nearest(words(), text).map_or_else(
+                || format!("one of {}", words().collect::<Vec<_>>().join(", ")),
+                |near| format!("did you mean `{near}`?"),
+            );
+            self.refuse(&[Step::Key(key)], &format!("unknown {key} {shown:?}"), &help);
+        }
+        found
     }
 
     /// The text at `key`, or those listed there, each with its place; `None` if the key is not there.

@@ -9,6 +9,7 @@ use crate::{
     gate::GateSpec,
     name::StackName,
     problem::{Problem, Severity},
+    reload::{OnChange, Reload},
     window::Window,
 };
 
@@ -115,6 +116,12 @@ pub struct Stack {
     /// The script in the repository that the gate runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_check: Option<String>,
+    /// What a change in a file that a service mounts does to it.
+    #[serde(skip)]
+    pub on_change: OnChange,
+    /// Services that get a signal instead, by name.
+    #[serde(skip)]
+    pub reloads: BTreeMap<String, Reload>,
 }
 
 impl Stack {
@@ -135,6 +142,8 @@ impl Stack {
             window: None,
             drift: None,
             health_check: None,
+            on_change: OnChange::default(),
+            reloads: BTreeMap::new(),
         }
     }
 

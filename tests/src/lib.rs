@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod disk;
 pub mod docker;
+pub mod encrypted;
 pub mod engine;
 pub mod example;
 pub mod fixture;

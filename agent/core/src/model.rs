@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use evenkeel_layout::reload::{OnChange, Reload};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -16,6 +17,9 @@ const WATCHED: &str = "x-evenkeel-watched";
 const SAID: &str = "x-evenkeel";
 /// Where a model has the script that checks its health.
 const HEALTH_CHECK: &str = "x-evenkeel-health-check";
+/// The same for services that get a signal when their files change, and for what happens to the others.
+const RELOAD: &str = "x-evenkeel-reload";
+const ON_CHANGE: &str = "x-evenkeel-on-change";
 
 /// A text is not a Compose model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +64,17 @@ impl Model {
         Self(value)
     }
 
+    /// The model with a config or secret whose content is a variable's instead of a file's.
+    #[must_use]
+    pub fn handed(&self, section: &str, key: &str, variable: &str) -> Self {
+        let mut value = self.0.clone();
+        if let Some(Value::Object(map)) = value.get_mut(section).and_then(|section| section.get_mut(key)) {
+            map.remove("file");
+            map.insert("environment".to_owned(), variable.into());
+        }
+        Self(value)
+    }
+
     /// The model with files, absolute paths, whose change recreates its services although none mounts them.
     #[must_use]
     pub fn watching(&self, files: &[String]) -> Self {
@@ -68,6 +83,31 @@ impl Model {
             map.insert(WATCHED.to_owned(), files.into());
         }
         Self(value)
+    }
+
+    /// The model with what a change in a mounted file does to its services. The paths of `reloads` are absolute.
+    #[must_use]
+    pub fn taking_up(&self, on_change: OnChange, reloads: &BTreeMap<String, Reload>) -> Self {
+        let mut value = self.0.clone();
+        if let Value::Object(map) = &mut value {
+            if on_change != OnChange::default() {
+                map.insert(ON_CHANGE.to_owned(), serde_json::json!(on_change));
+            }
+            if !reloads.is_empty() {
+                map.insert(RELOAD.to_owned(), serde_json::json!(reloads));
+            }
+        }
+        Self(value)
+    }
+
+    /// What a change in a mounted file does to services that do not say it themselves.
+    pub fn on_change(&self) -> OnChange {
+        serde_json::from_value(self.0[ON_CHANGE].clone()).unwrap_or_default()
+    }
+
+    /// What a service says of signals.
+    pub fn reload(&self, service: &str) -> Option<Reload> {
+        serde_json::from_value(self.0[RELOAD].get(service)?.clone()).ok()
     }
 
     /// The files that it watches.

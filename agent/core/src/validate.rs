@@ -15,7 +15,7 @@ use evenkeel_layout::problem::Problem;
 
 use crate::{
     model::Model,
-    path::{Place, below, resolve},
+    path::{Place, below, is_within, resolve},
     probe,
     references::Reference,
 };
@@ -68,6 +68,34 @@ pub fn check(model: &Model, root: &str, references: &BTreeSet<Reference>, allowe
         }
     }
     problems
+}
+
+/// Signals that nobody will ever get: a service that asks for one on a change of files of which it mounts none.
+pub fn reloads(model: &Model, root: &str) -> Vec<Problem> {
+    let mut found = Vec::new();
+    for (name, service) in model.services() {
+        let Some(reload) = model.reload(name) else { continue };
+        let contents = ["configs", "secrets"].into_iter().flat_map(|section| {
+            let all = model.section(section);
+            let files = service.uses(section).into_iter().filter_map(move |key| all.get(key)?["file"].as_str());
+            files.collect::<Vec<_>>()
+        });
+        let binds = service.binds().into_iter().map(|(source, _)| source);
+        let all = binds.chain(contents).chain(model.watched());
+        let mounted: BTreeSet<&str> = all.filter_map(|file| below(root, file)).collect();
+        let is_mounted = |path: &str| mounted.iter().any(|m| is_within(path, m) || is_within(m, path));
+        let place = format!("services.{name}.x-evenkeel.reload");
+        let help = "mount the file, or correct the path; a changed variable always makes a container anew";
+        for path in reload.on.iter().filter_map(|path| below(root, path)).filter(|path| !is_mounted(path)) {
+            let message = format!("{place}.on names {path}, which {name} does not mount");
+            found.push(Problem::warning("reload.unused", message, help));
+        }
+        if mounted.is_empty() && reload.on.is_empty() {
+            let message = format!("{place} is for files, and {name} mounts none of the repository");
+            found.push(Problem::warning("reload.unused", message, help));
+        }
+    }
+    found
 }
 
 /// An absolute path that leads where it seems to.
@@ -140,6 +168,25 @@ mod tests {
         assert_eq!(
             messages,
             ["secrets.b.file leads out of the repository", "secrets.c.file leads out of the repository"]
+        );
+    }
+
+    #[test]
+    fn a_signal_for_files_that_a_service_does_not_mount_is_told_of() {
+        let model = Model::parse(
+            r#"{"services":{"a":{"volumes":[{"type":"bind","source":"/r/web/conf"}],"secrets":[{"source":"s"}]},"b":{}},
+                "secrets":{"s":{"file":"/r/web/key"}},
+                "x-evenkeel-reload":{"a":{"signal":"SIGHUP","on":["/r/web/conf/x","/r/web","/r/web/key","/r/other"]},
+                                     "b":{"signal":"SIGHUP","on":[]}}}"#,
+        )
+        .unwrap();
+        let messages: Vec<_> = reloads(&model, "/r").into_iter().map(|p| p.message).collect();
+        assert_eq!(
+            messages,
+            [
+                "services.a.x-evenkeel.reload.on names other, which a does not mount",
+                "services.b.x-evenkeel.reload is for files, and b mounts none of the repository"
+            ]
         );
     }
 

@@ -237,6 +237,20 @@ fn render_names_the_variables_that_are_set_nowhere() {
 }
 
 #[test]
+fn where_keys_come_from_is_told_without_the_values_of_variables() {
+    let needy =
+        ("stacks/web/compose.yml", "services:\n  web:\n    image: nginx:${TAG:?which one}\n    user: ${OWNER}\n");
+    let world = World::new(&[needy, ("stacks/web/.env.example", "# the version that runs\nTAG=1.27\n")]);
+    let refused = world.run(&["render", "web"]);
+    assert_eq!(refused.code(), 1);
+    assert!(refused.stderr().contains("stacks/web/.env.example says what it is for"), "{}", refused.stderr());
+    let done = world.run(&["render", "web", "--explain"]);
+    assert_eq!(done.code(), 0, "{}", done.stderr());
+    assert!(done.stdout().contains("services.web.image"), "{}", done.stdout());
+    assert!(done.stderr().contains("warning[env.unset] stacks/web/compose.yml:3"), "{}", done.stderr());
+}
+
+#[test]
 fn render_has_paths_as_if_the_revision_were_checked_out() {
     let world = World::new(&[DB, WEB, (".env", "TAG=1\n")]);
     let commit = world.commit();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use evenkeel_layout::problem::Problem;
+use evenkeel_layout::{problem::Problem, reload::OnChange};
 use serde_json::Value;
 
 use crate::{
@@ -43,7 +43,8 @@ const WITHOUT_EFFECT: &[&str] = &["profiles", "pull_policy", "develop"];
 /// or removed. `root` is where both models have the repository's root.
 ///
 /// A service that merely depends on a changed one is left alone; one that shares its namespaces or volumes, or asks to be
-/// restarted with it, is recreated, since it would be cut off.
+/// restarted with it, is recreated, since it would be cut off. One of which only files changed that its containers see as they
+/// are gets a signal or is restarted, if it says so.
 pub fn diff(root: &str, from: Option<Side<'_>>, to: Option<Side<'_>>) -> Vec<ServiceChange> {
     let (before, after) = (services(from), services(to));
     let names: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
@@ -51,8 +52,14 @@ pub fn diff(root: &str, from: Option<Side<'_>>, to: Option<Side<'_>>) -> Vec<Ser
     for name in names {
         let (change, why) = match (before.get(name), after.get(name), from.zip(to)) {
             (Some(a), Some(b), Some((from, to))) => {
-                let why = whys(root, (from, *a), (to, *b));
-                let kind = if why.is_empty() { ServiceChangeKind::None } else { ServiceChangeKind::Recreate };
+                let files = of_visible_files(root, (from, *a), (to, *b));
+                let mut why = whys(root, (from, *a), (to, *b));
+                let kind = match (why.is_empty(), files.is_empty()) {
+                    (true, true) => ServiceChangeKind::None,
+                    (true, false) => taken_up(root, to, name, &files),
+                    (false, _) => ServiceChangeKind::Recreate,
+                };
+                why.extend(files.into_values().map(|change| change.why));
                 (kind, why)
             }
             (None, _, _) => (ServiceChangeKind::Create, BTreeSet::new()),
@@ -69,17 +76,18 @@ fn services(side: Option<Side<'_>>) -> BTreeMap<&str, Service<'_>> {
     side.map(|side| side.model.services()).unwrap_or_default()
 }
 
-/// Recreates whatever shares something with a service that gets new containers.
+/// Recreates whatever shares something with a service that gets new containers, or whose containers stop for a while.
 pub(super) fn take_along(changes: &mut [ServiceChange], after: &BTreeMap<&str, Service<'_>>) {
+    use ServiceChangeKind as Kind;
     loop {
         let renewed: BTreeSet<String> = changes
             .iter()
-            .filter(|c| matches!(c.change, ServiceChangeKind::Create | ServiceChangeKind::Recreate))
+            .filter(|c| matches!(c.change, Kind::Create | Kind::Recreate | Kind::Restart))
             .map(|c| c.service.clone())
             .collect();
         let mut moved = false;
         for change in changes.iter_mut() {
-            if !matches!(change.change, ServiceChangeKind::None | ServiceChangeKind::Recreate) {
+            if matches!(change.change, Kind::Create | Kind::Remove) {
                 continue;
             }
             let Some(service) = after.get(change.service.as_str()) else { continue };
@@ -111,14 +119,61 @@ fn whys(root: &str, from: SideOf<'_>, to: SideOf<'_>) -> BTreeSet<Why> {
     found.extend(of_networks(from, to));
     found.extend(of_contents("configs", WhyKind::File, root, from, to));
     found.extend(of_contents("secrets", WhyKind::Secret, root, from, to));
-    let watched =
-        |side: Side<'_>| side.model.watched().filter_map(|path| below(root, path)).map(str::to_owned).collect();
-    let watched = [watched(from.0), watched(to.0)].concat_sets();
-    let mounted = [mounted_paths(from.1, root), mounted_paths(to.1, root), watched].concat_sets();
-    found.extend(of_files(WhyKind::File, &mounted, from.0.files, to.0.files));
     let built = [build_paths(from.1, root), build_paths(to.1, root)].concat_sets();
     found.extend(of_files(WhyKind::Build, &built, from.0.files, to.0.files));
     found
+}
+
+/// A change in a file that the containers of a service see as it is on the server.
+struct Visible {
+    why: Why,
+    /// Whether those containers that stand see the file as it is now, or only new ones do.
+    reaches: bool,
+}
+
+/// The changed files that a service mounts, by itself, in a folder, or as a config or secret; and those that it watches.
+fn of_visible_files(root: &str, from: SideOf<'_>, to: SideOf<'_>) -> BTreeMap<String, Visible> {
+    let (a, b) = (from.0.files, to.0.files);
+    let watched =
+        |side: Side<'_>| side.model.watched().filter_map(|path| below(root, path)).map(str::to_owned).collect();
+    let watched = [watched(from.0), watched(to.0)].concat_sets();
+    let mounted = [mounted_paths(from.1, root), mounted_paths(to.1, root)].concat_sets();
+    let all = [mounted.clone(), watched].concat_sets();
+    let mut found = BTreeMap::new();
+    for why in of_files(WhyKind::File, &all, a, b) {
+        // A file that is mounted by itself and comes or goes is another one; the containers keep what they had.
+        let stays = a.contains_key(&why.name) && b.contains_key(&why.name);
+        let reaches = stays || !mounted.contains(&why.name);
+        found.insert(why.name.clone(), Visible { why, reaches });
+    }
+    for (section, kind) in [("configs", WhyKind::File), ("secrets", WhyKind::Secret)] {
+        let (before, after) = (from.0.model.section(section), to.0.model.section(section));
+        for key in to.1.uses(section).intersection(&from.1.uses(section)) {
+            let Some(path) = after.get(key).and_then(|v| v["file"].as_str()).and_then(|file| below(root, file)) else {
+                continue;
+            };
+            if before.get(key) == after.get(key) && differ(path, a, b) {
+                let why = why(kind, if kind == WhyKind::File { path } else { key });
+                found.insert(path.to_owned(), Visible { why, reaches: a.contains_key(path) && b.contains_key(path) });
+            }
+        }
+    }
+    found
+}
+
+/// What a service asks for when only these files changed.
+fn taken_up(root: &str, to: Side<'_>, service: &str, files: &BTreeMap<String, Visible>) -> ServiceChangeKind {
+    if files.values().any(|file| !file.reaches) {
+        return ServiceChangeKind::Recreate;
+    }
+    let is_for = |on: &[String], file: &str| {
+        on.is_empty() || on.iter().filter_map(|path| below(root, path)).any(|path| is_within(file, path))
+    };
+    match (to.model.reload(service), to.model.on_change()) {
+        (Some(reload), _) if files.keys().all(|file| is_for(&reload.on, file)) => ServiceChangeKind::Signal,
+        (_, OnChange::Restart) => ServiceChangeKind::Restart,
+        (_, OnChange::Recreate) => ServiceChangeKind::Recreate,
+    }
 }
 
 trait ConcatSets {
@@ -212,24 +267,25 @@ fn of_networks(from: SideOf<'_>, to: SideOf<'_>) -> Vec<Why> {
     used.filter(|name| a.get(name) != b.get(name)).map(|name| why(WhyKind::Network, name)).collect()
 }
 
-/// Configs or secrets that the service uses, before and after, and whose content changed: Compose itself does not see it.
+/// Configs or secrets that the service uses, before and after, and whose definition or value changed: Compose itself does not
+/// see it.
 fn of_contents(section: &str, kind: WhyKind, root: &str, from: SideOf<'_>, to: SideOf<'_>) -> Vec<Why> {
     let (a, b) = (from.0.model.section(section), to.0.model.section(section));
     let before = from.1.uses(section);
     let both = to.1.uses(section).into_iter().filter(|key| before.contains(key));
-    let null = Value::Null;
     both.filter_map(|key| {
-        let (a, b) = (a.get(key).copied().unwrap_or(&null), b.get(key).copied().unwrap_or(&null));
-        let path = b["file"].as_str().and_then(|file| below(root, file));
-        let variable = b["environment"].as_str();
-        let changed = a != b
-            || path.is_some_and(|path| differ(path, from.0.files, to.0.files))
-            || variable.is_some_and(|name| from.0.secret_env.0.get(name) != to.0.secret_env.0.get(name));
-        // A config is a file like any other; of a secret only the key is shown.
-        let name = path.filter(|_| kind == WhyKind::File).unwrap_or(key);
-        changed.then(|| why(kind, name))
+        let (a, b) = (a.get(key).copied(), b.get(key).copied());
+        let variable = b.and_then(|b| b["environment"].as_str());
+        let changed =
+            a != b || variable.is_some_and(|name| from.0.secret_env.0.get(name) != to.0.secret_env.0.get(name));
+        changed.then(|| why(kind, b.and_then(|b| shown_file(root, kind, b)).unwrap_or(key)))
     })
     .collect()
+}
+
+/// The path of a config's file, which is a file like any other; of a secret only the key is shown.
+fn shown_file<'a>(root: &str, kind: WhyKind, definition: &'a Value) -> Option<&'a str> {
+    below(root, definition["file"].as_str()?).filter(|_| kind == WhyKind::File)
 }
 
 fn differ(path: &str, a: &Files, b: &Files) -> bool {

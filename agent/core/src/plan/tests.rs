@@ -1,6 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use evenkeel_layout::gate::GateSpec;
+use evenkeel_layout::{
+    gate::GateSpec,
+    reload::{OnChange, Reload},
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -141,6 +144,54 @@ fn a_changed_file_recreates_exactly_the_services_that_use_it() {
             "web recreate file(s/conf/a) file(s/conf/b)"
         ]
     );
+}
+
+#[test]
+fn a_change_of_files_alone_is_taken_up_as_the_service_asks() {
+    let bind = |path: &str| json!({"type": "bind", "source": format!("{ROOT}/{path}"), "target": format!("/{path}")});
+    let plain = json!({
+        "services": {
+            "told": {"volumes": [bind("s/conf"), bind("s/alone")], "configs": [{"source": "c"}]},
+            "named": {"volumes": [bind("s/conf"), bind("s/alone")]},
+            "other": {"volumes": [bind("s/conf")]},
+            "beside": {"network_mode": "service:other"}
+        },
+        "configs": {"c": {"file": format!("{ROOT}/s/c.conf")}}
+    });
+    let reload = |on: &[&str]| Reload {
+        signal: "SIGHUP".to_owned(),
+        on: on.iter().map(|path| format!("{ROOT}/{path}")).collect(),
+    };
+    let reloads = BTreeMap::from([("told".to_owned(), reload(&[])), ("named".to_owned(), reload(&["s/conf/sub"]))]);
+    let asking = model(&plain).taking_up(OnChange::Restart, &reloads);
+    let before = [("s/conf/a", "1"), ("s/conf/sub/b", "1"), ("s/alone", "1"), ("s/c.conf", "1")];
+    let with = |path: &'static str| before.map(|(file, content)| (file, if file == path { "2" } else { content }));
+    let found = |after: &[(&str, &str)]| changes((asking.value(), &before), (asking.value(), after));
+    assert_eq!(
+        found(&with("s/conf/sub/b")),
+        [
+            "beside recreate dependency(other)",
+            "named signal file(s/conf/sub/b)",
+            "other restart file(s/conf/sub/b)",
+            "told signal file(s/conf/sub/b)"
+        ]
+    );
+    assert_eq!(found(&with("s/alone")), ["named restart file(s/alone)", "told signal file(s/alone)"]);
+    assert_eq!(found(&with("s/c.conf")), ["told signal file(s/c.conf)"]);
+    // A file that is mounted by itself and goes is not seen by a container that stands.
+    let gone = [before[0], before[1], before[3]];
+    assert_eq!(found(&gone), ["named recreate file(s/alone)", "told recreate file(s/alone)"]);
+    assert_eq!(found(&before[1..]).len(), 4, "one that goes from a folder is seen");
+    assert!(!found(&before[1..]).iter().any(|line| line.starts_with("told recreate")));
+    // Whatever else changes makes it anew, and nothing is taken up where nobody asks.
+    let mut louder = asking.value().clone();
+    louder["services"]["told"]["image"] = json!("x:2");
+    let found = changes((asking.value(), &before), (&louder, &with("s/alone")));
+    assert_eq!(found[1], "told recreate image(image) file(s/alone)");
+    let quiet = changes((asking.value(), &before), (&plain, &with("s/alone")));
+    assert_eq!(quiet, ["named recreate file(s/alone)", "told recreate file(s/alone)"]);
+    // To ask for something is no change of a container.
+    assert!(changes((&plain, &before), (asking.value(), &before)).is_empty());
 }
 
 #[test]

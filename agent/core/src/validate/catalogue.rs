@@ -296,6 +296,12 @@ pub const RULES: &[Rule] = &[
         "remove them in several commits, or raise prune.max in agent.yml for a while",
     ),
     warning(
+        "reload.unused",
+        "a signal for a change in files that the service does not mount",
+        "somebody relies on a signal that never comes",
+        "mount the file, or correct the path",
+    ),
+    warning(
         "secret.plain",
         "a secret in plain text in the repository",
         "who can read the repository, or any copy of its history, has it; it stays in the history after it is removed",
@@ -303,9 +309,9 @@ pub const RULES: &[Rule] = &[
     ),
     error(
         "secrets.content",
-        "an encrypted file that was opened and is no environment",
-        "Compose could not read variables from it",
-        "keep `NAME=value` lines in it, or a flat YAML or JSON document",
+        "an encrypted file that was opened and does not hold what is needed",
+        "Compose could not read variables from it, or it could not be handed to a container",
+        "keep `NAME=value` lines in an environment file, or a flat YAML or JSON document; keep a secret or config text of at most 120 KiB",
     ),
     error(
         "secrets.damaged",
@@ -324,6 +330,12 @@ pub const RULES: &[Rule] = &[
         "an encrypted file that was not looked into for want of a key; on a server it is an error",
         "its variables are taken for set, and nobody knows whether they are",
         "name a key with `--identity`; on a server, in agent.yml under `secrets`",
+    ),
+    error(
+        "secrets.undeliverable",
+        "an encrypted file of `secrets:` or `configs:` that no container could see",
+        "its plain text is copied into the container before it starts, and is on no disk of the server: a container that is `read_only`, or has something mounted there, hides it",
+        "give it a `target:` outside of the mount, or hand the value over in an encrypted env_file",
     ),
     error(
         "secrets.unsupported",

@@ -1,6 +1,6 @@
 //! `evenkeel explain`.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, path::Path};
 
 use evenkeel_core::{
     answer::{Explained, Explanation},
@@ -10,8 +10,9 @@ use evenkeel_layout::name::StackName;
 use jiff::Timestamp;
 
 use super::{
+    asked,
     output::{Failure, Output},
-    runtime, status, sync, tell,
+    tell,
     text::{BOLD, DIM, RED, YELLOW},
     words::{self, ago},
 };
@@ -35,22 +36,12 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
-    let socket = tell::socket_of(&args.place.config)?;
     let name = args.stack.as_ref().map(StackName::as_str);
-    let runtime = runtime()?;
-    let found = match runtime.block_on(socket::explain(&socket, name)) {
-        Ok(found) => found,
-        Err(error) => {
-            let notice = words::from_the_store(&error).ok_or_else(|| sync::failure(&error))?;
-            let settings = words::settings(&args.place.config)?;
-            let store = status::open(&settings)?;
-            let found = runtime.block_on(async {
-                let status = without_agent(&settings, &store, notice).await?;
-                explain(&settings, &store, status, name).await
-            });
-            found.map_err(|e| Failure::failed("store.failed", e.to_string(), "look at the state directory"))?
-        }
-    };
+    let ask = async |socket: &Path| socket::explain(socket, name).await;
+    let found = asked::agent_or_store(&args.place.config, ask, async |settings: &_, store: &_, notice| {
+        let status = without_agent(settings, store, notice).await?;
+        explain(settings, store, status, name).await
+    })?;
     if let Some(name) = name
         && found.stacks.is_empty()
     {

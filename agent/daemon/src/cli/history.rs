@@ -12,14 +12,12 @@ use evenkeel_core::{
 use jiff::Timestamp;
 
 use super::{
+    asked,
     output::{Failure, Output},
-    runtime, status, sync,
+    sync,
     words::{self, ago, short},
 };
-use crate::{
-    config::{self, DEFAULT_PATH},
-    host, socket,
-};
+use crate::{config::DEFAULT_PATH, host, socket};
 
 /// Show what was deployed, rolled back and refused, newest first.
 #[derive(Debug, clap::Args)]
@@ -40,26 +38,11 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
-    let runtime = runtime()?;
-    let ask = |socket: &Path| runtime.block_on(socket::history(socket, args.limit));
-    let settings = match words::settings(&args.config) {
-        Ok(settings) => settings,
-        Err(failure) => {
-            let found = config::socket_of_invalid(&args.config).and_then(|s| ask(&s).ok()).ok_or(failure)?;
-            out.answer(&found, |history| text(history, Timestamp::now()));
-            return Ok(Exit::Fine);
-        }
-    };
-    let history = match ask(&settings.paths.socket) {
-        Ok(history) => history,
-        Err(error) => {
-            let notice = words::from_the_store(&error).ok_or_else(|| sync::failure(&error))?;
-            let store = status::open(&settings)?;
-            out.note(&format!("note: {notice}"));
-            host::status::history(&store, args.limit)
-                .map_err(|e| Failure::failed("store.failed", e.to_string(), "look at the state directory"))?
-        }
-    };
+    let ask = async |socket: &Path| socket::history(socket, args.limit).await;
+    let history = asked::agent_or_store(&args.config, ask, async |_: &_, store: &_, notice: String| {
+        asked::say(out, &notice);
+        host::status::history(store, args.limit)
+    })?;
     out.answer(&history, |history| text(history, Timestamp::now()));
     Ok(Exit::Fine)
 }

@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod agent;
+mod asked;
 pub mod check;
 pub mod completions;
 pub mod confirm;

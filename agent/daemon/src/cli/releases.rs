@@ -1,6 +1,6 @@
 //! `evenkeel releases`.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, path::Path};
 
 use evenkeel_core::{
     answer::{KeptRelease, Releases},
@@ -10,10 +10,11 @@ use evenkeel_layout::name::StackName;
 use jiff::Timestamp;
 
 use super::{
+    asked,
     output::{Failure, Output},
-    runtime, status, sync, tell,
+    tell,
     text::{BOLD, DIM, GREEN},
-    words::{self, ago, short},
+    words::{ago, short},
 };
 use crate::{host, socket};
 
@@ -35,18 +36,12 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
-    let socket = tell::socket_of(&args.place.config)?;
-    let name = args.stack.as_ref().map(StackName::as_str);
-    let found = match runtime()?.block_on(socket::releases(&socket, name)) {
-        Ok(found) => found,
-        Err(error) => {
-            let notice = words::from_the_store(&error).ok_or_else(|| sync::failure(&error))?;
-            let store = status::open(&words::settings(&args.place.config)?)?;
-            out.note(&format!("note: {notice}"));
-            host::status::releases(&store, args.stack.as_ref())
-                .map_err(|e| Failure::failed("store.failed", e.to_string(), "look at the state directory"))?
-        }
-    };
+    let name = args.stack.as_ref();
+    let ask = async |socket: &Path| socket::releases(socket, name.map(StackName::as_str)).await;
+    let found = asked::agent_or_store(&args.place.config, ask, async |_: &_, store: &_, notice: String| {
+        asked::say(out, &notice);
+        host::status::releases(store, name)
+    })?;
     out.answer(&found, |found| text(found, Timestamp::now()));
     Ok(Exit::Fine)
 }

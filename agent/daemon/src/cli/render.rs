@@ -31,6 +31,7 @@ use crate::{
     host::{
         candidates::Place,
         encrypted::{self, Encrypted},
+        examples::Examples,
     },
 };
 
@@ -74,7 +75,7 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
     let source = Source::open(&args.repo.repo, args.rev.as_deref())?;
     let (server, set) = source.one_set(args.repo.server.as_deref())?;
     let stack = find(&set, &args.stack)?;
-    let prepared = source.prepare(&[(server, set.clone())], false)?;
+    let prepared = source.prepare(&[(server.clone(), set.clone())], false)?;
     let target = match &args.live_root {
         Some(root) => absolute(root)?,
         None => source.dir().to_owned(),
@@ -83,7 +84,9 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
     for file in &args.env_files {
         env_files.push(given(file)?);
     }
-    let request = RenderRequest { stack, env_files: &env_files, root: &prepared.root, target: &target, lenient: false };
+    // Where keys come from can be told without the values of variables.
+    let lenient = args.explain;
+    let request = RenderRequest { stack, env_files: &env_files, root: &prepared.root, target: &target, lenient };
     let only = StackSet { stacks: vec![stack.clone()], ..set.clone() };
     let from = encrypted::Source {
         tree: source.tree(),
@@ -98,12 +101,17 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
     if !errors.is_empty() {
         return Err(failed(&errors));
     }
-    let mut rendered = runtime()?
-        .block_on(async { repo::compose().await?.render(&request).await.map_err(|e| failure(e, args.allow_unset)) })?;
+    let examples = Examples::of(source.tree(), stack, &server);
+    let rendered = runtime()?.block_on(async { Ok::<_, Failure>(repo::compose().await?.render(&request).await) })?;
+    let mut rendered = rendered.map_err(|e| failure(e, args.allow_unset, &examples))?;
     rendered.warnings.extend(warnings);
     rendered.unset.retain(|problem| !encrypted.may_set(stack, problem));
+    for problem in &mut rendered.unset {
+        examples.point_out(problem);
+    }
     if args.explain {
-        out.note_text(&text::problems(&rendered.warnings));
+        let unset = rendered.unset.iter().cloned().map(|p| Problem { severity: Severity::Warning, ..p });
+        out.note_text(&text::problems(&rendered.warnings.iter().cloned().chain(unset).collect::<Vec<_>>()));
         let document = explained(&source, stack, &rendered)?;
         out.answer(&document, explained_text);
         return Ok(Exit::Fine);
@@ -190,9 +198,12 @@ fn find<'a>(set: &'a StackSet, name: &str) -> Result<&'a Stack, Failure> {
     }
 }
 
-fn failure(error: RenderError, allow_unset: bool) -> Failure {
+fn failure(error: RenderError, allow_unset: bool, examples: &Examples) -> Failure {
     match error {
         RenderError::Refused(mut problems) => {
+            for problem in &mut problems {
+                examples.point_out(problem);
+            }
             // Variables that may be unset are not what is wrong, unless Compose says so.
             let others = problems.iter().any(|p| p.code != "env.unset");
             problems.retain(|p| !(allow_unset && others && p.code == "env.unset"));

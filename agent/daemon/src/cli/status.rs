@@ -1,23 +1,24 @@
 //! `evenkeel status`.
 
-use std::{fmt::Write as _, path::PathBuf};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use anstyle::Style;
 use evenkeel_core::outcome::{Exit, StackStatus, Status};
 use jiff::Timestamp;
 
 use super::{
+    asked,
     output::{Failure, Output},
-    runtime, sync,
     text::{self, RED, YELLOW},
     words::{self, ago, short},
 };
 use crate::{
-    config::{self, DEFAULT_PATH, settings::Settings},
+    config::DEFAULT_PATH,
     host::{activity, status::without_agent},
-    socket,
-    store::Store,
-    terminal,
+    socket, terminal,
 };
 
 /// Show what runs, and since when.
@@ -36,41 +37,10 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
-    let runtime = runtime()?;
-    let settings = match words::settings(&args.config) {
-        Ok(settings) => settings,
-        // The agent runs with the configuration as it was, and says what is wrong with the new one.
-        Err(failure) => {
-            let found = config::socket_of_invalid(&args.config).and_then(|s| runtime.block_on(socket::status(&s)).ok());
-            out.answer(&found.ok_or(failure)?, |found| shown(found, Timestamp::now()));
-            return Ok(Exit::Fine);
-        }
-    };
-    let found = runtime.block_on(async {
-        match socket::status(&settings.paths.socket).await {
-            Err(error) => match words::from_the_store(&error) {
-                Some(notice) => from_store(&settings, notice).await,
-                None => Err(sync::failure(&error)),
-            },
-            Ok(found) => Ok(found),
-        }
-    })?;
+    let ask = async |socket: &Path| socket::status(socket).await;
+    let found = asked::agent_or_store(&args.config, ask, without_agent)?;
     out.answer(&found, |found| shown(found, Timestamp::now()));
     Ok(Exit::Fine)
-}
-
-async fn from_store(settings: &Settings, notice: String) -> Result<Status, Failure> {
-    let store = open(settings)?;
-    without_agent(settings, &store, notice)
-        .await
-        .map_err(|e| Failure::failed("store.failed", e.to_string(), "look at the state directory"))
-}
-
-/// The store of an agent that does not run.
-pub fn open(settings: &Settings) -> Result<Store, Failure> {
-    Store::open_read_only(&settings.paths.state).map_err(|e| {
-        Failure::failed("store.failed", e.to_string(), "start the agent once, or name its configuration with --config")
-    })
 }
 
 fn shown(status: &Status, now: Timestamp) -> String {

@@ -1,6 +1,7 @@
 //! The Docker engine, by its API: what runs, what happened, images, networks, volumes.
 //!
-//! Only tags, networks and what an interrupted Compose left are changed here; containers are Compose's business.
+//! Only tags, networks and what an interrupted Compose left are changed here, and containers told that a file changed; to make
+//! and remove them is Compose's business.
 
 mod images;
 mod leftovers;
@@ -9,6 +10,7 @@ pub mod own;
 mod reach;
 mod samples;
 mod standing;
+mod tell;
 mod traces;
 
 use std::{collections::HashMap, time::Duration};

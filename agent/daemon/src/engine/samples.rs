@@ -30,13 +30,14 @@ pub enum Tick {
 }
 
 impl Engine {
-    /// All containers of a project, inspected.
-    pub async fn samples(&self, project: &str) -> Result<Vec<ContainerSample>, EngineError> {
+    /// All containers of a project, inspected; each with when the last of its healthchecks that ended began, in milliseconds
+    /// of the engine's clock.
+    pub async fn samples(&self, project: &str) -> Result<Vec<(ContainerSample, Option<i64>)>, EngineError> {
         let mut samples = Vec::new();
         for container in self.project(project).await? {
             let docker = self.docker()?;
             match docker.inspect_container(&container.id, None::<InspectContainerOptions>).await {
-                Ok(found) => samples.push(sample(container, &found)),
+                Ok(found) => samples.push((sample(container, &found), last_check(&found))),
                 Err(e) => match self.error("inspect a container", &e) {
                     EngineError::NotFound(_) => {} // gone between the list and now
                     other => return Err(other),
@@ -98,6 +99,12 @@ fn tick(event: EventMessage) -> Option<Tick> {
         "die" => Some(Tick::Died(actor.id?, actor.attributes?.get("exitCode")?.parse().ok()?)),
         _ => None,
     }
+}
+
+fn last_check(found: &ContainerInspectResponse) -> Option<i64> {
+    let checks = found.state.as_ref()?.health.as_ref()?.log.as_ref()?;
+    let began: jiff::Timestamp = checks.last()?.start.as_ref()?.parse().ok()?;
+    Some(began.as_millisecond())
 }
 
 fn sample(container: Container, found: &ContainerInspectResponse) -> ContainerSample {

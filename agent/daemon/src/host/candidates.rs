@@ -18,13 +18,19 @@ use evenkeel_core::{
 use evenkeel_layout::{
     name::{ServerName, StackName},
     problem::{Problem, Severity},
+    reload::Reload,
     set::{Origin, Stack, StackSet},
     tree::{Tree, TreeError},
     yaml::{self, Step},
 };
 use futures_util::{StreamExt as _, stream};
+use semver::Version;
 
-use super::encrypted::{self, Encrypted};
+use super::{
+    delivered::{Delivered, deliver},
+    encrypted::{self, Encrypted},
+    examples::Examples,
+};
 use crate::{
     compose::{
         Compose,
@@ -38,6 +44,8 @@ use crate::{
 const PARALLEL: usize = 2;
 /// Largest environment file that is taken from the live tree, in bytes.
 const MAX_ENV_BYTES: u64 = 1024 * 1024;
+/// The first Compose whose configs may come from variables.
+const CONFIGS_OF_VARIABLES: Version = Version::new(2, 23, 1);
 /// The environment file on the server that every stack gets.
 const SERVER_ENV: &str = "_server.env";
 
@@ -186,8 +194,10 @@ async fn one(input: CandidateInput<'_>, encrypted: &Encrypted, stack: &Stack) ->
         }
     };
     let problems = work.problems.into_iter().filter(|problem| !encrypted.may_set(stack, problem));
+    let examples = Examples::of(input.tree, stack, input.server);
     let problems = problems.map(|mut problem| {
         encrypted.redact(&mut problem);
+        examples.point_out(&mut problem);
         problem.in_stack(&stack.name)
     });
     let problems = problems.collect();
@@ -223,29 +233,29 @@ impl Work<'_> {
         };
         let read = inputs(tree, &self.stack.layers).map_err(unreadable)?;
         let CandidateInput { compose, renders, .. } = self.input;
-        let Rendered { model, project, unset, warnings } = match renders.render(compose, &request, read.as_ref()).await
-        {
-            Ok(rendered) => rendered,
-            Err(e) => {
-                self.render_failed(e);
-                return Ok(None);
-            }
-        };
+        let rendered = renders.render(compose, &request, read.as_ref()).await.map_err(|e| self.render_failed(e));
+        let Ok(Rendered { model, project, unset, warnings }) = rendered else { return Ok(None) };
         self.problems.extend(warnings);
         let unset = unset.into_iter().map(|problem| self.unset(problem));
         self.problems.extend(unset.collect::<Vec<_>>());
         let target_text = target.display().to_string();
         self.problems.extend(self.outside(&model, &references));
+        let mut secret_env = self.secrets(&request, &model.environment_secrets()).await;
+        let Delivered { model, values, files, configs, problems } = deliver(&model, tree, &target_text, self.encrypted);
+        self.note(problems);
+        self.refuse_older_compose(configs).await;
+        secret_env.0.extend(values);
         let hidden = encrypted::ciphertext(&model, tree, &target_text);
-        self.problems.extend(hidden.into_iter().map(|problem| self.located(problem)).collect::<Vec<_>>());
+        self.note(hidden);
         let watched: Vec<String> = self.stack.watched.iter().map(|path| format!("{target_text}/{path}")).collect();
-        let mut model = model.watching(&watched);
+        let mut model = model.watching(&watched).taking_up(self.stack.on_change, &self.reloads(&model));
         if let Some(script) = &self.stack.health_check {
             model = model.checked_by(&format!("{target_text}/{script}"));
         }
-        let secret_env = self.secrets(&request, &model.environment_secrets()).await;
+        self.note(validate::reloads(&model, &target_text));
         let read = references.iter().filter_map(|r| r.path.clone());
-        let passive = self.stack.paths().map(str::to_owned).chain(self.stack.env_files.iter().cloned()).chain(read);
+        let passive = self.stack.paths().map(str::to_owned).chain(self.stack.env_files.iter().cloned());
+        let passive = passive.chain(read).chain(files);
         let slice = slice::read(tree, &slice::active_paths(&model, &target_text), passive).map_err(unreadable)?;
         self.problems.extend(slice.problems);
         Ok(Some(Candidate {
@@ -379,6 +389,33 @@ impl Work<'_> {
         }
     }
 
+    /// What Compose copies into a container as a config comes from a variable only since a certain version.
+    async fn refuse_older_compose(&mut self, has_config: bool) {
+        if !has_config {
+            return;
+        }
+        if let Ok(found) = self.input.compose.version().await
+            && found < CONFIGS_OF_VARIABLES
+        {
+            let message =
+                format!("docker compose is {found}, and an encrypted file of configs needs {CONFIGS_OF_VARIABLES}");
+            let help = "install a later one, or make it a secret with that `target:`";
+            let layer = self.stack.layers.first().map(|l| l.path.clone()).unwrap_or_default();
+            self.problems.push(Problem::error("secrets.undeliverable", message, help).at(layer, None));
+        }
+    }
+
+    /// What services of the model say of signals, with paths as the model has them.
+    fn reloads(&self, model: &Model) -> BTreeMap<String, Reload> {
+        let target = self.input.target.display();
+        let of_model = self.stack.reloads.iter().filter(|(service, _)| model.service(service).is_some());
+        let absolute = |reload: &Reload| Reload {
+            signal: reload.signal.clone(),
+            on: reload.on.iter().map(|path| format!("{target}/{path}")).collect(),
+        };
+        of_model.map(|(service, reload)| (service.clone(), absolute(reload))).collect()
+    }
+
     /// The values of secrets and configs that come from variables.
     async fn secrets(&mut self, request: &RenderRequest<'_>, names: &BTreeSet<&str>) -> SecretEnv {
         if names.is_empty() {
@@ -449,6 +486,12 @@ impl Work<'_> {
             }
         };
         self.problems.push(problem);
+    }
+
+    /// Adds problems, each with the line of what it speaks of.
+    fn note(&mut self, found: Vec<Problem>) {
+        let found: Vec<Problem> = found.into_iter().map(|problem| self.located(problem)).collect();
+        self.problems.extend(found);
     }
 
     /// Finds the line of what a problem speaks of: its message begins with the keys.

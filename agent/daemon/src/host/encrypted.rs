@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use evenkeel_core::{
@@ -71,13 +72,25 @@ enum State {
 /// Encrypted files, as far as they could be opened.
 pub struct Encrypted {
     files: BTreeMap<String, State>,
+    opener: Opener,
     _lent: Option<Lent>,
+}
+
+/// What became of an encrypted file that is used as it is.
+pub enum Opened {
+    /// Its plain text.
+    Plain(Plain),
+    /// Nobody tried: there is no key here, and need not be.
+    Sealed(Box<Problem>),
+    /// It cannot be opened.
+    Failed(Box<Problem>),
 }
 
 impl Encrypted {
     /// Opens the encrypted environment files of these stacks. The key is read only if there are any.
     pub fn open(source: Source<'_>) -> Self {
-        let mut opener = Opener { source, keys: None };
+        let opener =
+            Opener { identities: source.identities.map(Path::to_owned), place: source.place, keys: OnceLock::new() };
         let mut files = BTreeMap::new();
         let mut plain = Vec::new();
         for path in paths(source.tree, source.set) {
@@ -85,7 +98,7 @@ impl Encrypted {
             let state = opener.state(&path, kind, &content);
             let shown = match &state {
                 State::Open(text) => Some(text.clone()),
-                State::Sealed(..) => Some(opener.stand_in(&path, &content)),
+                State::Sealed(..) => Some(stand_in(source, &path, &content)),
                 State::Failed(_) => None,
             };
             plain.extend(shown.map(|text| (path.clone(), text)));
@@ -94,7 +107,7 @@ impl Encrypted {
         let held = plain.into_iter().map(|(path, text)| Ok((path, Held::new(&text)?)));
         let lent = held.collect::<std::io::Result<Vec<_>>>().and_then(|held| Lent::to(source.root, held));
         match lent {
-            Ok(lent) => Self { files, _lent: Some(lent) },
+            Ok(lent) => Self { files, opener, _lent: Some(lent) },
             Err(error) => {
                 let fault = |path: &String| {
                     let message = format!("the file cannot be opened in memory: {error}");
@@ -103,9 +116,19 @@ impl Encrypted {
                     )
                 };
                 let files = files.into_keys().map(|path| (path.clone(), State::Failed(fault(&path)))).collect();
-                Self { files, _lent: None }
+                Self { files, opener, _lent: None }
             }
         }
+    }
+
+    /// Opens a file that is used as it is, not as an environment; `None` of one that is not encrypted.
+    pub fn file(&self, path: &str, content: &[u8]) -> Option<Opened> {
+        let kind = secrets::recognise(content)?;
+        Some(match self.opener.open(path, kind, |keys| secrets::decrypt_file(name_of(path), content, keys)) {
+            Ok(Some(plain)) => Opened::Plain(plain),
+            Ok(None) => Opened::Sealed(Box::new(sealed(kind, "its content is not known here").at(path, None))),
+            Err(problem) => Opened::Failed(problem),
+        })
     }
 
     /// What a stack has to be told of its files: an error for each that cannot be opened, a warning for each that nobody tried to.
@@ -114,14 +137,7 @@ impl Encrypted {
         let problem = |(state, path): (&State, String)| match state {
             State::Open(_) => None,
             State::Failed(problem) => Some((**problem).clone()),
-            State::Sealed(kind, _) => {
-                let what = kind.name();
-                let message = format!(
-                    "the file is encrypted with {what} and was not looked into: its variables are taken for set"
-                );
-                let help = "name a key with --identity to look into it";
-                Some(Problem::warning("secrets.no-key", message, help).at(path, None))
-            }
+            State::Sealed(kind, _) => Some(sealed(*kind, "its variables are taken for set").at(path, None)),
         };
         files.filter_map(problem).collect()
     }
@@ -158,42 +174,55 @@ impl Encrypted {
     }
 }
 
-struct Opener<'a> {
-    source: Source<'a>,
-    /// Read when the first file needs them.
-    keys: Option<Result<Option<Keys>, String>>,
+/// Said of a file that nobody tried to open.
+fn sealed(kind: Kind, so: &str) -> Problem {
+    let message = format!("the file is encrypted with {} and was not looked into: {so}", kind.name());
+    Problem::warning("secrets.no-key", message, "name a key with --identity to look into it")
 }
 
-impl Opener<'_> {
-    fn state(&mut self, path: &str, kind: Kind, content: &[u8]) -> State {
-        let identities = self.source.identities;
-        let keys = self.keys.get_or_insert_with(|| identities.map(Keys::read).transpose().map_err(|e| e.to_string()));
-        let failed = |code: &str, message: String, help: String| {
-            State::Failed(Box::new(Problem::error(code, message, help).at(path, None)))
-        };
-        let keys = match keys {
-            Ok(Some(keys)) => Some(&*keys),
-            Ok(None) => None,
-            Err(error) => {
-                let message = format!("the file is encrypted, and the key cannot be used: {error}");
-                return failed("secrets.no-key", message, "put the file of keys right".to_owned());
-            }
-        };
-        if keys.is_none() && self.source.place == Place::Elsewhere {
-            return State::Sealed(kind, secrets::names(content));
-        }
-        match secrets::decrypt_env(name_of(path), content, keys) {
-            Ok(plain) => State::Open(plain),
-            Err(error) => failed(error.code(), format!("the file {error}"), Unreadable::help(&error)),
+struct Opener {
+    identities: Option<PathBuf>,
+    place: Place,
+    /// Read when the first file needs them.
+    keys: OnceLock<Result<Option<Keys>, String>>,
+}
+
+impl Opener {
+    fn state(&self, path: &str, kind: Kind, content: &[u8]) -> State {
+        match self.open(path, kind, |keys| secrets::decrypt_env(name_of(path), content, keys)) {
+            Ok(Some(plain)) => State::Open(plain),
+            Ok(None) => State::Sealed(kind, secrets::names(content)),
+            Err(problem) => State::Failed(problem),
         }
     }
 
-    /// What stands in for a file that is not opened. Where its variables reach containers, each has a value that changes with its
-    /// ciphertext; where they are interpolated they are left out, since a value must fit where it is used.
-    fn stand_in(&self, path: &str, content: &[u8]) -> Plain {
-        let is_interpolated = self.source.set.stacks.iter().any(|s| s.env_files.iter().any(|file| file == path));
-        secrets::stand_in(name_of(path), content, !is_interpolated)
+    /// Opens a file with the keys; nothing comes of it where there need not be any.
+    fn open(
+        &self,
+        path: &str,
+        kind: Kind,
+        decrypt: impl FnOnce(Option<&Keys>) -> Result<Plain, Unreadable>,
+    ) -> Result<Option<Plain>, Box<Problem>> {
+        let read = || self.identities.as_deref().map(Keys::read).transpose().map_err(|e| e.to_string());
+        let failed =
+            |code: &str, message: String, help: String| Box::new(Problem::error(code, message, help).at(path, None));
+        let keys = self.keys.get_or_init(read).as_ref().map_err(|error| {
+            let message = format!("the file is encrypted with {}, and the key cannot be used: {error}", kind.name());
+            failed("secrets.no-key", message, "put the file of keys right".to_owned())
+        })?;
+        if keys.is_none() && self.place == Place::Elsewhere {
+            return Ok(None);
+        }
+        let plain = decrypt(keys.as_ref());
+        plain.map(Some).map_err(|error| failed(error.code(), format!("the file {error}"), Unreadable::help(&error)))
     }
+}
+
+/// What stands in for an environment file that is not opened. Where its variables reach containers, each has a value that changes
+/// with its ciphertext; where they are interpolated they are left out, since a value must fit where it is used.
+fn stand_in(source: Source<'_>, path: &str, content: &[u8]) -> Plain {
+    let is_interpolated = source.set.stacks.iter().any(|s| s.env_files.iter().any(|file| file == path));
+    secrets::stand_in(name_of(path), content, !is_interpolated)
 }
 
 fn name_of(path: &str) -> &str {
@@ -220,11 +249,9 @@ pub fn ciphertext(model: &Model, tree: &dyn Tree, target: &str) -> Vec<Problem> 
         for (name, value) in model.section(section) {
             let file = value["file"].as_str().and_then(|file| below(target, file));
             let bytes = file.and_then(|file| slice::content(tree, file).ok()?).map(|(bytes, _)| bytes);
-            let is_encrypted = |bytes: &Vec<u8>| {
-                secrets::recognise(bytes).is_some() || validate::is_ciphertext(&String::from_utf8_lossy(bytes))
-            };
+            let is_encrypted = |bytes: &Vec<u8>| validate::is_ciphertext(&String::from_utf8_lossy(bytes));
             if bytes.as_ref().is_some_and(is_encrypted) {
-                let help = "say `environment: NAME` instead of `file:`, and set NAME in an encrypted .env.age";
+                let help = "encrypt it with age, or with SOPS for an age key: `evenkeel secrets encrypt`";
                 found.push(refused(&format!("{section}.{name}.file"), help));
             }
         }

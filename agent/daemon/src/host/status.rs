@@ -198,7 +198,7 @@ fn stack_status(
         name: name.to_string(),
         state,
         commit: release.map(|r| r.commit.to_string()),
-        digest: release.map(|r| r.digest.to_string()),
+        digest: release.map(|r| input.store.shown_digest(&r.digest)).transpose()?,
         health: health(release, input.containers).to_owned(),
         since: input.store.committed_at(name)?.map(instant),
         last,

@@ -149,7 +149,7 @@ pub fn decrypt(content: &[u8], keys: &Keys) -> Result<Plain, Unreadable> {
     let read = reader.take(MAX_BYTES as u64 + 1).read_to_end(&mut plain);
     read.map_err(|_| Unreadable::Damaged("its text is not what was encrypted, or is cut short".to_owned()))?;
     if plain.len() > MAX_BYTES {
-        return Err(Unreadable::content("holds more than 1 MiB", "keep large files out of environment files"));
+        return Err(Unreadable::content("holds more than 1 MiB", "keep large files apart from secrets"));
     }
     Ok(plain)
 }

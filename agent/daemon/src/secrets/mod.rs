@@ -1,4 +1,4 @@
-//! Environment files that are encrypted in Git: by age, or by SOPS with age keys. Decrypted in memory only.
+//! Files that are encrypted in Git: by age, or by SOPS with age keys. Decrypted in memory only.
 
 pub mod age;
 pub mod held;
@@ -124,9 +124,18 @@ pub fn decrypt_env(name: &str, content: &[u8], keys: Option<&Keys>) -> Result<Pl
     }
 }
 
+/// Decrypts a file that is used as it is: the result is what `age -d` or `sops -d` give, a structured document in another
+/// layout perhaps, and without its comments.
+pub fn decrypt_file(name: &str, content: &[u8], keys: Option<&Keys>) -> Result<Plain, Unreadable> {
+    match kind_and_keys(content, keys)? {
+        (Kind::Age, keys) => age::decrypt(content, keys),
+        (Kind::Sops(form), keys) => sops::open(form, content, keys)?.whole(name),
+    }
+}
+
 fn kind_and_keys<'k>(content: &[u8], keys: Option<&'k Keys>) -> Result<(Kind, &'k Keys), Unreadable> {
     if content.len() > MAX_BYTES {
-        return Err(Unreadable::content("is larger than 1 MiB", "keep large files out of environment files"));
+        return Err(Unreadable::content("is larger than 1 MiB", "keep large files apart from secrets"));
     }
     let kind = recognise(content).ok_or_else(|| Unreadable::content("is not encrypted", "encrypt it first"))?;
     Ok((kind, keys.ok_or(Unreadable::NoKey(kind.name()))?))
@@ -153,7 +162,7 @@ pub fn stand_in(name: &str, content: &[u8], marked: bool) -> Plain {
 }
 
 /// A value for one that is hidden, which is another one when the ciphertext is.
-fn mark(ciphertext: &[u8]) -> String {
+pub fn mark(ciphertext: &[u8]) -> String {
     use sha2::Digest as _;
     format!("(encrypted {})", hex::encode(&sha2::Sha256::digest(ciphertext)[..6]))
 }

@@ -102,6 +102,24 @@ fn a_nested_document_is_verified_and_is_no_environment() {
 }
 
 #[test]
+fn a_file_that_is_used_as_it_is_keeps_its_form() {
+    let file = |name: &str, content: &[u8]| text(decrypt_file(name, content, Some(&key())));
+    assert_eq!(file("x.age", fixture!("age.armour")), "A=one\nB=two\n");
+    assert_eq!(file("x.env", fixture!("sops.env")), env("x.env", fixture!("sops.env")));
+    assert_eq!(file("tls.key", fixture!("sops.binary")), env("tls.key", fixture!("sops.binary")));
+    insta::assert_snapshot!(
+        [
+            file("x.yaml", fixture!("sops-nested.yaml")),
+            file("x.yaml", fixture!("sops.yaml")),
+            file("x.json", fixture!("sops.json")),
+        ]
+        .join("---\n")
+    );
+    let error = decrypt_file("x.yaml", &changed(fixture!("sops-nested.yaml"), "deep:", "deeq:"), Some(&key()));
+    assert_eq!(error.unwrap_err().code(), "secrets.damaged");
+}
+
+#[test]
 fn whatever_is_changed_in_a_sops_file_is_noticed() {
     let original = String::from_utf8(fixture!("sops.env").to_vec()).unwrap();
     let lines: Vec<&str> = original.lines().collect();

@@ -101,8 +101,9 @@ async fn put(host: &Host, permit: &ApplyPermit, to: &Release, other: Option<&Rel
     let standing = host.engine.project(&to.project).await.map_err(failed)?;
     let root = host.live.root().display().to_string();
     let halted = host.store.doubtful().map_err(|e| e.reason())?.contains(&to.stack);
-    let services = services_to_make(&Making { root: &root, to, other, halted }, permit, &standing);
-    if services.is_empty() {
+    let work = work(&Making { root: &root, to, other, halted }, permit, &standing);
+    tell(host, to, &work, &standing).await?;
+    if work.make.is_empty() {
         return Ok(());
     }
     let project = Project {
@@ -111,7 +112,24 @@ async fn put(host: &Host, permit: &ApplyPermit, to: &Release, other: Option<&Rel
         directory: &host.live_directory(&to.directory),
         secrets: &to.secret_env.0,
     };
-    up(host, to, &project, &services, &standing).await
+    up(host, to, &project, &work.make, &standing).await
+}
+
+/// Restarts and signals the containers whose services ask for no more. Those that are restarted come first: what shares their
+/// namespaces is made anew, and needs them.
+async fn tell(host: &Host, to: &Release, work: &Work, standing: &[Container]) -> Result<(), Reason> {
+    let failed = |e: EngineError| e.reason(Code::ApplyFailed);
+    for container in standing.iter().filter(|c| work.restart.contains(&c.service)) {
+        tracing::info!(stack = %to.stack, container = container.name, "restarting: a file that it mounts changed");
+        host.activity.at_work(to.stack.as_str(), &format!("restarting {}", container.name));
+        host.engine.restart(&container.id).await.map_err(failed)?;
+    }
+    for container in standing {
+        let Some(signal) = work.signal.get(&container.service) else { continue };
+        tracing::info!(stack = %to.stack, container = container.name, signal, "a file that it mounts changed");
+        host.engine.signal(&container.id, signal).await.map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Runs `up` with the gate's eyes open: a container that fails ends it at once, and its reason counts.
@@ -247,8 +265,12 @@ pub fn in_place(host: &Host, models: &[Option<&Model>]) -> BTreeSet<String> {
     models
         .iter()
         .flatten()
-        .flat_map(|model| model.services().into_values().flat_map(|s| s.binds()).collect::<Vec<_>>())
-        .filter_map(|(source, _)| below(&root, source))
+        .flat_map(|model| {
+            let binds = model.services().into_values().flat_map(|s| s.binds()).map(|(source, _)| source);
+            let contents = ["configs", "secrets"].into_iter().flat_map(|section| model.section(section).into_values());
+            binds.chain(contents.filter_map(|content| content["file"].as_str())).collect::<Vec<_>>()
+        })
+        .filter_map(|source| below(&root, source))
         .map(str::to_owned)
         .collect()
 }
@@ -269,16 +291,52 @@ struct Making<'a> {
     halted: bool,
 }
 
-/// The services whose containers must be made: what changes between the two releases, what is not there in full, and
+/// What becomes of the containers.
+struct Work {
+    /// Services whose containers are made.
+    make: Vec<String>,
+    /// Services whose containers are restarted.
+    restart: BTreeSet<String>,
+    /// Services whose containers get a signal, and which.
+    signal: BTreeMap<String, String>,
+}
+
+/// What becomes of each service's containers. A signal or a restart may come twice, if an apply was cut short.
+fn work(making: &Making<'_>, permit: &ApplyPermit, standing: &[Container]) -> Work {
+    let from = making.other.filter(|o| o.project == making.to.project);
+    let changes = plan::diff(making.root, from.map(Side::of_release), Some(Side::of_release(making.to)));
+    let of = |kind| changes.iter().filter(move |c| c.change == kind).map(|c| c.service.as_str());
+    let runs = |service: &str| standing.iter().all(|c| c.service != service || c.activity == Activity::Running);
+    let mut new: BTreeSet<&str> = of(ServiceChangeKind::Create).chain(of(ServiceChangeKind::Recreate)).collect();
+    // One that does not run hears nothing, and has to see the file all the same.
+    new.extend(of(ServiceChangeKind::Signal).filter(|service| !runs(service)));
+    let make = services_to_make(making, permit, standing, &new);
+    let is_left = |service: &&str| !make.iter().any(|made| made == service);
+    let signal = |service: &str| Some((service.to_owned(), making.to.model.reload(service)?.signal));
+    Work {
+        restart: of(ServiceChangeKind::Restart).filter(is_left).map(str::to_owned).collect(),
+        signal: of(ServiceChangeKind::Signal).filter(is_left).filter_map(signal).collect(),
+        make,
+    }
+}
+
+/// The services that get a signal on the way to a target: what their healthchecks said before it counts no more.
+pub fn signalled(host: &Host, target: Target<'_>) -> BTreeSet<String> {
+    let root = host.live.root().display().to_string();
+    let changes = plan::diff(&root, target.other.map(Side::of_release), target.to.map(Side::of_release));
+    changes.into_iter().filter(|c| c.change == ServiceChangeKind::Signal).map(|c| c.service).collect()
+}
+
+/// The services whose containers must be made: what `changed` between the two releases, what is not there in full, and
 /// what went down since the deployment began. On a second try those that the first one has made already are spared.
-fn services_to_make(making: &Making<'_>, permit: &ApplyPermit, standing: &[Container]) -> Vec<String> {
+fn services_to_make(
+    making: &Making<'_>,
+    permit: &ApplyPermit,
+    standing: &[Container],
+    changed: &BTreeSet<&str>,
+) -> Vec<String> {
     let to = making.to;
     let from = making.other.filter(|o| o.project == to.project);
-    let changed: BTreeSet<String> = plan::diff(making.root, from.map(Side::of_release), Some(Side::of_release(to)))
-        .into_iter()
-        .filter(|c| !matches!(c.change, ServiceChangeKind::None | ServiceChangeKind::Remove))
-        .map(|c| c.service)
-        .collect();
     let former_images = from.map(|r| &r.images);
     let new_image =
         |name: &str| former_images.and_then(|i| i.get(name)).map(|i| &i.id) != to.images.get(name).map(|i| &i.id);
@@ -308,7 +366,7 @@ fn services_to_make(making: &Making<'_>, permit: &ApplyPermit, standing: &[Conta
             let has_other_data = permit.restore().is_some();
             let differs = making.halted
                 || has_other_data
-                || changed.contains(name)
+                || changed.contains(name.as_str())
                 || new_image(name)
                 || permit.heal().contains(name);
             is_short || went_down || (differs && !spared)

@@ -16,7 +16,10 @@ use futures_util::{FutureExt as _, StreamExt as _, stream::BoxStream};
 use tokio::time::{Instant, sleep};
 
 use super::probe::Prober;
-use crate::{engine::Tick, host::Host};
+use crate::{
+    engine::Tick,
+    host::{Host, now_ms},
+};
 
 /// How often a project is looked at when no event says that something happened.
 const LOOK: Duration = Duration::from_secs(1);
@@ -49,6 +52,16 @@ pub struct Stood<'a> {
     pub ailing: &'a [String],
     /// Whether the last good release is put back. It is no better than it was: what ailed before may ail again.
     pub back: bool,
+    /// Services whose containers got a signal: what their healthchecks said before is no word on what they do now.
+    pub signalled: &'a BTreeSet<String>,
+}
+
+impl<'a> Stood<'a> {
+    /// What only tells new containers from old ones.
+    fn mere(before: &'a [String]) -> Self {
+        static NONE: BTreeSet<String> = BTreeSet::new();
+        Self { before, ailing: &[], back: false, signalled: &NONE }
+    }
 }
 
 /// Watches a release until the verdict. Containers that nobody touched and that had ended before are not held against it.
@@ -73,7 +86,7 @@ pub async fn watch(host: &Host, release: &Release, policy: GatePolicy, stood: St
 
 /// Ends when a container that was made since `before` fails. Never ends otherwise.
 pub async fn first_failure(host: &Host, release: &Release, before: &[String]) -> Reason {
-    let mut eyes = Eyes::open(host, release, never(), Stood { before, ailing: &[], back: false });
+    let mut eyes = Eyes::open(host, release, never(), Stood::mere(before));
     eyes.only_new = true;
     loop {
         if let Verdict::Failed(failure) = eyes.look().await {
@@ -85,7 +98,7 @@ pub async fn first_failure(host: &Host, release: &Release, before: &[String]) ->
 
 /// Why a release fails right now, if one of its new containers does.
 pub async fn failure_now(host: &Host, release: &Release, before: &[String]) -> Option<Reason> {
-    let mut eyes = Eyes::open(host, release, never(), Stood { before, ailing: &[], back: false });
+    let mut eyes = Eyes::open(host, release, never(), Stood::mere(before));
     eyes.only_new = true;
     match eyes.look().await {
         Verdict::Failed(failure) => Some(explain(host, release, failure).await),
@@ -139,6 +152,10 @@ struct Eyes<'a> {
     exit_codes: BTreeMap<String, i64>,
     prober: Option<Prober>,
     seen: Vec<Seen>,
+    /// When they opened, by the clock that the engine has too.
+    opened_ms: i64,
+    /// Of containers that got a signal: when their healthchecks began.
+    checks: BTreeMap<String, BTreeSet<Option<i64>>>,
 }
 
 impl<'a> Eyes<'a> {
@@ -159,6 +176,8 @@ impl<'a> Eyes<'a> {
             exit_codes: BTreeMap::new(),
             prober: None,
             seen: Vec::new(),
+            opened_ms: now_ms(),
+            checks: BTreeMap::new(),
         }
     }
 
@@ -182,6 +201,7 @@ impl<'a> Eyes<'a> {
         let now = self.now_ms();
         match samples {
             Ok(samples) => {
+                let samples = samples.into_iter().map(|(sample, checked)| self.fresh(sample, checked)).collect();
                 let mut samples = self.chosen(samples);
                 for sample in &mut samples {
                     sample.oom_killed |= self.out_of_memory.contains(&sample.id);
@@ -200,6 +220,20 @@ impl<'a> Eyes<'a> {
                 self.gate.unknown(now)
             }
         }
+    }
+
+    /// A container that got a signal is as good as its first healthcheck that began after it says. If the clock was set back
+    /// meanwhile, the second one that comes counts.
+    fn fresh(&mut self, sample: ContainerSample, checked: Option<i64>) -> ContainerSample {
+        if !self.stood.signalled.contains(&sample.service) || !self.stood.before.contains(&sample.id) {
+            return sample;
+        }
+        let checks = self.checks.entry(sample.id.clone()).or_default();
+        checks.insert(checked);
+        if sample.health == Health::None || checked >= Some(self.opened_ms) || checks.len() > 2 {
+            return sample;
+        }
+        ContainerSample { health: Health::Starting, ..sample }
     }
 
     /// Leaves out what this deployment has not touched and a person had stopped before.
@@ -299,7 +333,9 @@ pub fn without_values(model: &Model, secrets: &SecretEnv, text: &str) -> String 
     let services = model.services();
     let given = services.values().flat_map(|s| [&s.value()["environment"], &s.value()["build"]["args"]]);
     let given = given.flat_map(|values| values.as_object().into_iter().flatten());
-    let values = given.filter_map(|(_, value)| value.as_str()).chain(secrets.0.values().map(String::as_str));
+    // A secret may be a file of several lines, and what repeats it rarely has all of them.
+    let secret = secrets.0.values().flat_map(|value| value.lines().map(str::trim).chain([value.as_str()]));
+    let values = given.filter_map(|(_, value)| value.as_str()).chain(secret);
     let mut values: Vec<&str> = values.filter(|v| v.chars().count() >= MIN_SECRET_CHARS).collect();
     values.sort_by_key(|v| std::cmp::Reverse(v.len()));
     values.into_iter().fold(text.to_owned(), |text, value| text.replace(value, "***"))

@@ -47,6 +47,7 @@ const MIGRATIONS: [&str; 5] = [
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
     include_str!("schema/5.sql"),
+    include_str!("schema/6.sql"),
 ];
 /// The layout of the file; a higher one is from a newer Evenkeel.
 #[expect(clippy::cast_possible_wrap, reason = "a handful")]

@@ -250,7 +250,7 @@ impl Store {
                     current: state == "current",
                     commit: release.commit.to_string(),
                     subject: about.map(|about| about.subject).filter(|subject| !subject.is_empty()),
-                    digest: release.digest.to_string(),
+                    digest: self.shown_digest(&release.digest)?,
                     at: instant(at_ms),
                     again: release.again,
                     images: release.images,

@@ -165,6 +165,29 @@ fn a_store_of_an_older_version_is_brought_up_to_date_with_all_that_it_knows() {
     assert!(Store::open_read_only(dir.path()).is_ok());
 }
 
+#[test]
+fn people_see_a_digest_that_only_this_store_can_make_and_what_is_compared_stays() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    version_1(one.path());
+    version_1(other.path());
+    let store = Store::open(one.path()).unwrap();
+    let web = stack("web");
+    let digest = store.current_releases().unwrap()[&web].digest.clone();
+    let shown = store.shown_digest(&digest).unwrap();
+    assert_eq!(store.kept_releases(Some(&web)).unwrap()[0].digest, shown);
+    assert!(shown.len() == 64 && shown != digest.as_str(), "{shown}");
+    assert_eq!(digest, release("web", b"x").0.digest, "what an older store compared is compared still");
+    drop(store);
+    let again = Store::open(one.path()).unwrap();
+    assert_eq!(again.shown_digest(&digest).unwrap(), shown, "it stays the same as long as the store lives");
+    assert_ne!(
+        Store::open(other.path()).unwrap().shown_digest(&digest).unwrap(),
+        shown,
+        "each store has a key of its own"
+    );
+    assert_ne!(again.shown_digest(&Digest::of(b"y")).unwrap(), shown);
+}
+
 fn stated() -> Stated {
     Stated { by: Person { uid: 1000, name: "alice".to_owned() }, reason: "it is slow".to_owned() }
 }

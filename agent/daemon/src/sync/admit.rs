@@ -16,7 +16,7 @@ use super::{Fault, Prepared, prepare};
 use crate::{
     host::{now_ms, people, window},
     run::Run,
-    store::{Keep, KeptOut},
+    store::{Keep, KeptOut, StoreError},
 };
 
 /// What a plan removes.
@@ -168,8 +168,9 @@ impl Run<'_> {
             self.host.store.guard(None, now_ms())?;
             return Ok(Removals { held: None, confirmed: false, depends_on: depends_on(&going) });
         }
-        let bytes: Vec<(&str, &str, &str)> =
-            going.values().map(|r| (r.stack.as_str(), r.project.as_str(), r.digest.as_str())).collect();
+        // The id is seen by people: what it is made of must not let them try guesses at a release's secrets.
+        let told = |r: &Release| Ok((r.stack.to_string(), r.project.clone(), self.host.store.shown_digest(&r.digest)?));
+        let bytes = going.values().map(|r| told(r)).collect::<Result<Vec<_>, StoreError>>()?;
         let digest = Digest::of(serde_json::json!([self.host.settings.server.as_str(), bytes]).to_string().as_bytes());
         let id: String = digest.as_str().trim_start_matches("sha256:").chars().take(12).collect();
         self.host.store.guard(Some((&id, &stacks)), now_ms())?;

@@ -307,7 +307,9 @@ impl Step<'_> {
         let (from, to) = self.releases()?;
         let target = Self::sides(forward, from.as_ref(), to.as_ref());
         let progress = self.deployment.progress();
-        let stood = Stood { before: progress.before(), ailing: progress.ailing(), back: !forward };
+        let signalled = apply::signalled(self.host, target);
+        let stood =
+            Stood { before: progress.before(), ailing: progress.ailing(), back: !forward, signalled: &signalled };
         let watch = async {
             Ok::<_, Reason>(match (target.to, target.other) {
                 (Some(release), _) => gate::watch(self.host, release, self.host.gate_policy(release.gate), stood).await,

@@ -1,6 +1,7 @@
 //! The layout `servers`: layers of one name, of one project, of a whole server, and the server's own file above all.
 
 use super::*;
+use crate::reload::{OnChange, Reload};
 
 fn named(name: &str, service: &str) -> String {
     format!("name: {name}\nservices:\n  {service}:\n    image: x\n")
@@ -192,4 +193,43 @@ fn one_project_may_be_asked_for() {
       stacks/c/compose.yml and stacks/b/compose.yml are one project, and both define the service "b"
       -> rename one of the two services, or give one of the files another top-level `name:`
     "#);
+}
+
+#[test]
+fn a_service_says_which_signal_makes_it_look_again_and_the_highest_layer_counts() {
+    let low = "x-evenkeel: {on_change: restart}\nservices:\n  app: {x-evenkeel: {reload: {signal: hup, on: ./conf.d}}}\n  db: {x-evenkeel: {reload: {signal: SIGUSR1}}}\n";
+    let high = "services:\n  app: {x-evenkeel: {reload: {signal: USR2, on: [./a.conf, ../shared/b.conf]}}}\n";
+    let set = set(&[("stacks/web/compose.yml", low), ("stacks/web/compose.override.yml", high)]);
+    assert_eq!(set.problems, []);
+    let reload = |signal: &str, on: &[&str]| Reload {
+        signal: signal.to_owned(),
+        on: on.iter().map(|path| (*path).to_owned()).collect(),
+    };
+    let stack = &set.stacks[0];
+    assert_eq!(stack.on_change, OnChange::Restart);
+    let expected = [
+        ("app".to_owned(), reload("SIGUSR2", &["stacks/web/a.conf", "stacks/shared/b.conf"])),
+        ("db".to_owned(), reload("SIGUSR1", &[])),
+    ];
+    assert_eq!(stack.reloads, expected.into());
+}
+
+#[test]
+fn a_default_way_to_take_up_changes_counts_unless_the_stack_has_its_own() {
+    let own = "x-evenkeel: {on_change: recreate}\nservices: {app: {image: x}}\n";
+    let set = set(&[
+        ("evenkeel.yml", "defaults: {on_change: restart}\n"),
+        ("stacks/one/compose.yml", own),
+        ("stacks/two/compose.yml", PLAIN),
+    ]);
+    let found: Vec<_> = set.stacks.iter().map(|stack| stack.on_change).collect();
+    assert_eq!(found, [OnChange::Recreate, OnChange::Restart]);
+}
+
+#[test]
+fn what_is_no_way_to_take_up_a_change_is_refused_with_its_line() {
+    let text = "x-evenkeel:\n  on_change: restar\nservices:\n  a:\n    x-evenkeel:\n      reload: {signal: SIGKILL}\n  \
+                b:\n    x-evenkeel:\n      reload: {on: [x]}\n  c:\n    x-evenkeel:\n      reload:\n        signal: HUP\n        \
+                on:\n          - ../../../x\n";
+    assert_snapshot!(show(&set(&[("stacks/web/compose.yml", text)])));
 }

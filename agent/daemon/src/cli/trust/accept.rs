@@ -12,8 +12,9 @@ use super::{
 };
 use crate::{
     cli::{
+        asked,
         output::{Failure, Output, SCHEMA},
-        runtime, status, sync,
+        runtime, sync,
         text::{self, BOLD, Cell, DIM, GREEN, RED, YELLOW, plural},
         words,
     },
@@ -81,7 +82,7 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
     let settings = words::settings(&args.config)?;
     check_user(&settings)?;
     let prospect = {
-        let store = status::open(&settings)?;
+        let store = asked::open(&settings)?;
         let now = Timestamp::now().as_second();
         let looked = runtime()?.block_on(acceptance::prospect(&settings, &store, &args.commit, now));
         looked.map_err(|e| failure(&e))?

@@ -1,6 +1,10 @@
 //! `evenkeel trust status`: what this server trusts, and how that stands.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use anstyle::Style;
 use evenkeel_core::{
@@ -15,8 +19,8 @@ use serde::Serialize;
 use super::survey::{date, date_time};
 use crate::{
     cli::{
+        asked,
         output::{Failure, Output, SCHEMA},
-        runtime, status, sync,
         text::{self, BOLD, Cell, DIM, GREEN, RED, YELLOW},
         words::{self, ago},
     },
@@ -107,7 +111,7 @@ struct Last {
 pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
     let settings = words::settings(&args.config)?;
     let now = Timestamp::now();
-    let (source, mut notices) = source(&settings)?;
+    let (source, mut notices) = source(&args.config, &settings)?;
     let trust = &settings.trust;
     let (policy, keyring) =
         git::policy(trust, &settings.source.reference, now.as_second()).map_err(|e| unreadable(&e))?;
@@ -170,18 +174,9 @@ fn keys(settings: &Settings, authority: Authority, accepted: Option<&str>, notic
 }
 
 /// What the running agent says of the source, else its store; and what is wrong with the answer.
-fn source(settings: &Settings) -> Result<(SourceStatus, Vec<String>), Failure> {
-    let found: Result<Status, Failure> = runtime()?.block_on(async {
-        match socket::status(&settings.paths.socket).await {
-            Ok(found) => Ok(found),
-            Err(error) => {
-                let notice = words::from_the_store(&error).ok_or_else(|| sync::failure(&error))?;
-                let store = status::open(settings)?;
-                let found = without_agent(settings, &store, notice).await;
-                found.map_err(|e| Failure::failed("store.failed", e.to_string(), "look at the state directory"))
-            }
-        }
-    });
+fn source(config: &Path, settings: &Settings) -> Result<(SourceStatus, Vec<String>), Failure> {
+    let ask = async |socket: &Path| socket::status(socket).await;
+    let found: Result<Status, Failure> = asked::agent_or_store(config, ask, without_agent);
     match found {
         Ok(found) => Ok((found.source, found.notices)),
         // Before an agent's first start the keys can be shown all the same.

@@ -3,6 +3,7 @@
 
 mod document;
 mod value;
+mod whole;
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -63,12 +64,22 @@ pub(super) struct Opened {
     values: Vec<(String, Value)>,
 }
 
-/// What stands at a key of the topmost level.
+/// What stands at a key.
 enum Value {
     Nothing,
-    Text(Zeroizing<String>),
+    /// As it is written, and what it is.
+    Scalar(Zeroizing<String>, Is),
     Bytes,
-    Nested,
+    List(Vec<Value>),
+    Map(Vec<(String, Value)>),
+}
+
+/// What a written value is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Is {
+    Text,
+    Number,
+    Flag,
 }
 
 /// Decrypts a file and verifies its MAC.
@@ -142,28 +153,25 @@ impl<'a> Walk<'a> {
         match node {
             Node::Null => Ok(Value::Nothing),
             Node::Bool(flag) => {
-                Ok(self.plain(if *flag { "True" } else { "False" }, if *flag { "true" } else { "false" }))
+                Ok(self.plain(if *flag { "True" } else { "False" }, if *flag { "true" } else { "false" }, Is::Flag))
             }
             Node::Int(number) => {
                 let text = self.number(*number);
-                Ok(self.plain(&text, &text))
+                Ok(self.plain(&text, &text, Is::Number))
             }
             Node::Float(number) => {
                 let text = number.to_string();
-                Ok(self.plain(&text, &text))
+                Ok(self.plain(&text, &text, Is::Number))
             }
             Node::Text(text) => self.text(place, text),
             Node::List(items) => {
-                for item in items {
-                    self.node(place, item)?;
-                }
-                Ok(Value::Nested)
+                let items = items.iter().map(|item| self.node(place, item));
+                Ok(Value::List(items.collect::<Result<_, _>>()?))
             }
             Node::Map(entries) => {
-                for (name, item) in entries {
-                    self.node(&format!("{place}{name}:"), item)?;
-                }
-                Ok(Value::Nested)
+                let entries =
+                    entries.iter().map(|(name, item)| Ok((name.clone(), self.node(&format!("{place}{name}:"), item)?)));
+                Ok(Value::Map(entries.collect::<Result<_, _>>()?))
             }
         }
     }
@@ -175,11 +183,11 @@ impl<'a> Walk<'a> {
     }
 
     /// A value that was left readable.
-    fn plain(&mut self, for_mac: &str, text: &str) -> Value {
+    fn plain(&mut self, for_mac: &str, text: &str, is: Is) -> Value {
         if !self.only_encrypted {
             self.mac.update(for_mac);
         }
-        Value::Text(Zeroizing::new(text.to_owned()))
+        Value::Scalar(Zeroizing::new(text.to_owned()), is)
     }
 
     fn text(&mut self, place: &str, text: &str) -> Result<Value, Unreadable> {
@@ -187,18 +195,20 @@ impl<'a> Walk<'a> {
             if text.starts_with("ENC[") {
                 return Err(Unreadable::Damaged(format!("the value of {} cannot be read", named(place))));
             }
-            return Ok(self.plain(text, text));
+            return Ok(self.plain(text, text, Is::Text));
         };
         let bytes = encrypted.open(self.key, place).filter(|_| KINDS.contains(&encrypted.kind)).ok_or_else(|| {
             Unreadable::Damaged(format!("the value of {} was changed, or belongs to another key", named(place)))
         })?;
         self.mac.update(&*bytes);
         let Ok(text) = std::str::from_utf8(&bytes) else { return Ok(Value::Bytes) };
-        Ok(Value::Text(Zeroizing::new(match (encrypted.kind, text) {
-            ("bool", "True") => "true".to_owned(),
-            ("bool", "False") => "false".to_owned(),
-            (_, text) => text.to_owned(),
-        })))
+        let (text, is) = match (encrypted.kind, text) {
+            ("bool", "True") => ("true", Is::Flag),
+            ("bool", "False") => ("false", Is::Flag),
+            ("int" | "float", text) => (text, Is::Number),
+            (_, text) => (text, Is::Text),
+        };
+        Ok(Value::Scalar(Zeroizing::new(text.to_owned()), is))
     }
 
     /// Compares the MAC with that of the file, which is encrypted for the time of its last change.
@@ -228,13 +238,9 @@ fn named(place: &str) -> String {
 impl Opened {
     /// The variables as an environment file that Compose reads.
     pub(super) fn env(&self, file: &str) -> Result<Plain, Unreadable> {
-        if let (Form::Json, [(name, value)]) = (self.form, self.values.as_slice())
-            && name == "data"
-            && !has_extension(file, "json")
-        {
-            // What SOPS calls a binary file: one value that is the whole of it.
+        if let Some(value) = self.binary(file) {
             return match value {
-                Value::Text(text) => Ok(Zeroizing::new(text.as_bytes().to_vec())),
+                Value::Scalar(text, _) => Ok(Zeroizing::new(text.as_bytes().to_vec())),
                 _ => Err(Unreadable::content("holds no text", "encrypt a file of KEY=value lines")),
             };
         }
@@ -245,15 +251,23 @@ impl Opened {
         Ok(out)
     }
 
+    /// The one value of what SOPS calls a binary file, which is the whole of it.
+    fn binary(&self, file: &str) -> Option<&Value> {
+        match (self.form, self.values.as_slice()) {
+            (Form::Json, [(name, value)]) if name == "data" && !has_extension(file, "json") => Some(value),
+            _ => None,
+        }
+    }
+
     fn line(&self, out: &mut Vec<u8>, name: &str, value: &Value) -> Result<(), Unreadable> {
         let flat = "an environment is flat: keep NAME: value at the topmost level, and anything else in another file";
         let text = match value {
             Value::Nothing => "",
-            Value::Text(text) => text,
+            Value::Scalar(text, _) => text,
             Value::Bytes => {
                 return Err(Unreadable::content(format!("holds bytes that are no text at {}", named(name)), flat));
             }
-            Value::Nested => {
+            Value::List(_) | Value::Map(_) => {
                 return Err(Unreadable::content(format!("holds more than a value at {}", named(name)), flat));
             }
         };
