@@ -43,7 +43,7 @@ mod tests {
         assert_eq!(config::KEYS_OF_AGENT, keys);
     }
 
-    /// Each key has its row in the page for users.
+    /// Each key has its row in its page for users.
     #[test]
     fn the_reference_speaks_of_every_key() {
         fn look(schema: &Value, value: &Value, prefix: &str, rows: &mut Vec<String>) {
@@ -64,8 +64,9 @@ mod tests {
                 rows.push(prefix.trim_end_matches("[]").to_owned());
             }
         }
-        let page = include_str!("../../docs/reference/evenkeel.yml.md");
-        for schema in [super::EVENKEEL_YML, super::X_EVENKEEL] {
+        let of_repository = include_str!("../../docs/reference/evenkeel.yml.md");
+        let of_stack = include_str!("../../docs/reference/x-evenkeel.md");
+        for (schema, page) in [(super::EVENKEEL_YML, of_repository), (super::X_EVENKEEL, of_stack)] {
             let schema: Value = serde_json::from_str(schema).expect("JSON");
             let mut rows = Vec::new();
             look(&schema, &schema, "", &mut rows);

@@ -41,7 +41,7 @@ pub use release::{Conclusion, ReleaseMove};
 pub use source::{RefusedTip, SourceState};
 
 /// How the file came to be as it is, version by version. A step that has left this house is never changed.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),

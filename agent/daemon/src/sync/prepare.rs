@@ -79,11 +79,7 @@ impl Cache {
     }
 
     /// Finds the stack set of a verified revision, renders and validates it.
-    pub async fn prepare(
-        &mut self,
-        host: &Host,
-        revision: &Revision,
-    ) -> Result<std::sync::Arc<Prepared>, Reason> {
+    pub async fn prepare(&mut self, host: &Host, revision: &Revision) -> Result<std::sync::Arc<Prepared>, Reason> {
         let before = environment(host, self.last.as_ref().map(|(_, p)| &p.candidates));
         let key = Key { commit: revision.tip().clone(), settings: host.settings.clone(), environment: before };
         if let Some((known, prepared)) = &self.last

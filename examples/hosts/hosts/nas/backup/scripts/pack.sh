@@ -6,6 +6,6 @@ while true; do
     tar -czf "$archive.new" -C /shared .
     mv "$archive.new" "$archive"
     ln -sf "${archive##*/}" /archive/newest.tar.gz
-    ls -r /archive/*-*.tar.gz | tail -n "+$((KEEP + 1))" | while read -r old; do rm "$old"; done
+    find /archive -name '*-*.tar.gz' | sort -r | tail -n "+$((KEEP + 1))" | while read -r old; do rm "$old"; done
     sleep 86400
 done
