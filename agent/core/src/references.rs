@@ -106,9 +106,7 @@ fn walk(tree: &dyn Tree, layers: &[Layer]) -> Result<Walk, TreeError> {
         for raw in documents.iter().flat_map(read) {
             let reference = raw.resolve(&file, &base, text);
             if let (true, Some(path)) = (raw.is_compose_file(), &reference.path) {
-                // What an included or extended file refers to lies beside that file, unless it is told otherwise.
-                let stated = raw.directory.as_deref().map(|directory| resolve(&base, directory));
-                match stated.unwrap_or_else(|| Place::Inside(parent(path).to_owned())) {
+                match raw.folder(&base, path) {
                     Place::Inside(beside) => open.push((path.clone(), beside)),
                     Place::Outside => is_whole = false,
                 }
@@ -127,17 +125,41 @@ fn read_through(tree: &dyn Tree, path: &str) -> Result<Option<Vec<u8>>, TreeErro
     }
 }
 
+/// In which folder the relative paths of an included or extended file are resolved.
+enum Folder {
+    /// In the file's own.
+    Own,
+    /// In the one that an include states as its `project_directory`.
+    Stated(String),
+    /// In that of this file, the first one of an include with several: the others are laid over it.
+    Of(String),
+}
+
 struct Raw {
     kind: ReferenceKind,
     written: String,
-    /// `project_directory` of an include.
-    directory: Option<String>,
+    /// What says where its own relative paths are resolved.
+    folder: Folder,
     required: bool,
 }
 
 impl Raw {
     fn new(kind: ReferenceKind, written: &str) -> Self {
-        Self { kind, written: written.to_owned(), directory: None, required: true }
+        Self { kind, written: written.to_owned(), folder: Folder::Own, required: true }
+    }
+
+    /// The folder for a file at `path` that was referred to from `base`.
+    fn folder(&self, base: &str, path: &str) -> Place {
+        match &self.folder {
+            Folder::Own => Place::Inside(parent(path).to_owned()),
+            Folder::Stated(directory) => resolve(base, directory),
+            // What a variable stands for is not known here.
+            Folder::Of(first) if first.contains('$') => Place::Outside,
+            Folder::Of(first) => match resolve(base, first) {
+                Place::Inside(first) => Place::Inside(parent(&first).to_owned()),
+                Place::Outside => Place::Outside,
+            },
+        }
     }
 
     fn is_compose_file(&self) -> bool {
@@ -179,14 +201,18 @@ fn read(document: &Node) -> Vec<Raw> {
             found.push(Raw::new(ReferenceKind::Include, path));
             continue;
         }
-        let directory = get(entry, "project_directory").and_then(Node::as_str);
-        for path in items(get(entry, "path")).filter_map(Node::as_str) {
-            found.push(Raw { directory: directory.map(str::to_owned), ..Raw::new(ReferenceKind::Include, path) });
+        let stated = get(entry, "project_directory").and_then(Node::as_str);
+        let files: Vec<&str> = items(get(entry, "path")).filter_map(Node::as_str).collect();
+        for path in &files {
+            let folder = match stated {
+                Some(directory) => Folder::Stated(directory.to_owned()),
+                None => Folder::Of(files[0].to_owned()),
+            };
+            found.push(Raw { folder, ..Raw::new(ReferenceKind::Include, path) });
         }
         found.extend(paths(get(entry, "env_file"), ReferenceKind::EnvFile));
     }
-    let services = get(document, "services").map(Node::entries).unwrap_or_default();
-    for (_, service) in services {
+    for service in get(document, "services").map(values).unwrap_or_default() {
         if let Some(path) = get(service, "extends").and_then(|e| get(e, "file")).and_then(Node::as_str) {
             found.push(Raw::new(ReferenceKind::Extends, path));
         }
@@ -212,10 +238,19 @@ fn items(value: Option<&Node>) -> impl Iterator<Item = &Node> {
     list.iter().chain(single)
 }
 
-/// The value at a key, also where a merge key brings it.
+/// The value at a key, also where merge keys bring it.
 fn get<'a>(value: &'a Node, key: &str) -> Option<&'a Node> {
-    value.get(key).or_else(|| items(value.get("<<")).find_map(|merged| merged.get(key)))
+    value.get(key).or_else(|| items(value.get(MERGE)).find_map(|merged| get(merged, key)))
 }
+
+/// The values of a mapping, with those that merge keys bring.
+fn values(value: &Node) -> Vec<&Node> {
+    let own = value.entries().iter().filter(|(key, _)| key != MERGE).map(|(_, value)| value);
+    own.chain(items(value.get(MERGE)).flat_map(values)).collect()
+}
+
+/// The key that brings the keys of other mappings.
+const MERGE: &str = "<<";
 
 #[cfg(test)]
 mod tests {
@@ -266,6 +301,30 @@ mod tests {
     fn sees_what_a_merge_key_brings() {
         let text = "x-a: &a {env_file: a.env}\nservices:\n  a:\n    <<: *a\n  b:\n    <<: [*a]\n";
         assert_eq!(found(&[("stacks/web/compose.yml", text)]).len(), 1);
+        for text in [
+            "x-a: &a {env_file: a.env}\nx-b: &b {<<: *a}\nservices:\n  a:\n    <<: *b\n",
+            "x-all: &all {a: {env_file: a.env}}\nservices:\n  <<: *all\n",
+            "x-all: &all {services: {a: {env_file: a.env}}}\n<<: *all\n",
+        ] {
+            assert_eq!(found(&[("stacks/web/compose.yml", text)])[0].1.as_deref(), Some("stacks/web/a.env"), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_include_of_several_files_has_its_paths_beside_the_first() {
+        let files = [
+            ("stacks/web/compose.yml", "include: [{path: [a/x.yml, b/deep/y.yml]}]\n"),
+            ("stacks/web/a/x.yml", "services: {x: {env_file: x.env}}\n"),
+            ("stacks/web/b/deep/y.yml", "services: {y: {env_file: [y.env, ../../../../h.env]}}\n"),
+        ];
+        let read: Vec<_> = found(&files).into_iter().filter(|(written, ..)| written.ends_with("env")).collect();
+        let expected = [
+            ("x.env", Some("stacks/web/a/x.env"), false),
+            ("../../../../h.env", None, true),
+            ("y.env", Some("stacks/web/a/y.env"), false),
+        ];
+        let read: Vec<_> = read.iter().map(|(text, path, out, _)| (text.as_str(), path.as_deref(), *out)).collect();
+        assert_eq!(read, expected);
     }
 
     #[test]
