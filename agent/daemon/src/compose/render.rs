@@ -172,7 +172,7 @@ impl Compose {
         args.extend(["--project-directory".to_owned(), text(&request.root.join(request.stack.directory()))]);
         args.extend(env_file_args(lowest.into_iter().chain(request.env_files.iter().map(PathBuf::as_path))));
         args.extend(["config", "--format", "json"].map(str::to_owned));
-        Ok(self.run(&self.config_invocation(request, args), None).await?)
+        ended(self.run(&self.config_invocation(request, args), None).await?)
     }
 
     /// What the paths come to that begin with a variable, of layers whose relative paths are resolved elsewhere.
@@ -213,7 +213,7 @@ impl Compose {
             args.extend(["--profile".to_owned(), profile.clone()]);
         }
         args.extend(["config", "--format", format].map(str::to_owned));
-        let mut done = self.run(&self.config_invocation(request, args), None).await?;
+        let mut done = ended(self.run(&self.config_invocation(request, args), None).await?)?;
         done.stderr = files.named(&done.stderr);
         Ok(done)
     }
@@ -249,6 +249,15 @@ fn config_args(
     args.extend(["--project-directory".to_owned(), text(&request.root.join(request.stack.directory()))]);
     args.extend(env_file_args(lowest_env_file.into_iter().chain(request.env_files.iter().map(PathBuf::as_path))));
     args
+}
+
+/// What was said by a Compose that came to its end. One that was killed has judged nothing.
+fn ended(done: Finished) -> Result<Finished, RenderError> {
+    if done.code.is_some() {
+        return Ok(done);
+    }
+    let (what, message) = ("docker compose config".to_owned(), "something killed it".to_owned());
+    Err(RenderError::Compose(ComposeError::Failed { what, message }))
 }
 
 fn env_file_args<'a>(files: impl Iterator<Item = &'a Path>) -> Vec<String> {

@@ -132,3 +132,21 @@ async fn another_compose_and_another_round_forget() {
     world.renders.clear();
     assert_eq!(world.render("one").await.1, RENDERING);
 }
+
+#[tokio::test]
+async fn what_a_killed_compose_did_not_say_is_not_remembered() {
+    let mut world = World::new();
+    let whole = std::mem::replace(&mut world.compose.docker, world.folder.path().join("killed"));
+    let source = world.folder.path().join("killed.sh");
+    fs::write(&source, "#!/bin/sh\nkill -9 $$\n").unwrap();
+    let installed = Command::new("install").args(["-m", "755"]).args([&source, &world.compose.docker]).status();
+    assert!(installed.unwrap().success());
+    let root = world.folder.path().join("one");
+    let env_files = [root.join(".env")];
+    let target = Path::new("/srv/live");
+    let request = RenderRequest { stack: &world.stack, env_files: &env_files, root: &root, target, lenient: false };
+    let killed = world.renders.render(&world.compose, &request, world.inputs().as_ref()).await;
+    assert!(matches!(killed, Err(RenderError::Compose(_))), "{:?}", killed.map(|r| r.project));
+    world.compose.docker = whole;
+    assert!(world.render("one").await.1 > 0);
+}

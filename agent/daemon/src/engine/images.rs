@@ -19,9 +19,10 @@ impl Engine {
         }
     }
 
-    /// The reference by digest under which a registry has the image that `reference` stands for now.
-    pub async fn pinned(&self, reference: &str) -> Result<Option<String>, EngineError> {
-        let found = match self.docker()?.inspect_image(reference).await {
+    /// The reference by digest under which the registry of `reference` has this image. What the reference stands for by now
+    /// does not matter.
+    pub async fn pinned(&self, image: &ImageId, reference: &str) -> Result<Option<String>, EngineError> {
+        let found = match self.docker()?.inspect_image(&image.0).await {
             Ok(found) => found,
             Err(e) => match self.error("look for an image", &e) {
                 EngineError::NotFound(_) => return Ok(None),
@@ -30,7 +31,9 @@ impl Engine {
         };
         let (repository, _) = split(reference.split_once('@').map_or(reference, |(name, _)| name));
         let digests = found.repo_digests.unwrap_or_default();
-        Ok(digests.into_iter().find(|digest| digest.split_once('@').is_some_and(|(name, _)| name == repository)))
+        let is_of =
+            |digest: &String| digest.split_once('@').is_some_and(|(name, _)| familiar(name) == familiar(repository));
+        Ok(digests.into_iter().find(is_of))
     }
 
     /// Every tag of an image, or `None` if it is not here.
@@ -69,9 +72,10 @@ impl Engine {
         self.docker()?.tag_image(&id.0, Some(options)).await.map_err(|e| self.error("tag an image", &e))
     }
 
-    /// Takes a tag or a reference by digest away; the image goes only if nothing else needs it. A tag that is gone already is fine.
+    /// Takes a tag or a reference by digest away; the image goes only if nothing else needs
+    /// it, and what it was made of stays. A tag that is gone already is fine.
     pub async fn untag(&self, reference: &str) -> Result<(), EngineError> {
-        let options = RemoveImageOptions { force: false, noprune: false, platforms: None };
+        let options = RemoveImageOptions { force: false, noprune: true, platforms: None };
         match self.docker()?.remove_image(reference, Some(options), None).await {
             Ok(_) => Ok(()),
             Err(e) => match self.error("remove a tag", &e) {
@@ -80,6 +84,13 @@ impl Engine {
             },
         }
     }
+}
+
+/// A repository's name as the engine shows it: what is left out stands for Docker Hub.
+fn familiar(repository: &str) -> &str {
+    let hub = ["docker.io/", "index.docker.io/"].iter().find_map(|host| repository.strip_prefix(host));
+    let name = hub.unwrap_or(repository);
+    name.strip_prefix("library/").unwrap_or(name)
 }
 
 /// Splits `host:5000/name:tag` at the tag; without one it is `latest`.
@@ -100,5 +111,16 @@ mod tests {
         assert_eq!(split("nginx:1.27"), ("nginx", "1.27"));
         assert_eq!(split("localhost:5000/nginx"), ("localhost:5000/nginx", "latest"));
         assert_eq!(split("localhost:5000/nginx:1"), ("localhost:5000/nginx", "1"));
+    }
+
+    #[test]
+    fn docker_hub_goes_without_saying() {
+        for name in
+            ["nginx", "library/nginx", "docker.io/nginx", "docker.io/library/nginx", "index.docker.io/library/nginx"]
+        {
+            assert_eq!(familiar(name), "nginx");
+        }
+        assert_eq!(familiar("docker.io/foo/bar"), "foo/bar");
+        assert_eq!(familiar("ghcr.io/library/x"), "ghcr.io/library/x");
     }
 }

@@ -97,8 +97,10 @@ async fn let_tags_go(host: &Host, release: &Release) -> Result<(), EngineError> 
     for (reference, image) in keep_tags(release) {
         let is_last = host.engine.tags_of(&image).await?.is_some_and(|tags| tags == [reference.as_str()]);
         // An answer that the store does not give counts as no.
-        if is_last && (!host.store.is_brought(&image).unwrap_or(false) || host.engine.used().await?.contains(&image)) {
-            spare(host, release, (&reference, &image)).await?;
+        let stays = !host.store.is_brought(&image).unwrap_or(false) || host.engine.used().await?.contains(&image);
+        if is_last && stays && !spare(host, release, (&reference, &image)).await? {
+            tracing::debug!(%reference, %image, "our tag stays: it is the last one of an image that is not ours to remove");
+            continue;
         }
         host.engine.untag(&reference).await?;
     }
@@ -106,16 +108,19 @@ async fn let_tags_go(host: &Host, release: &Release) -> Result<(), EngineError> 
 }
 
 /// With its last tag an image would go. One that is not ours, or that somebody uses, is left without a tag instead, as
-/// `docker pull` leaves what it replaces: the tag stands for another image before it is taken away.
-async fn spare(host: &Host, release: &Release, (reference, image): (&str, &ImageId)) -> Result<(), EngineError> {
+/// `docker pull` leaves what it replaces: the tag stands for another image before it is taken away, for one that has
+/// another tag besides. Whether there is such a one.
+async fn spare(host: &Host, release: &Release, (reference, image): (&str, &ImageId)) -> Result<bool, EngineError> {
     let kept = host.store.kept(&release.stack).unwrap_or_default();
     let others = kept.iter().flat_map(|kept| kept.images.values()).map(|other| &other.id);
     for other in others.filter(|other| *other != image) {
-        if host.engine.image(&other.0).await?.is_some() {
-            return host.engine.point(reference, other).await;
+        let tags = host.engine.tags_of(other).await?.unwrap_or_default();
+        if tags.iter().any(|tag| tag != reference) {
+            host.engine.point(reference, other).await?;
+            return Ok(true);
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Removes what we brought and no release needs any more, unless a container uses it. Whoever gave such an image another

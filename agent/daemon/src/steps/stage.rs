@@ -71,7 +71,9 @@ pub async fn stage(host: &Host, input: &StageInput<'_>, deployment: DeploymentId
         let before = host.engine.images().await.map_err(|e| e.reason(Code::ImagePull))?;
         let brought = bring(host, input, &to_pull, &to_build).await;
         // Of those that came before another one failed we know as well.
-        let references: Vec<String> = wanted.iter().map(|(_, reference)| reference.clone()).collect();
+        let is_brought = |name: &str| to_build.iter().any(|n| n == name) || is_pullable(input, name);
+        let brought_by_us = wanted.iter().filter(|(name, _)| is_brought(name));
+        let references: Vec<String> = brought_by_us.map(|(_, reference)| reference.clone()).collect();
         let noted = images::note_brought(host, deployment, &before, &references).await;
         brought.and(noted)?;
     }
@@ -219,7 +221,7 @@ async fn image_of(host: &Host, reference: String, id: ImageId, from: Option<&Rel
     let former = from.and_then(|from| from.images.values().find(|image| image.id == id && image.pinned.is_some()));
     let pinned = match former {
         Some(former) => former.pinned.clone(),
-        None => host.engine.pinned(&reference).await.map_err(|e| e.reason(Code::ImagePull))?,
+        None => host.engine.pinned(&id, &reference).await.map_err(|e| e.reason(Code::ImagePull))?,
     };
     Ok(ReleaseImage { reference, id, pinned })
 }
@@ -233,12 +235,13 @@ fn same_build(host: &Host, candidate: &Candidate, from: &Release, name: &str) ->
             == slice::covered(&from.files, &slice::build_paths(before, &root))
 }
 
+/// Whether the stack lets a service's image be pulled.
+fn is_pullable(input: &StageInput<'_>, name: &str) -> bool {
+    input.candidate.model.service(name).is_some_and(|service| service.pull_policy() != Some("never"))
+}
+
 async fn bring(host: &Host, input: &StageInput<'_>, to_pull: &[String], to_build: &[String]) -> Result<(), Reason> {
-    let pullable: Vec<String> = to_pull
-        .iter()
-        .filter(|name| input.candidate.model.service(name).is_some_and(|s| s.pull_policy() != Some("never")))
-        .cloned()
-        .collect();
+    let pullable: Vec<String> = to_pull.iter().filter(|name| is_pullable(input, name)).cloned().collect();
     if pullable.is_empty() && to_build.is_empty() {
         return Ok(());
     }

@@ -80,17 +80,21 @@ impl Cache {
 
     /// Finds the stack set of a verified revision, renders and validates it.
     pub async fn prepare(&mut self, host: &Host, revision: &Revision) -> Result<std::sync::Arc<Prepared>, Reason> {
-        let before = environment(host, self.last.as_ref().map(|(_, p)| &p.candidates));
+        let former = self.last.take();
+        let known = || environment(host, former.as_ref().map(|(_, p)| &p.candidates));
+        let before = known();
         let key = Key { commit: revision.tip().clone(), settings: host.settings.clone(), environment: before };
-        if let Some((known, prepared)) = &self.last
+        if let Some((known, prepared)) = &former
             && *known == key
         {
-            return Ok(prepared.clone());
+            let prepared = prepared.clone();
+            self.last = former;
+            return Ok(prepared);
         }
-        self.last = None;
         let prepared = std::sync::Arc::new(prepare(host, revision, &self.renders).await?);
         let after = environment(host, Some(&prepared.candidates));
-        if !prepared.is_passing() {
+        // Of a file that changed meanwhile nobody knows which state was read.
+        if !prepared.is_passing() && known() == key.environment {
             self.last = Some((Key { environment: after, ..key }, prepared.clone()));
         }
         Ok(prepared)
