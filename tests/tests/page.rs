@@ -9,6 +9,7 @@ use evenkeel_tests::{
     http::{self, Response},
     port,
     program::{Run, root},
+    restic::Restic,
     wait::{seconds, wait_until},
     world::World,
 };
@@ -24,7 +25,11 @@ struct Paged {
 impl Paged {
     /// The agent runs and has deployed a stack `web`; `subject` is its commit's.
     fn deployed(subject: &str) -> Self {
-        let mut world = World::new();
+        Self::of(World::new(), subject)
+    }
+
+    /// The same, of a server that is set up already.
+    fn of(mut world: World, subject: &str) -> Self {
         let address = format!("127.0.0.1:{}", port::free());
         world.config.set("listen", &format!("{{ page: '{address}' }}"));
         let commit = world.change(subject).file(&world.path("web", "compose.yml"), fixture::sleeper(1)).push();
@@ -319,7 +324,10 @@ fn metric_names(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn prometheus_takes_the_metrics_the_alerts_and_the_dashboard() {
-    let paged = Paged::deployed("Begin");
+    let mut world = World::new();
+    // Some metrics are for those who have a backup.
+    Restic::init(&world.config, &world.folder().join("restic")).configure(&mut world.config);
+    let paged = Paged::of(world, "Begin");
     let world = &paged.world;
     world
         .change("Break it")
