@@ -86,11 +86,28 @@ impl Server {
         docker(&["exec", &id, "sh", "-c", "cat /data/file /state/notes /state/tracked | tr '\\n' ' '"])
     }
 
-    /// What was put aside beside a path.
-    fn aside(path: &Path) -> Vec<PathBuf> {
+    /// What was put aside beside a path, and what ran there and was taken back.
+    fn kept(path: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
         let name = format!("{}.before-restore-", path.file_name().unwrap().to_string_lossy());
         let entries = fs::read_dir(path.parent().unwrap()).unwrap().flatten().map(|entry| entry.path());
-        entries.filter(|p| p.file_name().unwrap().to_string_lossy().starts_with(&name)).collect()
+        let kept = entries.filter(|p| p.file_name().unwrap().to_string_lossy().starts_with(&name));
+        kept.partition(|p| !p.to_string_lossy().ends_with(".failed"))
+    }
+
+    fn aside(path: &Path) -> Vec<PathBuf> {
+        Self::kept(path).0
+    }
+
+    fn failed(path: &Path) -> Vec<PathBuf> {
+        Self::kept(path).1
+    }
+
+    /// A running container of somebody else, with these arguments.
+    fn guest(&self, args: &[&str]) -> String {
+        let name = format!("{}-guest", self.world.prefix());
+        let run = ["run", "--detach", "--init", "--name", &name];
+        docker(&[&run[..], args, &["evenkeel-test/busybox:1", "sleep", "1000"]].concat());
+        name
     }
 
     /// No half-restored data lies about.
@@ -133,8 +150,14 @@ fn data_comes_back_and_what_was_there_is_kept_aside_whole() {
     let before = (mode(&server.data()), mode(&server.state()));
     let old = server.world.container("db", "app");
 
+    // A mount of all volumes, as of an agent in a container or of what watches the machine, sees the new names.
+    let volumes = server.data().parent().and_then(Path::parent).unwrap().display().to_string();
+    let guest = server.guest(&["--volume", &format!("{volumes}:{volumes}")]);
     let run = server.world.evenkeel(&["restore", &server.stack, "--reason", "an import went wrong"]);
     run.exits(0);
+    let seen = docker(&["exec", &guest, "cat", &server.data().join("file").to_string_lossy()]);
+    assert_eq!(seen.trim(), "one");
+    docker(&["rm", "--force", &guest]);
     // Of a folder that Git fills in part, its own files are those of the release, not those of the snapshot.
     assert_eq!(server.sees(), "one one second");
     assert!(!server.data().join("extra").exists(), "what came after the snapshot is not mixed into it");
@@ -173,6 +196,11 @@ fn data_that_does_not_get_well_goes_and_what_was_there_runs_again() {
     assert_eq!(fs::read_to_string(server.data().join("extra")).unwrap(), "of now\n");
     assert_eq!(Server::aside(&server.data()), Vec::<PathBuf>::new());
     server.check_tidy();
+    // The stack ran on it and may have written there: it is kept, too, and the answer says where.
+    let failed = Server::failed(&server.data());
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert_eq!(fs::read_to_string(failed[0].join("file")).unwrap(), "bad\n");
+    assert!(run.said().contains(&format!("is kept in {}", failed[0].display())), "{}", run.report());
     assert_eq!(server.world.container("db", "app").health(), "healthy");
     // The release is not to blame for data that a person brought back.
     server.world.evenkeel(&["sync"]).exits(0);
@@ -189,7 +217,7 @@ fn where_neither_gets_well_all_of_it_is_kept_and_the_commands_are_said() {
     run.exits(6);
     let said = run.said();
     let commands = said.split('`').find(|part| part.starts_with("docker compose -p")).unwrap_or_default();
-    assert!(commands.contains(&*server.data().to_string_lossy()) && commands.contains("mv -T"), "{}", run.report());
+    assert!(commands.contains(&*server.data().to_string_lossy()) && commands.contains("mv -nT"), "{}", run.report());
     assert_eq!(fs::read_to_string(server.data().join("file")).unwrap(), "bad too\n");
     assert_eq!(fs::read_to_string(server.data().join("extra")).unwrap(), "of now\n");
     assert_eq!(server.world.status().stack(&server.stack).state, "halted");
@@ -217,7 +245,8 @@ fn a_kill_at_any_step_leaves_all_of_the_old_data_or_all_of_the_restored() {
     let rounds = forward.map(|step| (&good, step)).into_iter().chain(back.map(|step| (&bad, step)));
     for (snapshot, step) in rounds {
         server.write("two");
-        let (since, kept) = (journal.last_deployment(), Server::aside(&server.data()).len());
+        let since = journal.last_deployment();
+        let before = Server::kept(&server.data());
         server.world.start_and_wait();
         let args = ["restore", &server.stack, "--snapshot", snapshot, "--reason", "kill it", "--config"];
         let mut command = server.world.command(&args);
@@ -239,9 +268,12 @@ fn a_kill_at_any_step_leaves_all_of_the_old_data_or_all_of_the_restored() {
         let is_restored = touched && *snapshot == good;
         server.world.wait_container("db", "app", "is healthy", |c| c.health() == "healthy");
         assert_eq!(server.world.containers("db").len(), 1, "{told}");
-        let (data, asides) = (if is_restored { "one" } else { "two" }, Server::aside(&server.data()));
+        let (asides, failed) = Server::kept(&server.data());
+        let data = if is_restored { "one" } else { "two" };
         assert_eq!(server.sees().split(' ').next(), Some(data), "{told}");
-        assert_eq!(asides.len(), kept + usize::from(is_restored), "{told}: {asides:?}");
+        assert_eq!(asides.len(), before.0.len() + usize::from(is_restored), "{told}: {asides:?}");
+        let is_taken_back = touched && !is_restored;
+        assert_eq!(failed.len(), before.1.len() + usize::from(is_taken_back), "{told}: {failed:?}");
         if is_restored {
             let kept: Vec<_> = asides.iter().map(|aside| fs::read_to_string(aside.join("file")).unwrap()).collect();
             assert!(kept.iter().all(|text| text == "two\n"), "{told}: {kept:?}");
@@ -267,22 +299,25 @@ fn what_cannot_be_restored_is_refused_before_anything_is_touched() {
     let other = restore(&["--snapshot", &foreign]);
     assert!(other.exits(1).said().contains("is of another, not of"), "{}", other.report());
     // Somebody else has the volume open: it would go on with what is put aside.
-    let (name, volume) = (format!("{}-guest", server.world.prefix()), format!("{}_data:/x", server.stack));
-    docker(&[
-        "run",
-        "--detach",
-        "--init",
-        "--name",
-        &name,
-        "--volume",
-        &volume,
-        "evenkeel-test/busybox:1",
-        "sleep",
-        "1000",
-    ]);
+    let name = server.guest(&["--volume", &format!("{}_data:/x", server.stack)]);
     let used = restore(&[]);
     assert!(used.exits(1).said().contains(&name) && used.said().contains("stop them first"), "{}", used.report());
     docker(&["rm", "--force", &name]);
+    // So would what somebody runs of the stack itself at the side: `docker compose stop` leaves it alone.
+    let file = server.world.live(&server.world.path("db", "compose.yml")).display().to_string();
+    let compose = ["compose", "--project-name", &server.stack, "--file", &file];
+    docker(&[&compose[..], &["run", "--detach", "--name", &name, "app", "sleep", "1000"]].concat());
+    let used = restore(&[]);
+    assert!(used.exits(1).said().contains(&name) && used.said().contains("stop them first"), "{}", used.report());
+    docker(&["rm", "--force", &name]);
+    // Of what is a link now the snapshot has something else.
+    let elsewhere = server.world.folder().join("elsewhere");
+    fs::rename(server.state(), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, server.state()).unwrap();
+    let link = restore(&[]);
+    assert!(link.exits(1).said().contains("state is a link"), "{}", link.report());
+    fs::remove_file(server.state()).unwrap();
+    fs::rename(&elsewhere, server.state()).unwrap();
     let after = server.world.container("db", "app");
     assert_eq!((after.id(), after.started()), (before.id(), before.started()));
     assert_eq!(server.sees(), "two two second");

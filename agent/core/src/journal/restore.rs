@@ -31,21 +31,34 @@ pub struct Restore {
     pub swaps: Vec<Swap>,
 }
 
+impl Swap {
+    /// Where goes what was restored and ran, if what was there before is put back.
+    pub fn failed(&self) -> String {
+        format!("{}.failed", self.aside)
+    }
+}
+
 impl Restore {
     /// Where what was there before is kept.
     pub fn aside(&self) -> Vec<String> {
         self.swaps.iter().map(|swap| swap.aside.clone()).collect()
     }
 
-    /// The commands with which a person puts back what was there before. They do no harm if it is there already.
+    /// The commands with which a person puts back what was there before. They do no harm if it is there already, and go
+    /// on only from what went well: nothing is started with the wrong data.
     pub fn by_hand(&self) -> String {
         let mut commands = format!("docker compose -p {} stop", quoted(&self.project));
-        for Swap { path, aside, .. } in &self.swaps {
-            let failed = quoted(&format!("{path}.failed"));
-            let (path, aside) = (quoted(path), quoted(aside));
-            let _ = write!(commands, "; [ ! -e {aside} ] || {{ mv -T {path} {failed}; mv -T {aside} {path}; }}");
+        for swap in &self.swaps {
+            let [path, aside, failed] = [&swap.path, &swap.aside, &swap.failed()].map(|name| quoted(name));
+            // `mv -n` that moved nothing may say that all is well.
+            let [no_path, no_aside] = [&path, &aside].map(|name| format!("[ ! -e {name} ] && [ ! -L {name} ]"));
+            let _ = write!(
+                commands,
+                " && {{ {no_aside} || {{ {{ {no_path} || mv -nT {path} {failed}; }} && {no_path} && mv -nT {aside} {path}; }}; }} \
+                 && [ -e {path} ]"
+            );
         }
-        let _ = write!(commands, "; evenkeel rollback {} --reason \"after a restore\"", quoted(&self.stack));
+        let _ = write!(commands, " && evenkeel rollback {} --reason \"after a restore\"", quoted(&self.stack));
         commands
     }
 }
@@ -61,21 +74,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_commands_for_a_person_can_be_pasted_whatever_the_paths_are() {
-        let swap = |path: &str| Swap {
-            path: path.to_owned(),
-            saved: path.to_owned(),
+    fn the_commands_for_a_person_name_what_they_move_and_go_on_only_from_what_went_well() {
+        let swap = Swap {
+            path: "/v/d".to_owned(),
+            saved: "/v/d".to_owned(),
             restored: "/v/.x/d".to_owned(),
-            aside: format!("{path}.before"),
+            aside: "/v/d.before".to_owned(),
         };
-        let swaps = vec![swap("/v/d"), swap("/v/it's here")];
+        let swaps = vec![swap];
         let restore = Restore { stack: "db".to_owned(), project: "db".to_owned(), snapshot: "1".to_owned(), swaps };
         assert_eq!(
             restore.by_hand(),
-            "docker compose -p db stop; [ ! -e /v/d.before ] || { mv -T /v/d /v/d.failed; mv -T /v/d.before /v/d; }; \
-             [ ! -e '/v/it'\\''s here.before' ] || { mv -T '/v/it'\\''s here' '/v/it'\\''s here.failed'; \
-             mv -T '/v/it'\\''s here.before' '/v/it'\\''s here'; }; evenkeel rollback db --reason \"after a restore\""
+            "docker compose -p db stop && { [ ! -e /v/d.before ] && [ ! -L /v/d.before ] || { { [ ! -e /v/d ] && [ ! -L /v/d ] \
+             || mv -nT /v/d /v/d.before.failed; } && [ ! -e /v/d ] && [ ! -L /v/d ] && mv -nT /v/d.before /v/d; }; } \
+             && [ -e /v/d ] && evenkeel rollback db --reason \"after a restore\""
         );
-        assert_eq!(restore.aside(), ["/v/d.before", "/v/it's here.before"]);
+        assert_eq!(restore.aside(), ["/v/d.before"]);
     }
 }

@@ -200,7 +200,7 @@ fn a_restore_goes_the_same_way_and_never_loses_sight_of_what_it_exchanges() {
         }
         let failure = progress.failure().map(|reason| reason.message.as_str()).unwrap_or_default();
         if progress.state() == State::Halted {
-            assert!(failure.contains("mv -T /v/data.before /v/data;"), "{failure}");
+            assert!(failure.contains("mv -nT /v/data.before /v/data;"), "{failure}");
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Exchanging data by renames alone: what is there goes aside, what came out of a snapshot takes its place. Each step can
-//! be repeated after an interruption at any point, and none overwrites or deletes anything.
+//! be repeated after an interruption at any point, and none overwrites or deletes anything: what a stack ran on stays.
 
 use std::{
     fs::{self, File},
@@ -13,11 +13,17 @@ use rustix::{
     io::Errno,
 };
 
-/// The folders of ours that data comes out of a snapshot into begin so. Nothing else is ever removed.
+/// The folders of ours that data comes out of a snapshot into begin so. Nothing else is ever removed, and nothing that
+/// was in place ever goes into one.
 pub const RESTORING: &str = ".evenkeel-restoring-";
 
-fn is_there(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok()
+/// A disk that does not answer is not the same as nothing there.
+fn is_there(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(io::Error::new(e.kind(), format!("cannot look at {}: {e}", path.display()))),
+    }
 }
 
 fn lost(path: &Path) -> io::Error {
@@ -25,22 +31,27 @@ fn lost(path: &Path) -> io::Error {
 }
 
 /// Whether the exchange is still to be made.
-pub fn is_to_do(swap: &Swap) -> bool {
-    is_there(Path::new(&swap.restored)) || !is_there(Path::new(&swap.aside))
+pub fn is_to_do(swap: &Swap) -> io::Result<bool> {
+    Ok(is_there(Path::new(&swap.restored))? || !is_there(Path::new(&swap.aside))?)
 }
 
-/// Whether there is something to take back.
-pub fn is_to_undo(swap: &Swap) -> bool {
-    is_there(Path::new(&swap.aside))
+/// Whether there is something to take back. Where neither what was there before nor what took its place is, that is an
+/// error.
+pub fn is_to_undo(swap: &Swap) -> io::Result<bool> {
+    let is_aside = is_there(Path::new(&swap.aside))?;
+    if !is_aside && !is_there(Path::new(&swap.path))? {
+        return Err(lost(Path::new(&swap.aside)));
+    }
+    Ok(is_aside)
 }
 
 /// Puts what was restored in place.
 pub fn put(swap: &Swap) -> io::Result<()> {
     let (path, restored, aside) = (Path::new(&swap.path), Path::new(&swap.restored), Path::new(&swap.aside));
-    if !is_there(restored) {
-        return if is_there(aside) && is_there(path) { Ok(()) } else { Err(lost(restored)) };
+    if !is_there(restored)? {
+        return if is_there(aside)? && is_there(path)? { Ok(()) } else { Err(lost(restored)) };
     }
-    if is_there(aside) {
+    if is_there(aside)? {
         step_aside(swap)?;
     } else {
         rename(path, aside)?;
@@ -50,17 +61,19 @@ pub fn put(swap: &Swap) -> io::Result<()> {
     to_disk(restored)
 }
 
-/// Puts back what was there before.
+/// Puts back what was there before. What was in its place is kept too: the stack may have written to it.
 pub fn take_back(swap: &Swap) -> io::Result<()> {
     let (path, restored, aside) = (Path::new(&swap.path), Path::new(&swap.restored), Path::new(&swap.aside));
-    if !is_there(aside) {
-        return if is_there(path) { Ok(()) } else { Err(lost(aside)) };
+    if !is_to_undo(swap)? {
+        return Ok(());
     }
-    if is_there(restored) {
+    let failed = swap.failed();
+    let failed = Path::new(&failed);
+    if is_there(restored)? || is_there(failed)? {
         step_aside(swap)?;
-    } else if is_there(path) {
-        rename(path, restored)?;
-        to_disk(restored)?;
+    } else if is_there(path)? {
+        rename(path, failed)?;
+        to_disk(failed)?;
     }
     rename(aside, path)?;
     to_disk(path)
@@ -69,13 +82,13 @@ pub fn take_back(swap: &Swap) -> io::Result<()> {
 /// Between the two renames the path is free, and an engine that starts then may make a folder there.
 fn step_aside(swap: &Swap) -> io::Result<()> {
     let path = Path::new(&swap.path);
-    if !is_there(path) {
+    if !is_there(path)? {
         return Ok(());
     }
     rename(path, Path::new(&format!("{}.between", swap.aside)))
 }
 
-/// Removes the folder that the data came out into, with what is left in it.
+/// Removes the folder that the data came out into, with what is left in it: what never was in place.
 pub fn tidy(swap: &Swap) -> io::Result<()> {
     let folder = folder(swap);
     let is_ours = folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with(RESTORING));
@@ -109,13 +122,17 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
     let named = |e: io::Error| io::Error::new(e.kind(), format!("{} to {}: {e}", from.display(), to.display()));
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         // A file system that does not know the flag.
-        Err(Errno::INVAL | Errno::NOSYS) if !is_there(to) => fs::rename(from, to).map_err(named),
+        Err(Errno::INVAL | Errno::NOSYS) if !is_there(to)? => fs::rename(from, to).map_err(named),
         done => done.map_err(|e| named(e.into())),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
+    use evenkeel_core::journal::Restore;
+
     use super::*;
 
     const NOTHING: &str = "nothing";
@@ -163,14 +180,58 @@ mod tests {
             let place = cut_after(renames);
             put(&place.swap).unwrap();
             put(&place.swap).unwrap();
-            assert!(!is_to_do(&place.swap));
+            assert!(!is_to_do(&place.swap).unwrap());
             assert_eq!(place.seen(), ["saved", "present"], "after {renames}");
             take_back(&place.swap).unwrap();
             take_back(&place.swap).unwrap();
+            tidy(&place.swap).unwrap();
+            take_back(&place.swap).unwrap();
             assert_eq!(place.seen(), ["present", NOTHING], "after {renames}");
+            assert_eq!(Place::content(&place.swap.failed()), "saved", "what ran is kept");
             let place = cut_after(renames);
             take_back(&place.swap).unwrap();
             assert_eq!(place.seen(), ["present", NOTHING], "straight back after {renames}");
+        }
+    }
+
+    #[test]
+    fn what_ran_is_kept_wherever_the_way_back_was_cut_off() {
+        // Tidied, and killed before the journal said that the restore had passed.
+        let place = cut_after(2);
+        tidy(&place.swap).unwrap();
+        take_back(&place.swap).unwrap();
+        assert_eq!(
+            (place.seen(), Place::content(&place.swap.failed())),
+            (["present", NOTHING].map(str::to_owned), "saved".to_owned())
+        );
+        // Half-way back; then the engine made a folder where nothing was.
+        for is_made in [false, true] {
+            let place = cut_after(2);
+            fs::rename(&place.swap.path, place.swap.failed()).unwrap();
+            if is_made {
+                fs::create_dir(&place.swap.path).unwrap();
+            }
+            assert!(is_to_undo(&place.swap).unwrap());
+            take_back(&place.swap).unwrap();
+            assert_eq!(place.seen(), ["present", NOTHING]);
+            assert_eq!(Place::content(&place.swap.failed()), "saved");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_and_what_is_nowhere_is_an_error_on_the_way_back() {
+        let place = cut_after(2);
+        let below_a_file = format!("{}/file/aside", place.swap.path);
+        let unreadable = Swap { aside: below_a_file, ..place.swap.clone() };
+        for done in [is_to_undo(&unreadable).map(drop), take_back(&unreadable), is_to_do(&unreadable).map(drop)] {
+            assert!(done.unwrap_err().to_string().starts_with("cannot look at"));
+        }
+        assert_eq!(place.seen(), ["saved", "present"]);
+        for name in [&place.swap.path, &place.swap.aside] {
+            fs::remove_dir_all(name).unwrap();
+        }
+        for done in [is_to_undo(&place.swap).map(drop), take_back(&place.swap)] {
+            assert!(done.unwrap_err().to_string().contains("data.before is gone"));
         }
     }
 
@@ -209,5 +270,59 @@ mod tests {
         tidy(&place.swap).unwrap();
         tidy(&place.swap).unwrap();
         assert!(!folder(&place.swap).exists());
+    }
+
+    fn of_paths(paths: &[String]) -> Restore {
+        let swap = |path: &String| Swap {
+            path: path.clone(),
+            saved: path.clone(),
+            restored: format!("{path}.restored"),
+            aside: format!("{path}.before"),
+        };
+        let swaps = paths.iter().map(swap).collect();
+        Restore { stack: "db".to_owned(), project: "db".to_owned(), snapshot: "1".to_owned(), swaps }
+    }
+
+    /// Runs the commands as a person would, with a `docker` and an `evenkeel` that do nothing but say that they ran. Gives
+    /// whether all of them ran.
+    fn pasted(restore: &Restore) -> bool {
+        let script = format!("docker() {{ :; }}\nevenkeel() {{ echo ran; }}\n{}\n", restore.by_hand());
+        let done = Command::new("sh").args(["-c", &script]).output().unwrap();
+        assert_eq!(done.status.success(), done.stdout == b"ran\n", "{done:?}");
+        done.status.success()
+    }
+
+    #[test]
+    fn the_commands_can_be_pasted_whatever_the_paths_are_and_wherever_it_was_cut_off() {
+        // Of two paths, each with what is at `path`, aside and failed; and the same afterwards, or that it stops.
+        let cases: [([&str; 3], Option<[&str; 3]>); 6] = [
+            (["new", "old", ""], Some(["old", "", "new"])),
+            (["", "old", "new"], Some(["old", "", "new"])),
+            (["old", "", "new"], Some(["old", "", "new"])),
+            (["old", "", ""], Some(["old", "", ""])),
+            (["made", "old", "new"], None),
+            (["", "", ""], None),
+        ];
+        for (before, after) in cases {
+            let folder = tempfile::tempdir().unwrap();
+            let paths = ["data", "it's $HOME `here`"].map(|name| folder.path().join(name).display().to_string());
+            let restore = of_paths(&paths);
+            for swap in &restore.swaps {
+                for (name, text) in [&swap.path, &swap.aside, &swap.failed()].into_iter().zip(before) {
+                    if !text.is_empty() {
+                        fs::create_dir(name).unwrap();
+                        fs::write(Path::new(name).join("file"), text).unwrap();
+                    }
+                }
+            }
+            for _ in 0..2 {
+                assert_eq!(pasted(&restore), after.is_some(), "{before:?}");
+            }
+            for swap in &restore.swaps {
+                let now = [&swap.path, &swap.aside, &swap.failed()].map(|name| Place::content(name));
+                let want = after.unwrap_or(before).map(|text| if text.is_empty() { NOTHING } else { text });
+                assert_eq!(now, want, "{before:?}");
+            }
+        }
     }
 }

@@ -26,6 +26,7 @@ use evenkeel_core::{
 };
 
 pub use leftovers::Mended;
+pub use mounts::User;
 pub use samples::Tick;
 pub use standing::Happened;
 
@@ -209,7 +210,7 @@ impl Engine {
 
 fn container(summary: &ContainerSummary) -> Option<Container> {
     let labels = summary.labels.as_ref()?;
-    if labels.get("com.docker.compose.oneoff").is_some_and(|v| v == "True") {
+    if is_one_off(labels) {
         return None;
     }
     let status = summary.status.as_deref().unwrap_or_default();
@@ -221,6 +222,11 @@ fn container(summary: &ContainerSummary) -> Option<Container> {
         activity: activity(summary.state, status),
         health: health(status),
     })
+}
+
+/// Whether `docker compose run` made what has these labels.
+fn is_one_off(labels: &HashMap<String, String>) -> bool {
+    labels.get("com.docker.compose.oneoff").is_some_and(|v| v == "True")
 }
 
 fn activity(state: Option<ContainerSummaryStateEnum>, status: &str) -> Activity {

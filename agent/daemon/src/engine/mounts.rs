@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bollard::query_parameters::{ListContainersOptions, StopContainerOptions};
 
-use super::{Engine, EngineError, PROJECT};
+use super::{Engine, EngineError, PROJECT, is_one_off};
 
 /// A running container that mounts a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct User {
     pub container: String,
     /// Its Compose project, if it has one.
     pub project: Option<String>,
+    /// Whether `docker compose run` made it, which `docker compose stop` leaves alone.
+    pub is_one_off: bool,
     /// The path, as it is on the machine.
     pub path: PathBuf,
 }
@@ -24,7 +26,7 @@ impl Engine {
         Ok(volume.driver == "local" && volume.options.is_empty())
     }
 
-    /// The running containers that mount one of `paths`, or something above or below it.
+    /// The running containers that mount one of `paths`, or something below it.
     pub async fn users_of(&self, paths: &[PathBuf]) -> Result<Vec<User>, EngineError> {
         let running = self.docker()?.list_containers(None::<ListContainersOptions>).await;
         let running = running.map_err(|e| self.error("list containers", &e))?;
@@ -32,11 +34,12 @@ impl Engine {
         for container in running {
             let name = container.names.iter().flatten().next().map(|name| name.trim_start_matches('/').to_owned());
             let project = container.labels.as_ref().and_then(|labels| labels.get(PROJECT)).cloned();
+            let is_one_off = container.labels.as_ref().is_some_and(is_one_off);
             let mounts = container.mounts.unwrap_or_default().into_iter().filter_map(|mount| mount.source);
             for mount in mounts.map(PathBuf::from) {
-                if paths.iter().any(|path| overlap(path, &mount)) {
+                if paths.iter().any(|path| holds(path, &mount)) {
                     let container = name.clone().unwrap_or_default();
-                    users.push(User { container, project: project.clone(), path: mount });
+                    users.push(User { container, project: project.clone(), is_one_off, path: mount });
                 }
             }
         }
@@ -55,8 +58,9 @@ impl Engine {
     }
 }
 
-fn overlap(a: &Path, b: &Path) -> bool {
-    a.starts_with(b) || b.starts_with(a)
+/// Whether a mount goes on with what is at `path` when that is renamed. One above it sees the new names.
+fn holds(path: &Path, mount: &Path) -> bool {
+    mount.starts_with(path)
 }
 
 #[cfg(test)]
@@ -64,9 +68,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mount_above_or_below_counts_and_a_longer_name_does_not() {
-        for (a, b, want) in [("/v/a", "/v/a/b", true), ("/v/a/b", "/v/a", true), ("/v/a", "/v/ab", false)] {
-            assert_eq!(overlap(Path::new(a), Path::new(b)), want, "{a} {b}");
+    fn a_mount_of_the_path_or_below_it_counts_and_one_above_or_with_a_longer_name_does_not() {
+        for (mount, want) in [("/v/a", true), ("/v/a/b", true), ("/v", false), ("/", false), ("/v/ab", false)] {
+            assert_eq!(holds(Path::new("/v/a"), Path::new(mount)), want, "{mount}");
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
         now_ms,
     },
     report,
+    steps::restore::kept,
     store::{Conclusion, Keep, KeptOut, NewDeployment, ReleaseMove, StoreError, Unfinished},
 };
 
@@ -250,6 +251,15 @@ impl Deployment {
     fn reason(&self, host: &Host, next: &Progress) -> Result<Option<Reason>, StoreError> {
         let Some(reason) = next.failure() else { return Ok(None) };
         let is_back = matches!(next.state(), State::RolledBack | State::Halted);
+        let kept = next.restore().filter(|_| is_back).map(kept).unwrap_or_default();
+        if !kept.is_empty() {
+            let message = format!(
+                "{}; what was restored is kept in {}, with what was written to it: remove it when nobody needs it",
+                reason.message,
+                kept.join(", ")
+            );
+            return Ok(Some(Reason { message, ..reason.clone() }));
+        }
         let (Some(snapshot), Some(to), true) = (next.snapshot().and_then(SnapshotDecision::id), next.to(), is_back)
         else {
             return Ok(Some(reason.clone()));

@@ -1,11 +1,8 @@
 //! Data from a snapshot: found, brought out beside what is there, and put in its place by renames.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-};
+mod checks;
+
+use std::{collections::BTreeMap, fs, io, path::Path};
 
 use evenkeel_core::{
     answer::SnapshotSeen,
@@ -14,9 +11,10 @@ use evenkeel_core::{
     release::Release,
 };
 
+use self::checks::{check_links, check_places, check_room, check_users, warn_of_users};
 use super::stage::check_way_back;
 use crate::{
-    backup::{Restic, swap},
+    backup::swap,
     compose::apply::Project,
     engine::EngineError,
     host::{
@@ -29,7 +27,6 @@ use crate::{
 
 /// Shortest beginning of a snapshot's id that is taken for one.
 const MIN_ID: usize = 6;
-const MIB: u64 = 1024 * 1024;
 
 /// Finds what of a snapshot takes the place of what, and whether that can be done here. Changes nothing. `stamp` makes
 /// names that nobody else uses.
@@ -43,6 +40,9 @@ pub async fn plan(host: &Host, release: &Release, wanted: Option<&str>, stamp: &
     let snapshot = choose(&found, release, wanted)?;
     let plan = backup_plan(&host.engine, &[&release.model], &release.files, host.live.root()).await;
     let plan = plan.map_err(|e| e.reason(Code::RestoreRefused))?;
+    check_links(
+        plan.links.iter().filter(|link| snapshot.paths.iter().any(|saved| Path::new(saved) == link.as_path())),
+    )?;
     let swaps = swaps(&plan, snapshot, stamp);
     if swaps.is_empty() {
         let what = format!(
@@ -120,89 +120,6 @@ fn swaps(plan: &BackupPlan, snapshot: &SnapshotSeen, stamp: &str) -> Vec<Swap> {
     pairs.into_iter().map(swap).collect()
 }
 
-/// Whether each path is one that can be renamed, and the names that are needed are free.
-async fn check_places(host: &Host, plan: &BackupPlan, swaps: &[Swap]) -> Result<(), Reason> {
-    let refuse = |what: String| Err(Reason::new(Code::RestoreRefused, format!("{what}; nothing was changed")));
-    for swap in swaps {
-        let path = Path::new(&swap.path);
-        let folder = path.parent().unwrap_or(Path::new("/"));
-        let volume = plan.paths.get(path).and_then(Option::as_deref);
-        if let Some(name) = volume
-            && !host.engine.is_plain_volume(name).await.map_err(|e| e.reason(Code::RestoreRefused))?
-        {
-            return refuse(format!(
-                "the volume {name} is mounted from elsewhere while it is used, so its data cannot be exchanged here; stop \
-                 the stack and bring the data back with `restic restore`"
-            ));
-        }
-        let devices = fs::symlink_metadata(path).and_then(|own| Ok((own.dev(), fs::metadata(folder)?.dev())));
-        match devices {
-            Ok((own, above)) if own == above => {}
-            Ok(_) => {
-                return refuse(format!(
-                    "{} is a file system of its own, so its data cannot be exchanged by renaming; stop the stack and bring \
-                     the data back with `restic restore`",
-                    path.display()
-                ));
-            }
-            Err(error) => return refuse(format!("cannot look at {}: {error}", path.display())),
-        }
-        if let Err(error) = rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
-            return refuse(format!(
-                "{} cannot be written ({error}); the agent's unit or container has to allow it: see docs/backup.md",
-                folder.display()
-            ));
-        }
-        for name in [Path::new(&swap.aside), &swap::folder(swap)] {
-            if fs::symlink_metadata(name).is_ok() {
-                return refuse(format!("{} is in the way; move it elsewhere", name.display()));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Who else has the data open would go on with what is put aside.
-async fn check_users(host: &Host, release: &Release, swaps: &[Swap]) -> Result<(), Reason> {
-    let paths: Vec<PathBuf> = swaps.iter().map(|swap| PathBuf::from(&swap.path)).collect();
-    let users = host.engine.users_of(&paths).await.map_err(|e| e.reason(Code::RestoreRefused))?;
-    let others: Vec<String> = users
-        .into_iter()
-        .filter(|user| user.project.as_deref() != Some(release.project.as_str()))
-        .map(|user| format!("{} ({})", user.container, user.path.display()))
-        .collect();
-    if others.is_empty() {
-        return Ok(());
-    }
-    let what = format!(
-        "other containers use this data too and would go on with what is put aside: {}; stop them first. Nothing was changed",
-        others.join(", ")
-    );
-    Err(Reason::new(Code::RestoreRefused, what))
-}
-
-/// Both what is there and what is restored need room at the same time.
-async fn check_room(restic: &Restic, snapshot: &str, swaps: &[Swap]) -> Result<(), Reason> {
-    let size = restic.restore_size(snapshot).await.map_err(|e| e.reason())?;
-    let mut free: BTreeMap<u64, u64> = BTreeMap::new();
-    for swap in swaps {
-        let folder = Path::new(&swap.path).parent().unwrap_or(Path::new("/"));
-        if let (Ok(meta), Ok(stat)) = (fs::metadata(folder), rustix::fs::statvfs(folder)) {
-            free.insert(meta.dev(), stat.f_bavail.saturating_mul(stat.f_frsize));
-        }
-    }
-    let free = free.values().fold(0, |sum: u64, free| sum.saturating_add(*free));
-    if free >= size {
-        return Ok(());
-    }
-    let what = format!(
-        "the snapshot needs {} MiB beside what is there, and {} MiB are free; make room, nothing was changed",
-        size.div_ceil(MIB),
-        free / MIB
-    );
-    Err(Reason::new(Code::DiskFull, what))
-}
-
 fn failed(what: &str, error: &io::Error) -> Reason {
     let code = match error.kind() {
         io::ErrorKind::StorageFull => Code::DiskFull,
@@ -221,9 +138,15 @@ pub async fn bring(host: &Host, restore: &Restore, release: &Release) -> Result<
         host.activity.at_work(release.stack.as_str(), &doing);
         let brought = restic.restore(&restore.snapshot, Path::new(&swap.saved), &swap::folder(swap)).await;
         brought.map_err(|e| Reason::new(Code::RestoreFailed, format!("{e}; nothing was changed")))?;
-        if fs::symlink_metadata(&swap.restored).is_err() {
-            let what = format!("the snapshot has nothing at {}; nothing was changed", swap.saved);
-            return Err(Reason::new(Code::RestoreRefused, what));
+        let refuse = |what: &str| {
+            let what = format!("the snapshot has {what} at {}; nothing was changed", swap.saved);
+            Err(Reason::new(Code::RestoreRefused, what))
+        };
+        match fs::symlink_metadata(&swap.restored) {
+            Ok(meta) if meta.is_symlink() => return refuse("a link and no data"),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return refuse("nothing"),
+            Err(error) => return Err(failed("look at the restored data", &error)),
         }
         fill(host, swap, release)?;
         swap::all_to_disk(&swap::folder(swap)).map_err(|e| failed("write the restored data to disk", &e))?;
@@ -247,12 +170,20 @@ fn fill(host: &Host, swap: &Swap, release: &Release) -> Result<(), Reason> {
 /// Exchanges the data, forth or back, while nothing of the stack runs. Every part may be repeated.
 pub async fn exchange(host: &Host, permit: &ApplyPermit, release: &Release) -> Result<(), Reason> {
     let Some(restore) = permit.restore() else { return Ok(()) };
-    let is_needed: fn(&Swap) -> bool = if permit.is_back() { swap::is_to_undo } else { swap::is_to_do };
-    if !restore.swaps.iter().any(is_needed) {
+    let mut is_needed = false;
+    for swap in &restore.swaps {
+        let needed = if permit.is_back() { swap::is_to_undo(swap) } else { swap::is_to_do(swap) };
+        is_needed |= needed.map_err(|e| failed("exchange the data", &e))?;
+    }
+    if !is_needed {
         return Ok(());
     }
     stop(host, release).await?;
-    check_users(host, release, &restore.swaps).await?;
+    if permit.is_back() {
+        warn_of_users(host, release, &restore.swaps).await?;
+    } else {
+        check_users(host, release, &restore.swaps).await?;
+    }
     for swap in &restore.swaps {
         let (what, done) = if permit.is_back() {
             ("put back what was there before", swap::take_back(swap))
@@ -276,11 +207,24 @@ async fn stop(host: &Host, release: &Release) -> Result<(), Reason> {
         directory: &super::apply::existing_directory(host, release),
         secrets: &release.secret_env.0,
     };
-    host.compose.stop(&project).await.map_err(|e| Reason::new(Code::RestoreFailed, e.to_string()))?;
+    if let Err(error) = host.compose.stop(&project).await {
+        if let Err(away) = host.engine.version().await
+            && away.is_unreachable()
+        {
+            return Err(away.reason(Code::EngineUnreachable));
+        }
+        return Err(Reason::new(Code::RestoreFailed, error.to_string()));
+    }
     for container in host.engine.project(&release.project).await.map_err(failed)? {
         host.engine.stop(&container.id).await.map_err(failed)?;
     }
     Ok(())
+}
+
+/// Where data that was restored and taken back is kept: the stack may have written to it.
+pub fn kept(restore: &Restore) -> Vec<String> {
+    let is_there = |name: &String| Path::new(name).try_exists().unwrap_or(true);
+    restore.swaps.iter().map(Swap::failed).filter(is_there).collect()
 }
 
 /// Removes what is left of the folders that data came out into. A failure is a warning.
@@ -295,6 +239,8 @@ pub fn tidy(restore: &Restore) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn snapshot(volumes: &[&str], paths: &[&str]) -> SnapshotSeen {

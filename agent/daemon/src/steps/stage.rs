@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Least free space, in bytes, on the disks of the state and of the live tree.
-const MIN_FREE: u64 = 64 * MIB;
+pub(super) const MIN_FREE: u64 = 64 * MIB;
 /// Least number of files that can still be made there.
 const MIN_FREE_FILES: u64 = 16;
 const MIB: u64 = 1024 * 1024;

@@ -157,12 +157,17 @@ impl Store {
         })
     }
 
-    /// The snapshots that releases name which somebody may still go back to.
+    /// The snapshots that releases name which somebody may still go back to, and those that the report of a way back names:
+    /// until its stack has a later release, they are what brings its data back.
     pub fn named_snapshots(&self) -> Result<BTreeSet<String>, StoreError> {
         self.read(|db| {
             db.prepare(
                 "SELECT DISTINCT body ->> 'snapshot' FROM releases
-                 WHERE state IN ('candidate', 'current', 'former') AND body ->> 'snapshot' IS NOT NULL",
+                 WHERE state IN ('candidate', 'current', 'former') AND body ->> 'snapshot' IS NOT NULL
+                 UNION SELECT snapshot FROM deployments AS d
+                 WHERE outcome IN ('rolled_back', 'halted') AND snapshot IS NOT NULL AND NOT EXISTS (
+                     SELECT 1 FROM releases AS r WHERE r.stack = d.stack AND r.state = 'current' AND r.id > coalesce(
+                         (SELECT event ->> 'from' FROM journal WHERE deployment = d.id ORDER BY seq LIMIT 1), 0))",
             )?
             .query_map([], |r| r.get(0))?
             .collect()

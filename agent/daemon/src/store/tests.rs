@@ -1,3 +1,5 @@
+mod snapshots;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use evenkeel_core::{
@@ -61,16 +63,22 @@ fn kept_out(keep: Keep) -> KeptOut {
 
 /// Runs a stack through a deployment that ends with `last` and gives the stored candidate.
 fn deploy(store: &Store, name: &str, content: &[u8], outcome: Outcome) -> ReleaseId {
+    deploy_over(store, name, content, outcome, (None, None))
+}
+
+/// The same over a release that runs, with the snapshot that was taken before.
+fn deploy_over(
+    store: &Store,
+    name: &str,
+    content: &[u8],
+    outcome: Outcome,
+    (from, snapshot): (Option<ReleaseId>, Option<&str>),
+) -> ReleaseId {
     let sync = store.begin_sync("poll", 1).unwrap();
     let name = stack(name);
     let new = NewDeployment { sync, stack: &name, to: Some(&commit("a")), from: None, changes: &[] };
-    let intended = Event::Intended {
-        digest: Some(Digest::of(b"candidate")),
-        from: None,
-        heal: Vec::new(),
-        again: None,
-        restore: None,
-    };
+    let digest = Some(Digest::of(b"candidate"));
+    let intended = Event::Intended { digest, from, heal: Vec::new(), again: None, restore: None };
     let id = store.intend(&new, &intended, 2).unwrap();
     let (release, contents) = release(name.as_str(), content);
     let (to, _) = store.stage(id, &release, &contents, 3).unwrap();
@@ -92,7 +100,7 @@ fn deploy(store: &Store, name: &str, content: &[u8], outcome: Outcome) -> Releas
         event: if committed { &Event::GatePassed { seen: vec![] } } else { &Event::RollbackPassed },
         outcome,
         reason: (!committed).then_some(&reason),
-        snapshot: None,
+        snapshot,
         release: if committed { ReleaseMove::Forward(to) } else { ReleaseMove::Stay(Some(to)) },
         keep_out: (!committed).then(|| kept_out(Keep::Failed)),
         evidence: &[],

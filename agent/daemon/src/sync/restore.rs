@@ -49,6 +49,9 @@ pub async fn restore(host: &Host, order: &RestoreOrder) -> SyncEnd {
 async fn line(host: &Host, run: &Run<'_>, order: &RestoreOrder) -> Result<(), Fault> {
     refuse_to_observe(host)?;
     let release = running(&host.store, &order.stack)?;
+    if let Some(reason) = host.own_stack(&order.stack, &release.project, &release.model) {
+        return Err(Fault { outcome: Outcome::Held, reason });
+    }
     let repo = Repo::open(&host.mirror()).ok();
     run.set_commit(messages::commit(repo.as_ref(), &release.commit, None))?;
     let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
