@@ -203,6 +203,11 @@ fn probes() -> Vec<Row> {
                 "not healthy after 6 s: still waiting for probe-that-answers-once-app-1, whose probe command sh says: no answer within 8s",
             )),
         ),
+    ]
+}
+
+fn scripts() -> Vec<Row> {
+    vec![
         row("script-that-agrees", scripted(), Ok("script-that-agrees-app-1 running")),
         row(
             "script-that-complains",
@@ -284,7 +289,7 @@ fn every_way_to_be_unwell_is_told_apart_and_none_waits_for_the_deadline_that_nee
     world.config.set("gate", "{ min_healthy_time: 2s, healthy_deadline: 10m, progress_deadline: 15m }");
     let engine = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
     world.config.set("engine", &format!("{{ socket: \"{engine}\", parallel: 8 }}"));
-    let rows: Vec<Row> = [processes(), healthchecks(), probes()].into_iter().flatten().collect();
+    let rows: Vec<Row> = [processes(), healthchecks(), probes(), scripts()].into_iter().flatten().collect();
     let mut change = world.change("One stack for each row");
     for row in &rows {
         change = change.file(&world.path(row.name, "compose.yml"), &row.compose);

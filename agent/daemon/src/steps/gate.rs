@@ -277,7 +277,13 @@ impl<'a> Eyes<'a> {
                 None => std::future::pending().await,
             }
         };
-        let Some(events) = self.events.as_mut() else { return sleep(pause).await };
+        let Some(events) = self.events.as_mut() else {
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = answered => {}
+            }
+            return;
+        };
         tokio::select! {
             () = sleep(pause) => {}
             () = answered => {}

@@ -1,6 +1,6 @@
 //! Probes at work: rounds of questions to a release's containers, asked beside the gate's looks so that they hold up none.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use evenkeel_core::{
     health::{Activity, ContainerSample, Health},
@@ -196,15 +196,23 @@ impl Asker {
 
     async fn connect(&self, container: &str, port: u16) -> Result<TcpStream, String> {
         let address = self.engine.address(container).await.map_err(|e| e.to_string())?;
-        let address = address.ok_or("the container is on no network; use a `command` probe")?;
-        if self.is_apart && address.is_loopback() {
-            return Err("cannot be reached from the agent's container; use a `command` probe".to_owned());
-        }
+        let address = reachable(address, self.is_apart)?;
         TcpStream::connect((address, port)).await.map_err(|e| e.to_string())
     }
 
     fn shown(&self, said: &str) -> String {
         shown(&self.model, &self.secret_env, said, MAX_SAID)
+    }
+}
+
+/// Where a container is asked. An agent in a container with a network of its own would ask itself at the host's loopback.
+fn reachable(address: Option<IpAddr>, is_apart: bool) -> Result<IpAddr, &'static str> {
+    match address {
+        None => Err("the container is on no network; use a `command` probe"),
+        Some(address) if is_apart && address.is_loopback() => {
+            Err("cannot be reached from the agent's container; use a `command` probe")
+        }
+        Some(address) => Ok(address),
     }
 }
 
@@ -238,7 +246,18 @@ pub(super) fn ended(code: Option<i64>, printed: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    #[test]
+    fn an_agent_with_a_network_of_its_own_never_asks_itself() {
+        let (loopback, other) = (IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from([172, 17, 0, 2]));
+        assert_eq!(reachable(Some(loopback), false), Ok(loopback));
+        assert_eq!(reachable(Some(other), true), Ok(other));
+        assert!(reachable(Some(loopback), true).unwrap_err().contains("the agent's container"));
+        assert!(reachable(None, false).unwrap_err().contains("on no network"));
+    }
 
     #[test]
     fn of_a_command_that_fails_the_last_line_is_told() {
