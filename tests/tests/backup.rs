@@ -4,7 +4,7 @@ use std::{fs, process::Command};
 
 use evenkeel_core::{outcome::Outcome, reason::Code};
 use evenkeel_tests::{
-    docker::image_id,
+    docker::{docker, image_id},
     fixture::noise,
     program::Run,
     receivers::webhook::Webhook,
@@ -185,7 +185,7 @@ fn a_rollback_says_how_the_data_comes_back_and_what_no_snapshot_has() {
     let restic = Restic::init(&world.config, &world.folder().join("backups"));
     restic.configure(&mut world.config);
     let file = world.path("db", "compose.yml");
-    // A container that is made anew has the anonymous volume of the one before: none is left over.
+    // A container that is made anew has the anonymous volume of the one before: in the end one is left.
     let compose = |image: u8| compose(image).replace("['data:/data']", "['data:/data', /cache]");
     world.change("Begin").file(&file, compose(1)).push();
     world.once().exits(0);
@@ -208,4 +208,9 @@ fn a_rollback_says_how_the_data_comes_back_and_what_no_snapshot_has() {
     assert!(backed_up.contains("/cache of app (an anonymous volume)"), "{backed_up}");
     let started = world.evenkeel(&["snapshots", &stack, "--format", "json"]);
     assert_eq!(started.exits(0).json()["snapshots"][0]["id"], id.as_str());
+    let mount = "{{range .Mounts}}{{if eq .Destination \"/cache\"}}{{.Name}}{{end}}{{end}}";
+    let container = world.container("db", "app").id();
+    let volume = docker(&["inspect", "--format", mount, &container]);
+    docker(&["rm", "--force", &container]);
+    docker(&["volume", "rm", volume.trim()]);
 }

@@ -8,7 +8,11 @@ use std::{
 };
 
 use evenkeel_core::{outcome::Outcome, reason::Code};
-use evenkeel_tests::{fixture, world::World};
+use evenkeel_tests::{
+    fixture,
+    wait::{PATIENCE, wait_until},
+    world::World,
+};
 use rusqlite::{Connection, OpenFlags};
 
 /// A service of this name on the test image: its command for a shell, and more keys (indented by four spaces).
@@ -185,9 +189,25 @@ fn probes() -> Vec<Row> {
             gated(&one(HTTPD, &probe("command: [sh, -c, 'echo not yet; exit 2']")), SHORT),
             Err((
                 Code::GateDeadline,
-                "not healthy after 6 s: still waiting for probe-command-that-fails-app-1, whose probe command sh -c echo not yet; exit 2 says: not yet (exit code 2)",
+                "not healthy after 6 s: still waiting for probe-command-that-fails-app-1, whose probe command sh says: not yet (exit code 2)",
             )),
         ),
+        row(
+            "probe-that-answers-once",
+            gated(
+                &one(HTTPD, &probe("command: [sh, -c, '[ -e /asked ] && exec sleep 100; touch /asked'], timeout: 8s")),
+                SHORT,
+            ),
+            Err((
+                Code::GateDeadline,
+                "not healthy after 6 s: still waiting for probe-that-answers-once-app-1, whose probe command sh says: no answer within 8s",
+            )),
+        ),
+    ]
+}
+
+fn scripts() -> Vec<Row> {
+    vec![
         row("script-that-agrees", scripted(), Ok("script-that-agrees-app-1 running")),
         row(
             "script-that-complains",
@@ -269,12 +289,12 @@ fn every_way_to_be_unwell_is_told_apart_and_none_waits_for_the_deadline_that_nee
     world.config.set("gate", "{ min_healthy_time: 2s, healthy_deadline: 10m, progress_deadline: 15m }");
     let engine = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
     world.config.set("engine", &format!("{{ socket: \"{engine}\", parallel: 8 }}"));
-    let rows: Vec<Row> = [processes(), healthchecks(), probes()].into_iter().flatten().collect();
+    let rows: Vec<Row> = [processes(), healthchecks(), probes(), scripts()].into_iter().flatten().collect();
     let mut change = world.change("One stack for each row");
     for row in &rows {
         change = change.file(&world.path(row.name, "compose.yml"), &row.compose);
     }
-    let complains = "#!/bin/sh\nname=${EVENKEEL_STACK#*-}\n[ \"$name\" = script-that-agrees ] && exec docker compose -p \"$COMPOSE_PROJECT_NAME\" ps -q app\necho \"$name has no backup\" >&2\nexit 1\n";
+    let complains = "#!/bin/sh\nname=${EVENKEEL_STACK#*-}\n[ \"$name\" = script-that-agrees ] && exec docker ps -q --filter label=com.docker.compose.project=\"$COMPOSE_PROJECT_NAME\"\necho \"$name has no backup\" >&2\nexit 1\n";
     for name in ["script-that-agrees", "script-that-complains"] {
         change = change.file(&world.path(name, "scripts/health-check.sh"), complains);
     }
@@ -317,14 +337,30 @@ fn every_way_to_be_unwell_is_told_apart_and_none_waits_for_the_deadline_that_nee
 #[test]
 fn what_somebody_made_of_a_script_on_the_server_is_not_run() {
     let world = World::new();
-    let (script, asked) = (world.path("app", "scripts/health-check.sh"), world.folder().join("asked"));
-    let said = |word: &str| format!("echo {word} >> {}\n", asked.display());
-    world.change("Begin").file(&world.path("app", "compose.yml"), scripted()).file(&script, said("signed")).push();
+    let (script, beside) = (world.path("app", "scripts/health-check.sh"), world.path("app", "scripts/lib/say.sh"));
+    let (asked, started) = (world.folder().join("asked"), world.folder().join("started"));
+    let said = |word: &str| format!("say() {{ echo \"{word} $1 ${{DOCKER_CONFIG-none}}\" >> {}; }}\n", asked.display());
+    let runs = |word: &str| {
+        format!(". ./lib/say.sh\nsay {word}\nsleep 100000 > /dev/null &\necho $! >> {}\n", started.display())
+    };
+    let compose = scripted().replace("x-evenkeel:", "    volumes: ['./scripts:/scripts:ro']\nx-evenkeel:");
+    let begin = world.change("Begin").file(&world.path("app", "compose.yml"), &compose);
+    begin.file(&script, runs("signed")).file(&beside, said("signed")).push();
     world.once().exits(0);
-    std::fs::write(world.live(&script), said("changed")).unwrap();
+    std::fs::write(world.live(&script), runs("changed")).unwrap();
+    std::fs::write(world.live(&beside), said("changed")).unwrap();
     std::fs::remove_file(&asked).unwrap();
-    world.change("Next").file(&world.path("app", "compose.yml"), scripted().replace("busybox:1", "busybox:2")).push();
+    world.change("Next").file(&world.path("app", "compose.yml"), compose.replace("busybox:1", "busybox:2")).push();
     world.once().exits(0);
     let words = std::fs::read_to_string(&asked).unwrap();
-    assert!(words.lines().count() > 0 && words.lines().all(|word| word == "signed"), "{words}");
+    assert!(words.lines().count() > 0 && words.lines().all(|line| line == "signed signed none"), "{words}");
+    let copies = world.server().join("state/scripts").join(world.stack("app"));
+    assert_eq!(std::fs::read_dir(copies).unwrap().count(), 0, "the copy goes with its run");
+    let pids = std::fs::read_to_string(&started).unwrap();
+    wait_until(PATIENCE, "nothing that a script started lives", || {
+        let is_alive =
+            |pid: &&str| std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+        let alive: Vec<&str> = pids.lines().filter(is_alive).collect();
+        if alive.is_empty() { Ok(()) } else { Err(format!("{alive:?}")) }
+    });
 }

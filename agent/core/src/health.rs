@@ -208,6 +208,11 @@ impl Gate {
         self.verdict(now_ms)
     }
 
+    /// Since when everything has been good; `None` if it is not.
+    pub fn good_since_ms(&self) -> Option<u64> {
+        self.good_since
+    }
+
     /// When time alone can change what the gate says, if the containers stay as they were at the last look.
     pub fn next_change_ms(&self) -> u64 {
         match (self.good_since, self.unknown_since) {

@@ -15,7 +15,7 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_PROBES: usize = 10;
 /// Most words of a command, and most bytes of a path.
 const MAX_LENGTH: usize = 2000;
-/// Most characters of a probe that are shown.
+/// Most characters of a key that are shown.
 const MAX_SHOWN: usize = 80;
 
 /// What is tried.
@@ -48,14 +48,17 @@ pub struct Probe {
     pub timeout: Duration,
 }
 
+/// Its kind and what tells it from others. Not the rest of a command and not a path's query: passwords are handed over there.
 impl fmt::Display for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match &self.ask {
-            Ask::Http { port, path, .. } => format!("http {port}{path}"),
-            Ask::Tcp { port } => format!("tcp {port}"),
-            Ask::Command(words) => format!("command {}", words.join(" ")),
-        };
-        f.write_str(&text.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect::<String>())
+        match &self.ask {
+            Ask::Http { port, path, .. } => {
+                let path = path.split(['?', '#']).next().unwrap_or_default();
+                write!(f, "http {port}{path}")
+            }
+            Ask::Tcp { port } => write!(f, "tcp {port}"),
+            Ask::Command(words) => write!(f, "command {}", words.first().map(String::as_str).unwrap_or_default()),
+        }
     }
 }
 
@@ -219,15 +222,16 @@ mod tests {
     #[test]
     fn reads_each_kind_of_probe() {
         let model = model(
-            r#"[{"http":{"port":"8080","path":"/health","status":204},"timeout":"2s"},{"http":{"port":80}},{"tcp":{"port":5432}},
+            r#"[{"http":{"port":"8080","path":"/health?token=hunter2","status":204},"timeout":"2s"},{"http":{"port":80}},{"tcp":{"port":5432}},
                 {"command":["sh","-c","test $$HOME"]}]"#,
         );
         assert_eq!(problems(&model), []);
         let found = probes(model.service("web").unwrap());
         let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
-        assert_eq!(shown, ["http 8080/health", "http 80/", "tcp 5432", "command sh -c test $HOME"]);
+        assert_eq!(shown, ["http 8080/health", "http 80/", "tcp 5432", "command sh"]);
+        assert_eq!(found[3].ask, Ask::Command(["sh", "-c", "test $HOME"].map(str::to_owned).to_vec()));
         assert_eq!(found[0].timeout, Duration::from_secs(2));
-        assert_eq!(found[0].ask, Ask::Http { port: 8080, path: "/health".to_owned(), status: Some(204) });
+        assert_eq!(found[0].ask, Ask::Http { port: 8080, path: "/health?token=hunter2".to_owned(), status: Some(204) });
     }
 
     #[test]

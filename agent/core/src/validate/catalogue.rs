@@ -334,7 +334,7 @@ pub const RULES: &[Rule] = &[
     error(
         "secrets.undeliverable",
         "an encrypted file of `secrets:` or `configs:` that no container could see",
-        "its plain text is copied into the container before it starts, and is on no disk of the server: a container that is `read_only`, or has something mounted there, hides it",
+        "its plain text is copied into the container's own layer before it starts, and lies in no other file of the server: a container that is `read_only`, or has something mounted there, hides it",
         "give it a `target:` outside of the mount, or hand the value over in an encrypted env_file",
     ),
     error(

@@ -111,6 +111,11 @@ impl Compose {
     pub async fn run(&self, invocation: &Invocation, on_line: Option<OnLine<'_>>) -> Result<Finished, ComposeError> {
         Ok(self.runner.run(invocation, on_line).await?)
     }
+
+    /// Runs it to its end, whatever its exit code, and ends what it left in the background.
+    pub async fn run_alone(&self, invocation: &Invocation) -> Result<Finished, ComposeError> {
+        Ok(self.runner.run_alone(invocation).await?)
+    }
 }
 
 /// The beginning of every command line on a project: `compose -p PROJECT -f MODEL --project-directory DIRECTORY`, then the

@@ -359,7 +359,7 @@ async fn what_services_say_of_themselves_is_merged_and_kept() {
     let env = repo.env(&[".env"]);
     let model = compose().await.render(&request(&repo, &stack, &env)).await.unwrap().model;
     let probes = evenkeel_core::probe::probes(model.service("app").unwrap());
-    let shown: Vec<String> = probes.iter().map(ToString::to_string).collect();
-    assert!(shown.contains(&"command test $A".to_owned()), "{shown:?}");
+    let command = evenkeel_core::probe::Ask::Command(vec!["test".to_owned(), "$A".to_owned()]);
+    assert!(probes.iter().any(|probe| probe.ask == command), "{probes:?}");
     assert!(model.service("side").unwrap().said("probes").is_null());
 }

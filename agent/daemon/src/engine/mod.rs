@@ -27,7 +27,7 @@ use evenkeel_core::{
 
 pub use leftovers::Mended;
 pub use mounts::User;
-pub use samples::Tick;
+pub use samples::{Check, Happening, Tick};
 pub use standing::Happened;
 
 /// How long one answer may take, in seconds.

@@ -29,6 +29,8 @@ pub struct Own {
     pub mounts: Vec<Mount>,
     /// Its Compose project, if Compose made it.
     pub project: Option<String>,
+    /// Whether it shares the host's network.
+    pub has_hosts_network: bool,
     labels: HashMap<String, String>,
 }
 
@@ -65,6 +67,7 @@ impl Engine {
                 other => return Err(other),
             },
         };
+        let mode = found.host_config.and_then(|host| host.network_mode);
         let mounts = found.mounts.unwrap_or_default().into_iter();
         let of = |source: Option<String>, destination: Option<String>| {
             Some(Mount { outside: source?.into(), inside: destination?.into() })
@@ -74,6 +77,7 @@ impl Engine {
             name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
             mounts: mounts.filter_map(|m| of(m.source, m.destination)).collect(),
             project: labels.get(PROJECT).cloned(),
+            has_hosts_network: mode.as_deref() == Some("host"),
             labels,
         }))
     }
@@ -97,8 +101,13 @@ mod tests {
             (ENVIRONMENT_FILE, "/opt/evenkeel/agent.env"),
         ];
         let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let own =
-            Own { name: "evenkeel-agent-1".to_owned(), mounts: vec![], project: Some("evenkeel".to_owned()), labels };
+        let own = Own {
+            name: "evenkeel-agent-1".to_owned(),
+            mounts: vec![],
+            project: Some("evenkeel".to_owned()),
+            has_hosts_network: false,
+            labels,
+        };
         assert_eq!(
             own.update(),
             "`docker compose --project-name evenkeel --file /opt/evenkeel/compose.yml --file /opt/evenkeel/compose.override.yml \

@@ -15,9 +15,6 @@ use super::{Container, Engine, EngineError, PROJECT};
 
 /// Events that can change a verdict. Healthchecks themselves flood the stream with `exec_*`.
 const EVENTS: [&str; 9] = ["create", "start", "die", "stop", "kill", "oom", "health_status", "destroy", "unpause"];
-/// Most of a log line that is shown.
-const MAX_LINE: usize = 300;
-
 /// Something happened to a container. What a look a moment later may not show any more is kept, with the container's id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tick {
@@ -29,10 +26,27 @@ pub enum Tick {
     Other,
 }
 
+/// The last of a container's healthchecks that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Check {
+    /// When it began, in milliseconds of the engine's clock.
+    pub began_ms: i64,
+    /// Whether it ended with 0.
+    pub is_good: bool,
+}
+
+/// A tick with its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Happening {
+    /// In milliseconds since 1970, by the engine's clock.
+    pub at_ms: i64,
+    /// What happened.
+    pub tick: Tick,
+}
+
 impl Engine {
-    /// All containers of a project, inspected; each with when the last of its healthchecks that ended began, in milliseconds
-    /// of the engine's clock.
-    pub async fn samples(&self, project: &str) -> Result<Vec<(ContainerSample, Option<i64>)>, EngineError> {
+    /// All containers of a project, inspected; each with the last of its healthchecks that ended.
+    pub async fn samples(&self, project: &str) -> Result<Vec<(ContainerSample, Option<Check>)>, EngineError> {
         let mut samples = Vec::new();
         for container in self.project(project).await? {
             let docker = self.docker()?;
@@ -47,49 +61,49 @@ impl Engine {
         Ok(samples)
     }
 
-    /// Ticks whenever something happens to a container of the project. Ends when the engine goes away.
-    pub fn events(&self, project: &str) -> Result<BoxStream<'static, Tick>, EngineError> {
+    /// Ticks whenever something happens to a container of the project, and for what happened since `since_ms`, as far as the
+    /// engine still knows it. Ends when the engine goes away.
+    pub fn events(&self, project: &str, since_ms: Option<i64>) -> Result<BoxStream<'static, Happening>, EngineError> {
         let filters = HashMap::from([
             ("type".to_owned(), vec!["container".to_owned()]),
             ("event".to_owned(), EVENTS.map(str::to_owned).to_vec()),
             ("label".to_owned(), vec![format!("{PROJECT}={project}")]),
         ]);
         let docker = self.docker()?;
-        let options = EventsOptions { filters: Some(filters), ..EventsOptions::default() };
+        let since = since_ms.map(|ms| format!("{}.{:03}000000", ms.div_euclid(1000), ms.rem_euclid(1000)));
+        let options = EventsOptions { since, filters: Some(filters), ..EventsOptions::default() };
         let happened = docker.events(Some(options)).take_while(|event| std::future::ready(event.is_ok()));
-        Ok(happened.map(|event| event.ok().and_then(tick).unwrap_or(Tick::Other)).boxed())
+        Ok(happened.filter_map(|event| std::future::ready(event.ok().map(happening))).boxed())
     }
 
-    /// What a container's healthcheck said last, as one line without control characters; `None` if it said nothing.
+    /// What a container's healthcheck said last, as it said it: it may repeat secrets. `None` if that cannot be had.
     pub async fn healthcheck_said(&self, container: &str) -> Option<String> {
         let found = self.docker().ok()?.inspect_container(container, None::<InspectContainerOptions>).await.ok()?;
-        let output = found.state?.health?.log?.pop()?.output?;
-        let line: String = output.split_whitespace().collect::<Vec<_>>().join(" ");
-        let line: String = line.chars().filter(|c| !c.is_control()).take(MAX_LINE).collect();
-        (!line.is_empty()).then_some(line)
+        found.state?.health?.log?.pop()?.output
     }
 
     /// Waits until nothing has happened to a project for `still`, but no longer than `patience`.
     pub async fn quiet(&self, project: &str, still: Duration, patience: Duration) -> Result<(), EngineError> {
-        let mut events = self.events(project)?;
+        let mut events = self.events(project, None)?;
         let until_quiet = async { while let Ok(Some(_)) = timeout(still, events.next()).await {} };
         // Patience at its end is no error: what still happens is then not Compose's doing.
         let _ = timeout(patience, until_quiet).await;
         Ok(())
     }
 
-    /// The last lines that a container printed, without control characters. Empty if they cannot be had.
-    pub async fn log_tail(&self, container: &str, lines: u32) -> Vec<String> {
-        let Ok(docker) = self.docker() else { return Vec::new() };
+    /// The last lines that a container printed, as it printed them: they may repeat secrets. Empty if they cannot be had.
+    pub async fn log_tail(&self, container: &str, lines: u32) -> String {
+        let Ok(docker) = self.docker() else { return String::new() };
         let options = LogsOptions { stdout: true, stderr: true, tail: lines.to_string(), ..LogsOptions::default() };
         let chunks: Vec<_> = docker.logs(container, Some(options)).take(1000).collect().await;
         let text: Vec<u8> = chunks.into_iter().flatten().flat_map(LogOutput::into_bytes).collect();
-        String::from_utf8_lossy(&text)
-            .lines()
-            .map(|line| line.chars().filter(|c| !c.is_control()).take(MAX_LINE).collect::<String>())
-            .filter(|line| !line.trim().is_empty())
-            .collect()
+        String::from_utf8_lossy(&text).into_owned()
     }
+}
+
+fn happening(event: EventMessage) -> Happening {
+    let at_ms = event.time_nano.unwrap_or_default() / 1_000_000;
+    Happening { at_ms, tick: tick(event).unwrap_or(Tick::Other) }
 }
 
 fn tick(event: EventMessage) -> Option<Tick> {
@@ -101,10 +115,10 @@ fn tick(event: EventMessage) -> Option<Tick> {
     }
 }
 
-fn last_check(found: &ContainerInspectResponse) -> Option<i64> {
-    let checks = found.state.as_ref()?.health.as_ref()?.log.as_ref()?;
-    let began: jiff::Timestamp = checks.last()?.start.as_ref()?.parse().ok()?;
-    Some(began.as_millisecond())
+fn last_check(found: &ContainerInspectResponse) -> Option<Check> {
+    let check = found.state.as_ref()?.health.as_ref()?.log.as_ref()?.last()?;
+    let began: jiff::Timestamp = check.start.as_ref()?.parse().ok()?;
+    Some(Check { began_ms: began.as_millisecond(), is_good: check.exit_code == Some(0) })
 }
 
 fn sample(container: Container, found: &ContainerInspectResponse) -> ContainerSample {

@@ -156,6 +156,20 @@ impl Runner {
     /// Runs a program to its end. Dropping the future kills it with all that it started in its process group; so do the
     /// deadline and too much output.
     pub async fn run(&self, invocation: &Invocation, on_line: Option<OnLine<'_>>) -> Result<Finished, RunError> {
+        self.run_until(invocation, on_line, std::future::ready).await
+    }
+
+    /// As [`Runner::run`], and what it left in the background is killed when it has ended: nothing outlives it.
+    pub async fn run_alone(&self, invocation: &Invocation) -> Result<Finished, RunError> {
+        self.run_until(invocation, None, kill_rest).await
+    }
+
+    async fn run_until<F: Future<Output = Leader>>(
+        &self,
+        invocation: &Invocation,
+        on_line: Option<OnLine<'_>>,
+        beside: impl FnOnce(Leader) -> F,
+    ) -> Result<Finished, RunError> {
         let program = || invocation.name().to_owned();
         let mut child = self
             .command(invocation)
@@ -165,11 +179,13 @@ impl Runner {
         // Held until the end: the supervisor takes its end for ours.
         let _lifeline = child.stdin.take();
         let (out, err) = (child.stdout.take(), child.stderr.take());
+        let leader = group.0;
         let work = async {
-            let ((), stdout, stderr) =
-                tokio::try_join!(async { Ok(()) }, async { read_all(out, MAX_STDOUT_BYTES).await }, async {
-                    read_lines(err, on_line).await.map_err(ReadError::Io)
-                },)?;
+            let (_, stdout, stderr) = tokio::try_join!(
+                async { Ok(beside(leader).await) },
+                async { read_all(out, MAX_STDOUT_BYTES).await },
+                async { read_lines(err, on_line).await.map_err(ReadError::Io) },
+            )?;
             let status = child.wait().await.map_err(ReadError::Io)?;
             Ok::<_, ReadError>((status, stdout, stderr))
         };
@@ -214,8 +230,26 @@ fn exit_code(status: ExitStatus) -> Option<i32> {
     status.code().filter(|code| *code <= 128)
 }
 
+/// The first process of a group, which gave the group its number.
+type Leader = Option<rustix::process::Pid>;
+
+/// Waits until the leader of a group has ended and kills the others. The leader must not have been waited for: so long its
+/// number, and that of the group, cannot belong to anybody else.
+async fn kill_rest(leader: Leader) -> Leader {
+    use rustix::process::{Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+    let pid = leader?;
+    let until_ended = move || {
+        let how = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), how))
+    };
+    if let Ok(Ok(Some(_))) = tokio::task::spawn_blocking(until_ended).await {
+        let _ = kill_process_group(pid, Signal::KILL);
+    }
+    leader
+}
+
 /// A process group that is killed when this value is dropped, unless it was disarmed.
-struct Group(Option<rustix::process::Pid>);
+struct Group(Leader);
 
 impl Group {
     fn of(child: &Child) -> Self {

@@ -62,6 +62,17 @@ async fn kills_the_whole_group_at_the_deadline() {
 }
 
 #[tokio::test]
+async fn what_runs_alone_leaves_nothing_in_the_background() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut invocation = shell("sleep 1000 & echo $! > pid; echo done; exit 3");
+    invocation.cwd = folder.path().to_owned();
+    let done = Runner::plain().run_alone(&invocation).await.unwrap();
+    assert_eq!((done.code, done.stdout), (Some(3), b"done\n".to_vec()), "its own end is told");
+    let pid = std::fs::read_to_string(folder.path().join("pid")).unwrap();
+    assert!(until_dead(pid.trim()).await, "what it started lives");
+}
+
+#[tokio::test]
 async fn kills_the_whole_group_when_the_future_is_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let mut invocation = shell("sleep 60 & echo $! > pid; wait");

@@ -12,7 +12,7 @@ use evenkeel_layout::name::StackName;
 use crate::{
     config::settings::Settings,
     engine::{Container, Engine},
-    steps::gate::without_values,
+    steps::masked::{shown_check, shown_lines},
     store::{Store, StoreError},
 };
 
@@ -64,12 +64,10 @@ async fn seen(engine: &Engine, release: &Release) -> Vec<ContainerSeen> {
                     && matches!(container.health, Health::Healthy | Health::None));
             let (mut probe, mut log) = (None, Vec::new());
             if !is_well {
-                probe = engine
-                    .healthcheck_said(&container.id)
-                    .await
-                    .map(|said| without_values(&release.model, &release.secret_env, &said));
-                let lines = engine.log_tail(&container.id, LOG_LINES).await;
-                log = lines.iter().map(|line| without_values(&release.model, &release.secret_env, line)).collect();
+                let said = engine.healthcheck_said(&container.id).await;
+                probe = said.and_then(|said| shown_check(&release.model, &release.secret_env, &said));
+                let tail = engine.log_tail(&container.id, LOG_LINES).await;
+                log = shown_lines(&release.model, &release.secret_env, &tail);
             }
             let (service, name) = (service.to_owned(), container.name.clone());
             all.push(ContainerSeen { service, name, state: state_of(container), probe, log });

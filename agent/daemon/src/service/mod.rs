@@ -176,18 +176,18 @@ impl Service {
         Ok(host)
     }
 
-    /// Refuses to work from a container that has not the folders that it needs. An engine that is away cannot tell: then
-    /// this is `false`, and is asked again.
-    async fn is_placed(&self) -> Result<bool, ServiceError> {
+    /// Refuses to work from a container that has not the folders that it needs. An engine that is away cannot tell, nor which
+    /// stack is the agent's own: then this gives why nothing may be done yet, and is asked again.
+    async fn unplaced(&self) -> Result<Option<Reason>, ServiceError> {
         match container::check(&self.settings()).await {
             Ok(own) => {
                 // The first answer stays: a process does not change its container.
                 self.own.get_or_init(|| own.map(Arc::new));
-                Ok(true)
+                Ok(None)
             }
             Err(container::Misplaced::Unknown(error)) => {
                 tracing::warn!("cannot check yet whether this container has the folders that it needs: {error}");
-                Ok(false)
+                Ok(Some(error.reason(Code::EngineUnreachable)))
             }
             Err(wrong) => Err(ServiceError::Misplaced(wrong.to_string())),
         }
@@ -247,13 +247,16 @@ async fn recover_then(host: &Host, work: impl Future<Output = SyncEnd>) -> SyncE
 /// One sync, and the end. SIGTERM ends it as it ends the agent.
 pub async fn once(config_path: &Path) -> Result<(SyncEnd, Arc<Store>), ServiceError> {
     let service = Service::start(config_path)?;
-    service.is_placed().await?;
+    let unplaced = service.unplaced().await?;
     let host = service.host()?;
     tokio::spawn(stop_on_signal(service.stop.clone()));
     service.show_on_terminal();
     let mut cache = Cache::default();
     let wish = Wish { trigger: Trigger::Manual.as_str(), insists: true, overrides: None };
-    let end = recover_and(&host, Box::pin(sync(&host, &mut cache, wish))).await;
+    let end = match unplaced {
+        Some(reason) => SyncEnd::failed(None, Outcome::Aborted, reason),
+        None => recover_and(&host, Box::pin(sync(&host, &mut cache, wish))).await,
+    };
     log_end(&end);
     service.last_words(LAST_WORDS_ONCE).await;
     terminal::show("");
@@ -263,7 +266,7 @@ pub async fn once(config_path: &Path) -> Result<(SyncEnd, Arc<Store>), ServiceEr
 /// The agent, until it is asked to stop.
 pub async fn run(config_path: PathBuf) -> Result<(), ServiceError> {
     let service = Arc::new(Service::start(&config_path)?);
-    let is_placed = service.is_placed().await?;
+    let unplaced = service.unplaced().await?;
     let tasks = TaskTracker::new();
     let (waker, slot) = trigger::slot::<SyncEnd, Order>();
     let listener = socket::bind(&service.settings().paths.socket)?;
@@ -291,7 +294,7 @@ pub async fn run(config_path: PathBuf) -> Result<(), ServiceError> {
     systemd::ready(&service.activity, &service.stop, &tasks);
     service.show_on_terminal();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), server = %service.settings().server, "the agent is ready");
-    let ended = work(&service, waker, slot, is_placed).await;
+    let ended = work(&service, waker, slot, unplaced).await;
     service.stop.cancel();
     tasks.close();
     if tokio::time::timeout(LAST_WORDS, tasks.wait()).await.is_err() {
@@ -311,7 +314,7 @@ async fn work(
     service: &Service,
     waker: Waker<SyncEnd, Order>,
     mut slot: Slot<SyncEnd, Order>,
-    mut is_placed: bool,
+    mut unplaced: Option<Reason>,
 ) -> Result<(), ServiceError> {
     let schedule = |failures| Schedule { interval: service.settings().source.interval, failures };
     let (schedules, follow_schedule) = watch::channel(schedule(0));
@@ -323,18 +326,22 @@ async fn work(
     // A poll that ends as the one before it did is no news.
     let mut last: Option<SyncEnd> = None;
     while let Some(work) = next(service, &mut slot).await {
-        if !is_placed {
-            is_placed = service.is_placed().await?;
+        if unplaced.is_some() {
+            unplaced = service.unplaced().await?;
         }
         if let Work::Sync(triggers) = &work
             && triggers.iter().all(|t| *t == Trigger::Drift)
         {
-            drift_only(service, &mut memory, &waker).await;
+            // The engine's return is noticed by who follows its events.
+            if unplaced.is_none() {
+                drift_only(service, &mut memory, &waker).await;
+            }
             continue;
         }
-        let end = match service.host() {
-            Ok(host) => recover_and(&host, Box::pin(carry_out(&host, &mut cache, &work))).await,
-            Err(error) => {
+        let end = match (&unplaced, service.host()) {
+            (Some(reason), _) => SyncEnd::failed(None, Outcome::Aborted, reason.clone()),
+            (None, Ok(host)) => recover_and(&host, Box::pin(carry_out(&host, &mut cache, &work))).await,
+            (None, Err(error)) => {
                 let code = error.code().unwrap_or(Code::ComposeMissing);
                 let reason = Reason::new(code, error.to_string());
                 SyncEnd::failed(None, Outcome::Aborted, reason)

@@ -17,7 +17,7 @@ use evenkeel_core::{
 };
 use evenkeel_layout::name::StackName;
 
-use super::{gate, restore, stage::no_room};
+use super::{gate, masked, restore, stage::no_room};
 use crate::{
     compose::apply::Project,
     engine::{Container, EngineError},
@@ -156,7 +156,7 @@ async fn up(
                 }
                 // A container that went bad says more than Compose does.
                 let seen = gate::failure_now(host, to, &before).await;
-                let said = gate::without_values(&to.model, &to.secret_env, &error.to_string());
+                let said = masked::without_values(&to.model, &to.secret_env, &error.to_string());
                 let full = no_room(&said);
                 Err(full.or(seen).unwrap_or_else(|| Reason::new(Code::ApplyFailed, said)))
             }

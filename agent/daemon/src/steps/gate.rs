@@ -8,16 +8,18 @@ use std::{
 use evenkeel_core::{
     health::{Activity, ContainerSample, Failure, Gate, GatePolicy, Health, Verdict, expectations},
     journal::Seen,
-    model::Model,
     reason::{Code, Reason},
-    release::{Release, SecretEnv},
+    release::Release,
 };
 use futures_util::{FutureExt as _, StreamExt as _, stream::BoxStream};
 use tokio::time::{Instant, sleep};
 
-use super::probe::Prober;
+use super::{
+    masked::{shown_check, shown_lines},
+    probe::Prober,
+};
 use crate::{
-    engine::Tick,
+    engine::{Check, Happening, Tick},
     host::{Host, now_ms},
 };
 
@@ -29,8 +31,6 @@ const LEAST_PAUSE: Duration = Duration::from_millis(5);
 const GATHER: Duration = Duration::from_millis(50);
 /// How many lines of a failed container's log are shown.
 const LOG_LINES: u32 = 5;
-/// Values of variables shorter than this are not taken out of log lines: too many words would vanish.
-const MIN_SECRET_CHARS: usize = 6;
 
 /// How a watch ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,13 +54,15 @@ pub struct Stood<'a> {
     pub back: bool,
     /// Services whose containers got a signal: what their healthchecks said before is no word on what they do now.
     pub signalled: &'a BTreeSet<String>,
+    /// When the deployment began, in milliseconds since 1970: what befell new containers since then counts.
+    pub since_ms: i64,
 }
 
 impl<'a> Stood<'a> {
     /// What only tells new containers from old ones.
     fn mere(before: &'a [String]) -> Self {
         static NONE: BTreeSet<String> = BTreeSet::new();
-        Self { before, ailing: &[], back: false, signalled: &NONE }
+        Self { before, ailing: &[], back: false, signalled: &NONE, since_ms: now_ms() }
     }
 }
 
@@ -70,6 +72,9 @@ pub async fn watch(host: &Host, release: &Release, policy: GatePolicy, stood: St
     loop {
         let verdict = eyes.look().await;
         match verdict {
+            Verdict::Passed if !eyes.has_answers() => {
+                host.activity.at_work(release.stack.as_str(), "waiting for its probes to answer once more");
+            }
             Verdict::Passed => return Watched::Passed(eyes.seen),
             Verdict::Failed(failure) => return Watched::Failed(explain(host, release, failure).await),
             Verdict::Waiting(what) => {
@@ -147,7 +152,9 @@ struct Eyes<'a> {
     stood: Stood<'a>,
     only_new: bool,
     has_set_aside: bool,
-    events: Option<BoxStream<'static, Tick>>,
+    events: Option<BoxStream<'static, Happening>>,
+    /// When the last event was, by the engine's clock; what comes after it is asked for.
+    heard_ms: i64,
     out_of_memory: BTreeSet<String>,
     exit_codes: BTreeMap<String, i64>,
     prober: Option<Prober>,
@@ -172,6 +179,7 @@ impl<'a> Eyes<'a> {
             only_new: false,
             has_set_aside: false,
             events: None,
+            heard_ms: stood.since_ms,
             out_of_memory: BTreeSet::new(),
             exit_codes: BTreeMap::new(),
             prober: None,
@@ -195,13 +203,13 @@ impl<'a> Eyes<'a> {
 
     async fn look(&mut self) -> Verdict {
         if self.events.is_none() {
-            self.events = self.host.engine.events(&self.release.project).ok();
+            self.events = self.host.engine.events(&self.release.project, Some(self.heard_ms)).ok();
         }
         let samples = self.host.engine.samples(&self.release.project).await;
         let now = self.now_ms();
         match samples {
             Ok(samples) => {
-                let samples = samples.into_iter().map(|(sample, checked)| self.fresh(sample, checked)).collect();
+                let samples = samples.into_iter().map(|(sample, check)| self.fresh(sample, check)).collect();
                 let mut samples = self.chosen(samples);
                 for sample in &mut samples {
                     sample.oom_killed |= self.out_of_memory.contains(&sample.id);
@@ -224,16 +232,20 @@ impl<'a> Eyes<'a> {
 
     /// A container that got a signal is as good as its first healthcheck that began after it says. If the clock was set back
     /// meanwhile, the second one that comes counts.
-    fn fresh(&mut self, sample: ContainerSample, checked: Option<i64>) -> ContainerSample {
+    fn fresh(&mut self, sample: ContainerSample, check: Option<Check>) -> ContainerSample {
         if !self.stood.signalled.contains(&sample.service) || !self.stood.before.contains(&sample.id) {
             return sample;
         }
         let checks = self.checks.entry(sample.id.clone()).or_default();
-        checks.insert(checked);
-        if sample.health == Health::None || checked >= Some(self.opened_ms) || checks.len() > 2 {
-            return sample;
-        }
-        ContainerSample { health: Health::Starting, ..sample }
+        checks.insert(check.map(|check| check.began_ms));
+        let counts = checks.len() > 2 || check.is_some_and(|check| check.began_ms >= self.opened_ms);
+        ContainerSample { health: after_signal(sample.health, check.filter(|_| counts)), ..sample }
+    }
+
+    /// Whether the probes have answered since all is well. A round that is under way may be about to say otherwise.
+    fn has_answers(&mut self) -> bool {
+        let since = self.began + Duration::from_millis(self.gate.good_since_ms().unwrap_or_default());
+        self.prober.as_mut().is_none_or(|prober| prober.has_asked_since(since))
     }
 
     /// Leaves out what this deployment has not touched and a person had stopped before.
@@ -256,14 +268,22 @@ impl<'a> Eyes<'a> {
     /// Waits for an event, for the next regular look, or until time alone decides.
     async fn blink(&mut self) {
         let decided_in = Duration::from_millis(self.gate.next_change_ms().saturating_sub(self.now_ms()));
-        let pause = LOOK.min(decided_in).max(LEAST_PAUSE);
+        let is_asking = self.prober.as_ref().is_some_and(Prober::is_asking);
+        // When the time is over, what is asked decides.
+        let pause = if decided_in.is_zero() && is_asking { LOOK } else { LOOK.min(decided_in).max(LEAST_PAUSE) };
         let answered = async {
             match self.prober.as_mut() {
                 Some(prober) => prober.answered().await,
                 None => std::future::pending().await,
             }
         };
-        let Some(events) = self.events.as_mut() else { return sleep(pause).await };
+        let Some(events) = self.events.as_mut() else {
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = answered => {}
+            }
+            return;
+        };
         tokio::select! {
             () = sleep(pause) => {}
             () = answered => {}
@@ -275,7 +295,11 @@ impl<'a> Eyes<'a> {
                         self.events = None; // the engine hung up; the next look asks for a new stream
                         return;
                     };
-                    match happened {
+                    self.heard_ms = self.heard_ms.max(happened.at_ms);
+                    match happened.tick {
+                        // What befell an old container before this began is not the deployment's.
+                        Tick::OutOfMemory(container)
+                            if happened.at_ms < self.opened_ms && self.stood.before.contains(&container) => {}
                         Tick::OutOfMemory(container) => _ = self.out_of_memory.insert(container),
                         Tick::Died(container, code) => _ = self.exit_codes.insert(container, code),
                         Tick::Other => {}
@@ -284,6 +308,17 @@ impl<'a> Eyes<'a> {
                 }
             }
         }
+    }
+}
+
+/// What the health of a container that got a signal is worth, with the last of its healthchecks that counts. The engine says
+/// `healthy` until enough of them have failed.
+fn after_signal(health: Health, check: Option<Check>) -> Health {
+    match (health, check) {
+        (Health::None, _) => Health::None,
+        (_, None) => Health::Starting,
+        (Health::Healthy, Some(check)) if !check.is_good => Health::Starting,
+        (health, Some(_)) => health,
     }
 }
 
@@ -314,29 +349,34 @@ async fn explain(host: &Host, release: &Release, failure: Failure) -> Reason {
     let mut message = failure.reason.message;
     if failure.reason.code == Code::GateUnhealthy
         && let Some(said) = host.engine.healthcheck_said(&container).await
+        && let Some(said) = shown_check(&release.model, &release.secret_env, &said)
     {
-        message =
-            format!("{message}; its healthcheck says: {}", without_values(&release.model, &release.secret_env, &said));
+        message = format!("{message}; its healthcheck says: {said}");
     }
-    let lines = host.engine.log_tail(&container, LOG_LINES).await;
+    let log = host.engine.log_tail(&container, LOG_LINES).await;
+    let lines = shown_lines(&release.model, &release.secret_env, &log);
     if !lines.is_empty() {
-        message = format!(
-            "{message}; its log ends: {}",
-            without_values(&release.model, &release.secret_env, &lines.join(" | "))
-        );
+        message = format!("{message}; its log ends: {}", lines.join(" | "));
     }
     Reason { message, ..failure.reason }
 }
 
-/// Takes the values of variables out of a text: a log may repeat what it was given.
-pub fn without_values(model: &Model, secrets: &SecretEnv, text: &str) -> String {
-    let services = model.services();
-    let given = services.values().flat_map(|s| [&s.value()["environment"], &s.value()["build"]["args"]]);
-    let given = given.flat_map(|values| values.as_object().into_iter().flatten());
-    // A secret may be a file of several lines, and what repeats it rarely has all of them.
-    let secret = secrets.0.values().flat_map(|value| value.lines().map(str::trim).chain([value.as_str()]));
-    let values = given.filter_map(|(_, value)| value.as_str()).chain(secret);
-    let mut values: Vec<&str> = values.filter(|v| v.chars().count() >= MIN_SECRET_CHARS).collect();
-    values.sort_by_key(|v| std::cmp::Reverse(v.len()));
-    values.into_iter().fold(text.to_owned(), |text, value| text.replace(value, "***"))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_signal_only_a_healthcheck_that_began_after_it_and_ended_well_makes_healthy() {
+        let check = |is_good| Some(Check { began_ms: 1, is_good });
+        for (health, check, worth) in [
+            (Health::Healthy, None, Health::Starting),
+            (Health::Unhealthy, None, Health::Starting),
+            (Health::Healthy, check(false), Health::Starting),
+            (Health::Healthy, check(true), Health::Healthy),
+            (Health::Unhealthy, check(false), Health::Unhealthy),
+            (Health::None, None, Health::None),
+        ] {
+            assert_eq!(after_signal(health, check), worth, "{health:?} {check:?}");
+        }
+    }
 }

@@ -6,6 +6,8 @@ pub mod apply;
 pub mod backup;
 pub mod gate;
 pub mod images;
+pub mod masked;
 mod probe;
 pub mod restore;
+mod script;
 pub mod stage;

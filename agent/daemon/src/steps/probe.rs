@@ -1,11 +1,10 @@
 //! Probes at work: rounds of questions to a release's containers, asked beside the gate's looks so that they hold up none.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use evenkeel_core::{
     health::{Activity, ContainerSample, Health},
     model::Model,
-    path::below,
     probe::{Ask, Probe, probes},
     release::{Release, SecretEnv},
 };
@@ -21,20 +20,15 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::gate::without_values;
-use crate::{
-    compose::Compose,
-    engine::Engine,
-    host::{Host, write_private},
-    process::Invocation,
-};
+use super::{masked::shown, script::Script};
+use crate::{engine::Engine, host::Host};
 
 /// How long between the end of a round and the beginning of the next.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long the stack's own script may take.
-const SCRIPT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most characters that are shown of what a probe said.
 const MAX_SAID: usize = 200;
+/// Most characters that are shown of a probe.
+const MAX_PROBE: usize = 80;
 
 /// What came of a round: the complaint about each container that was asked, and that of the script.
 struct Round {
@@ -48,6 +42,10 @@ pub struct Prober {
     script: Option<Script>,
     asker: Asker,
     under_way: Option<BoxFuture<'static, Round>>,
+    /// Whether there was something to ask at the last look.
+    has_asks: bool,
+    /// When the last round began.
+    began: Option<Instant>,
     next: Instant,
     known: BTreeMap<String, Option<String>>,
     script_said: Option<String>,
@@ -60,14 +58,17 @@ impl Prober {
         let script = Script::of(host, release).filter(|_| with_script);
         Self {
             asks: asks.filter(|(_, probes)| !probes.is_empty()).collect(),
-            script_said: script.as_ref().map(|script| format!("{} to end", script.shown)),
+            script_said: script.as_ref().map(|script| format!("{} to end", script.name())),
             script,
             asker: Asker {
                 engine: host.engine.clone(),
                 model: release.model.clone(),
                 secret_env: release.secret_env.clone(),
+                is_apart: host.own.as_ref().is_some_and(|own| !own.has_hosts_network),
             },
             under_way: None,
+            has_asks: false,
+            began: None,
             next: Instant::now(),
             known: BTreeMap::new(),
         }
@@ -86,11 +87,30 @@ impl Prober {
                 due.push((sample.id.clone(), probes.clone()));
             }
         }
-        let is_time = self.under_way.is_none() && Instant::now() >= self.next;
-        if is_time && (!due.is_empty() || self.script.is_some()) {
+        self.has_asks = !due.is_empty() || self.script.is_some();
+        let now = Instant::now();
+        if self.has_asks && self.under_way.is_none() && now >= self.next {
+            self.began = Some(now);
             let (asker, script) = (self.asker.clone(), self.script.clone());
             self.under_way = Some(async move { asker.round(due, script).await }.boxed());
         }
+    }
+
+    /// Whether what is known is from a round that began at `since` or later and has ended; if not, such a round comes next.
+    pub fn has_asked_since(&mut self, since: Instant) -> bool {
+        if self.under_way.is_some() {
+            return false;
+        }
+        let is_known = !self.has_asks || self.began.is_some_and(|began| began >= since);
+        if !is_known {
+            self.next = Instant::now();
+        }
+        is_known
+    }
+
+    /// Whether a round is under way.
+    pub fn is_asking(&self) -> bool {
+        self.under_way.is_some()
     }
 
     /// What the script has against it.
@@ -115,6 +135,8 @@ struct Asker {
     engine: Engine,
     model: Model,
     secret_env: SecretEnv,
+    /// Whether the agent is in a container that has a network of its own.
+    is_apart: bool,
 }
 
 impl Asker {
@@ -135,7 +157,7 @@ impl Asker {
         let script = async {
             let script = script?;
             let said = script.run().await.err()?;
-            Some(format!("{}, which says: {}", script.shown, self.shown(&said)))
+            Some(format!("{}, which says: {}", script.name(), self.shown(&said)))
         };
         let (asked, script) = tokio::join!(join_all(asked), script);
         Round { containers: asked.into_iter().collect(), script }
@@ -147,7 +169,7 @@ impl Asker {
             Ok(Err(why)) => self.shown(&why),
             Err(_) => format!("no answer within {:?}", probe.timeout),
         };
-        let probe = without_values(&self.model, &self.secret_env, &probe.to_string());
+        let probe = shown(&self.model, &self.secret_env, &probe.to_string(), MAX_PROBE);
         Some(format!("whose probe {probe} says: {why}"))
     }
 
@@ -174,14 +196,23 @@ impl Asker {
 
     async fn connect(&self, container: &str, port: u16) -> Result<TcpStream, String> {
         let address = self.engine.address(container).await.map_err(|e| e.to_string())?;
-        let address = address.ok_or("the container is on no network; use a `command` probe")?;
+        let address = reachable(address, self.is_apart)?;
         TcpStream::connect((address, port)).await.map_err(|e| e.to_string())
     }
 
-    /// One line without control characters and without values that may be secret.
     fn shown(&self, said: &str) -> String {
-        let said = without_values(&self.model, &self.secret_env, said);
-        said.chars().filter(|c| !c.is_control()).take(MAX_SAID).collect()
+        shown(&self.model, &self.secret_env, said, MAX_SAID)
+    }
+}
+
+/// Where a container is asked. An agent in a container with a network of its own would ask itself at the host's loopback.
+fn reachable(address: Option<IpAddr>, is_apart: bool) -> Result<IpAddr, &'static str> {
+    match address {
+        None => Err("the container is on no network; use a `command` probe"),
+        Some(address) if is_apart && address.is_loopback() => {
+            Err("cannot be reached from the agent's container; use a `command` probe")
+        }
+        Some(address) => Ok(address),
     }
 }
 
@@ -205,7 +236,7 @@ async fn get(stream: TcpStream, path: &str) -> Result<u16, String> {
 }
 
 /// How something ended, with the last line that it printed.
-fn ended(code: Option<i64>, printed: &str) -> String {
+pub(super) fn ended(code: Option<i64>, printed: &str) -> String {
     let end = code.map_or_else(|| "killed".to_owned(), |code| format!("exit code {code}"));
     match printed.lines().map(str::trim).rfind(|line| !line.is_empty()) {
         Some(line) => format!("{line} ({end})"),
@@ -213,90 +244,19 @@ fn ended(code: Option<i64>, printed: &str) -> String {
     }
 }
 
-/// The stack's own health-check script, as the release has it.
-#[derive(Clone)]
-struct Script {
-    shown: String,
-    live: PathBuf,
-    copy: PathBuf,
-    content: Option<Vec<u8>>,
-    invocation: Invocation,
-    compose: Compose,
-}
-
-impl Script {
-    fn of(host: &Host, release: &Release) -> Option<Self> {
-        let live = PathBuf::from(release.model.health_check()?);
-        let root = host.live.root().display().to_string();
-        let path = below(&root, &live.display().to_string())?.to_owned();
-        let content = release.files.get(&path).and_then(|record| host.store.blob(&record.digest).ok()?);
-        let mut invocation =
-            host.compose.invocation(Vec::new(), &host.live_directory(&release.directory), SCRIPT_TIMEOUT);
-        invocation.env.extend([
-            ("COMPOSE_PROJECT_NAME".to_owned(), release.project.clone()),
-            ("EVENKEEL_STACK".to_owned(), release.stack.to_string()),
-        ]);
-        Some(Self {
-            shown: format!("the script {path}"),
-            live,
-            copy: host.settings.paths.state.join("scripts").join(release.stack.as_str()),
-            content,
-            invocation,
-            compose: host.compose.clone(),
-        })
-    }
-
-    /// Runs what the release has, never what somebody made of it on the server.
-    async fn run(&self) -> Result<(), String> {
-        let content = self.content.as_ref().ok_or("the store has not its content; deploy the stack again")?;
-        // In its place it finds what lies beside it.
-        let file = if std::fs::read(&self.live).is_ok_and(|live| live == *content) {
-            &self.live
-        } else {
-            write_private(&self.copy, content).map_err(|reason| reason.message)?;
-            &self.copy
-        };
-        let (program, mut args) = interpreter(content);
-        args.push(file.display().to_string());
-        let invocation = Invocation { program, args, ..self.invocation.clone() };
-        let done = self.compose.run(&invocation, None).await.map_err(|e| e.to_string())?;
-        if done.success() {
-            return Ok(());
-        }
-        let printed = [done.stdout, done.stderr].concat();
-        Err(ended(done.code.map(i64::from), &String::from_utf8_lossy(&printed)))
-    }
-}
-
-/// What the first line of a script says runs it: a file system may forbid to execute what lies on it.
-fn interpreter(script: &[u8]) -> (PathBuf, Vec<String>) {
-    let first = script.split(|b| *b == b'\n').next().unwrap_or_default();
-    let first = String::from_utf8_lossy(first);
-    let named = first.strip_prefix("#!").map(str::trim).filter(|line| line.starts_with('/'));
-    let Some((program, rest)) = named.map(|line| line.split_once(char::is_whitespace).unwrap_or((line, ""))) else {
-        return ("/bin/sh".into(), Vec::new());
-    };
-    let rest = rest.trim();
-    (program.into(), if rest.is_empty() { Vec::new() } else { vec![rest.to_owned()] })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]
-    fn a_script_is_run_by_what_its_first_line_says() {
-        for (script, program, args) in [
-            ("#!/bin/bash\ntrue", "/bin/bash", vec![]),
-            ("#!/usr/bin/env bash\n", "/usr/bin/env", vec!["bash"]),
-            ("#! /bin/sh -eu\n", "/bin/sh", vec!["-eu"]),
-            ("true\n", "/bin/sh", vec![]),
-            ("#!bash\n", "/bin/sh", vec![]),
-            ("", "/bin/sh", vec![]),
-        ] {
-            let found = interpreter(script.as_bytes());
-            assert_eq!(found, (program.into(), args.into_iter().map(str::to_owned).collect()), "{script:?}");
-        }
+    fn an_agent_with_a_network_of_its_own_never_asks_itself() {
+        let (loopback, other) = (IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from([172, 17, 0, 2]));
+        assert_eq!(reachable(Some(loopback), false), Ok(loopback));
+        assert_eq!(reachable(Some(other), true), Ok(other));
+        assert!(reachable(Some(loopback), true).unwrap_err().contains("the agent's container"));
+        assert!(reachable(None, false).unwrap_err().contains("on no network"));
     }
 
     #[test]

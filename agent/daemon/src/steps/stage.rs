@@ -13,7 +13,7 @@ use evenkeel_layout::{name::StackName, tree::Tree};
 
 use super::{
     apply::{in_place, shared},
-    gate, images,
+    images, masked,
 };
 use crate::{
     compose::{ComposeError, apply::Project},
@@ -283,7 +283,7 @@ async fn away_or(host: &Host, done: Result<(), Reason>) -> Result<(), Reason> {
 }
 
 fn build_reason(candidate: &Candidate, error: &ComposeError) -> Reason {
-    let said = gate::without_values(&candidate.model, &candidate.secret_env, &error.to_string());
+    let said = masked::without_values(&candidate.model, &candidate.secret_env, &error.to_string());
     no_room(&said).unwrap_or_else(|| Reason::new(Code::ImageBuild, format!("{said}; nothing was changed")))
 }
 

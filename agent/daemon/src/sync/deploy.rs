@@ -308,8 +308,9 @@ impl Step<'_> {
         let target = Self::sides(forward, from.as_ref(), to.as_ref());
         let progress = self.deployment.progress();
         let signalled = apply::signalled(self.host, target);
-        let stood =
-            Stood { before: progress.before(), ailing: progress.ailing(), back: !forward, signalled: &signalled };
+        let (before, ailing) = (progress.before(), progress.ailing());
+        let since_ms = self.deployment.started_ms;
+        let stood = Stood { before, ailing, back: !forward, signalled: &signalled, since_ms };
         let watch = async {
             Ok::<_, Reason>(match (target.to, target.other) {
                 (Some(release), _) => gate::watch(self.host, release, self.host.gate_policy(release.gate), stood).await,

@@ -35,7 +35,8 @@ pub async fn put_back(host: &Host, order: &PutBack) -> SyncEnd {
         Ok(chosen) => chosen,
         Err(reason) => return SyncEnd::failed(None, Fault::of(reason.clone()).outcome, reason),
     };
-    if let Some(reason) = host.own_stack(&order.stack, &chosen.kept.project, &chosen.kept.model) {
+    let mut sides = [Some(&chosen.kept), chosen.current.as_ref()].into_iter().flatten();
+    if let Some(reason) = sides.find_map(|r| host.own_stack(&order.stack, &r.project, &r.model)) {
         return SyncEnd::failed(None, Outcome::Held, reason);
     }
     let detail = format!("release {}", chosen.kept.id);

@@ -54,6 +54,12 @@ async fn take_up(host: &Host, found: Unfinished) -> Result<(), Reason> {
             format!("the store has no candidate for {}; restore it from a backup", found.stack),
         ));
     }
+    let mut sides = from.iter().chain(&to);
+    if let Some(reason) = sides.find_map(|r| host.own_stack(&found.stack, &r.project, &r.model)) {
+        // An agent that did not know its own stack began it. To go on would end this agent as it ended that one.
+        tracing::warn!(stack = %found.stack, %reason, "an unfinished deployment is left as it is");
+        return Ok(());
+    }
     let repo = Repo::open(&host.mirror()).ok();
     let commit = found.commit.as_ref().map(|id| messages::commit(repo.as_ref(), id, None));
     let run = Run::resume(host, found.sync);
