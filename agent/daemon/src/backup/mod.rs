@@ -26,6 +26,9 @@ use crate::{
 
 /// How long a snapshot may take.
 pub const BACKUP_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
+/// How often stale locks of a repository are removed before it counts as locked, and how much longer each time is waited before.
+const UNLOCKS: u32 = 4;
+const UNLOCK_PAUSE: Duration = Duration::from_millis(500);
 /// How long the other commands may take. restic itself tries a repository that it cannot reach for many minutes.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(90);
 /// The oldest restic that tells faults apart by exit codes.
@@ -165,13 +168,20 @@ impl Restic {
 
     /// Runs restic. A lock that a process left which is gone, such as an agent that was killed, is no reason to stand still.
     async fn run(&self, what: &'static str, args: Vec<String>, timeout: Duration) -> Result<Finished, BackupError> {
-        let done = self.once(what, args.clone(), timeout).await?;
-        if done.code != Some(exit::LOCKED) {
-            return Ok(done);
+        let mut done = self.once(what, args.clone(), timeout).await?;
+        for again in 0..UNLOCKS {
+            if done.code != Some(exit::LOCKED) {
+                break;
+            }
+            // Only locks of dead processes go; one that was killed just now may need a moment until it is dead.
+            tokio::time::sleep(UNLOCK_PAUSE * again).await;
+            let unlocked = self.once("unlock", vec!["unlock".to_owned(), "--quiet".to_owned()], SHORT_TIMEOUT).await?;
+            if !unlocked.success() {
+                break;
+            }
+            done = self.once(what, args.clone(), timeout).await?;
         }
-        // Only locks of dead processes go; of one that lives the second try tells.
-        let unlocked = self.once("unlock", vec!["unlock".to_owned(), "--quiet".to_owned()], SHORT_TIMEOUT).await?;
-        if unlocked.success() { self.once(what, args, timeout).await } else { Ok(done) }
+        Ok(done)
     }
 
     async fn once(&self, what: &'static str, args: Vec<String>, timeout: Duration) -> Result<Finished, BackupError> {
