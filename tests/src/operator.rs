@@ -87,7 +87,8 @@ impl Operator {
         wait_until(PATIENCE, &what, || {
             let history = self.try_history()?;
             let ended = |s: &&Sync| s.commit.as_deref() == Some(commit) && s.outcome == Some(outcome);
-            let found = history.syncs.iter().find(ended).cloned();
+            // A look that ends as the one before it did tells of no deployment: the one that does is meant.
+            let found = history.syncs.iter().filter(ended).min_by_key(|s| s.deployments.is_empty()).cloned();
             found.ok_or_else(|| format!("{:#?}", history.oldest_first().into_iter().rev().take(2).collect::<Vec<_>>()))
         })
     }
