@@ -57,23 +57,31 @@ pub struct Reference {
     pub required: bool,
 }
 
-/// Everything that `layers` read when they are rendered. Files that cannot be parsed refer to nothing: Compose says what is
-/// wrong with them.
-pub fn references(tree: &dyn Tree, layers: &[Layer]) -> Result<BTreeSet<Reference>, TreeError> {
-    Ok(walk(tree, layers)?.found)
+/// What is read while layers are rendered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reads {
+    /// What they refer to. Files that cannot be parsed refer to nothing: Compose says what is wrong with them.
+    pub references: BTreeSet<Reference>,
+    /// Every file of the repository that takes part, those that are not there too: what is referred to, and the `.env` that
+    /// Compose looks for in each folder where it does. `None` if that cannot be told: because of a variable, because something
+    /// lies outside, or because a file cannot be parsed here.
+    pub inputs: Option<BTreeSet<String>>,
 }
 
-/// Every file of the repository that takes part in rendering `layers`, those that are not there too: what is referred to, and the
-/// `.env` that Compose looks for in each folder where it does. `None` if that cannot be told: because of a variable, because
-/// something lies outside, or because a file cannot be parsed here.
-pub fn inputs(tree: &dyn Tree, layers: &[Layer]) -> Result<Option<BTreeSet<String>>, TreeError> {
+/// Follows everything that `layers` read when they are rendered.
+pub fn reads(tree: &dyn Tree, layers: &[Layer]) -> Result<Reads, TreeError> {
     let Walk { found, seen, is_whole } = walk(tree, layers)?;
-    let mut paths: BTreeSet<String> = seen.into_iter().flat_map(|(file, base)| [file, join(&base, ".env")]).collect();
-    if !is_whole || found.iter().any(|reference| reference.path.is_none()) {
-        return Ok(None);
-    }
-    paths.extend(found.into_iter().filter_map(|reference| reference.path));
-    Ok(Some(paths))
+    let is_told = is_whole && found.iter().all(|reference| reference.path.is_some());
+    let inputs = is_told.then(|| {
+        let read = seen.into_iter().flat_map(|(file, base)| [file, join(&base, ".env")]);
+        read.chain(found.iter().filter_map(|reference| reference.path.clone())).collect()
+    });
+    Ok(Reads { references: found, inputs })
+}
+
+/// Only what `layers` refer to.
+pub fn references(tree: &dyn Tree, layers: &[Layer]) -> Result<BTreeSet<Reference>, TreeError> {
+    Ok(walk(tree, layers)?.found)
 }
 
 /// What a walk through Compose files came upon.
@@ -330,8 +338,9 @@ mod tests {
     #[test]
     fn inputs_are_all_files_that_may_be_read_or_are_not_told() {
         let told = |files: &[(&str, &str)]| {
-            inputs(&MapTree::new(files.iter().copied()), &[Layer::new("stacks/web/compose.yml", Origin::Folder)])
+            reads(&MapTree::new(files.iter().copied()), &[Layer::new("stacks/web/compose.yml", Origin::Folder)])
                 .unwrap()
+                .inputs
         };
         let text = "include: [{path: ../x/y.yml, project_directory: ../z}]\nservices: {a: {env_file: a.env}}\n";
         let found = told(&[("stacks/web/compose.yml", text), ("stacks/x/y.yml", "services: {b: {env_file: b.env}}\n")]);

@@ -1,6 +1,6 @@
 use std::{path::PathBuf, process::Command};
 
-use evenkeel_core::references::inputs;
+use evenkeel_core::references::reads;
 use evenkeel_layout::{
     name::StackName,
     set::{Layer, Origin, Stack},
@@ -62,7 +62,7 @@ impl World {
     }
 
     fn inputs(&self) -> Option<BTreeSet<String>> {
-        inputs(&MapTree::new(FILES.iter().copied()), &self.stack.layers).unwrap()
+        reads(&MapTree::new(FILES.iter().copied()), &self.stack.layers).unwrap().inputs
     }
 
     /// Renders a commit, and says how many processes that took.

@@ -12,7 +12,7 @@ use evenkeel_core::{
     id::CommitId,
     model::Model,
     path::{Followed, follow, join, parent},
-    references::{Reference, ReferenceKind, inputs, references},
+    references::{Reads, Reference, ReferenceKind, reads, references},
     release::{Candidate, SecretEnv},
     slice, validate,
 };
@@ -216,7 +216,7 @@ struct Work<'a> {
 impl Work<'_> {
     async fn candidate(&mut self) -> Result<Option<Candidate>, Box<Problem>> {
         let CandidateInput { tree, root, target, .. } = self.input;
-        let references = references(tree, &self.stack.layers).map_err(unreadable)?;
+        let Reads { references, inputs } = reads(tree, &self.stack.layers).map_err(unreadable)?;
         let overlaid = self.overlay(&references)?;
         let env_files = self.env_files(&overlaid);
         self.refuse_ciphertext(&env_files, &references);
@@ -232,9 +232,8 @@ impl Work<'_> {
             target,
             lenient: self.input.place == Place::Elsewhere,
         };
-        let read = inputs(tree, &self.stack.layers).map_err(unreadable)?;
         let CandidateInput { compose, renders, .. } = self.input;
-        let rendered = renders.render(compose, &request, read.as_ref()).await.map_err(|e| self.render_failed(e));
+        let rendered = renders.render(compose, &request, inputs.as_ref()).await.map_err(|e| self.render_failed(e));
         let Ok(Rendered { model, project, unset, warnings }) = rendered else { return Ok(None) };
         self.problems.extend(warnings);
         let unset = unset.into_iter().map(|problem| self.unset(problem));
