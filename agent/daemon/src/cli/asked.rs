@@ -1,4 +1,4 @@
-//! What the verbs share that ask the agent, and without one its store.
+//! What the verbs share that ask the agent, and without one its store or the backup repository.
 
 use std::path::Path;
 
@@ -12,12 +12,12 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// What the agent answers, or, if none runs or it does not answer, what its store says: then with a notice that says so. An agent
-/// that goes on with an older configuration than the file has is asked as well.
-pub fn agent_or_store<T>(
+/// What the agent answers, or, if none runs or it does not answer, what is found without it: then with a notice that says so. An
+/// agent that goes on with an older configuration than the file has is asked as well.
+pub fn agent_or<T>(
     config: &Path,
     ask: impl AsyncFnOnce(&Path) -> Result<T, ClientError>,
-    read: impl AsyncFnOnce(&Settings, &Store, String) -> Result<T, StoreError>,
+    find: impl AsyncFnOnce(&Settings, String) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let socket = tell::socket_of(config)?;
     runtime()?.block_on(async {
@@ -26,8 +26,18 @@ pub fn agent_or_store<T>(
             Err(error) => error,
         };
         let notice = words::from_the_store(&error).ok_or_else(|| sync::failure(&error))?;
-        let settings = words::settings(config)?;
-        read(&settings, &open(&settings)?, notice).await.map_err(|e| failure(&e))
+        find(&words::settings(config)?, notice).await
+    })
+}
+
+/// The same, where the agent's store has the answer.
+pub fn agent_or_store<T>(
+    config: &Path,
+    ask: impl AsyncFnOnce(&Path) -> Result<T, ClientError>,
+    read: impl AsyncFnOnce(&Settings, &Store, String) -> Result<T, StoreError>,
+) -> Result<T, Failure> {
+    agent_or(config, ask, async |settings: &_, notice| {
+        read(settings, &open(settings)?, notice).await.map_err(|e| failure(&e))
     })
 }
 

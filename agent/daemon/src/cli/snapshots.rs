@@ -10,10 +10,11 @@ use evenkeel_layout::name::StackName;
 use jiff::Timestamp;
 
 use super::{
+    asked,
     output::{Failure, Output},
-    runtime, sync, tell,
+    tell,
     text::{BOLD, DIM, table},
-    words::{self, ago, short},
+    words::{ago, short},
 };
 use crate::{host, socket, terminal};
 
@@ -35,17 +36,12 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
-    let socket = tell::socket_of(&args.place.config)?;
     let stack = args.stack.as_ref().map(StackName::as_str);
-    let found = match runtime()?.block_on(socket::snapshots(&socket, stack)) {
-        Ok(found) => found,
-        Err(error) => {
-            words::from_the_store(&error).ok_or_else(|| sync::failure(&error))?;
-            let settings = words::settings(&args.place.config)?;
-            out.note("note: the agent does not run; the backup repository is asked directly");
-            runtime()?.block_on(host::snapshots::of(&settings, stack)).map_err(failure)?
-        }
-    };
+    let ask = async |socket: &_| socket::snapshots(socket, stack).await;
+    let found = asked::agent_or(&args.place.config, ask, async |settings: &_, _| {
+        asked::say(out, "the agent does not run; the backup repository is asked directly");
+        host::snapshots::of(settings, stack).await.map_err(failure)
+    })?;
     out.answer(&found, |found| text(found, Timestamp::now(), terminal::width(std::io::stdout())));
     Ok(Exit::Fine)
 }

@@ -10,7 +10,7 @@ use evenkeel_core::{
 use evenkeel_layout::name::StackName;
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{Keep, Outgoing, Store, StoreError, encode, instant, outbox, source::is_accepted};
+use super::{Keep, Outgoing, Store, StoreError, encode, instant, outbox, source::move_accepted};
 
 /// Something that a person tells the agent.
 #[derive(Debug, Clone, Copy)]
@@ -48,14 +48,9 @@ impl Store {
         let before = from.map_or("nothing", CommitId::short);
         let detail = format!("{} in place of {before}", new.commit.short());
         self.write(|tx| {
-            if !is_accepted(tx, from)? {
+            if !move_accepted(tx, from, (&new.commit, &new.payload), now_ms)? {
                 return Ok(false);
             }
-            tx.execute(
-                "INSERT INTO accepted VALUES (1, ?1, ?2, ?3)
-                 ON CONFLICT (id) DO UPDATE SET commit_id = ?1, payload = ?2, at_ms = ?3",
-                params![new.commit.as_str(), new.payload.as_str(), now_ms],
-            )?;
             let words = Words { told: Told::TrustAccept, stack: None, stated, detail: Some(&detail) };
             note(tx, words, None, now_ms)?;
             Ok(true)

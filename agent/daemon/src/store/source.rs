@@ -34,10 +34,23 @@ pub struct SourceState {
     pub refused: Option<RefusedTip>,
 }
 
-/// Whether this is the accepted commit now.
-pub(super) fn is_accepted(tx: &Transaction<'_>, commit: Option<&CommitId>) -> rusqlite::Result<bool> {
+/// Makes a commit the accepted one. `false`, and nothing is changed, if that is not `from` any more.
+pub(super) fn move_accepted(
+    tx: &Transaction<'_>,
+    from: Option<&CommitId>,
+    (commit, payload): (&CommitId, &Digest),
+    now_ms: i64,
+) -> rusqlite::Result<bool> {
     let known: Option<String> = tx.query_row("SELECT commit_id FROM accepted", [], |r| r.get(0)).optional()?;
-    Ok(known.as_deref() == commit.map(CommitId::as_str))
+    if known.as_deref() != from.map(CommitId::as_str) {
+        return Ok(false);
+    }
+    tx.execute(
+        "INSERT INTO accepted VALUES (1, ?1, ?2, ?3)
+         ON CONFLICT (id) DO UPDATE SET commit_id = ?1, payload = ?2, at_ms = ?3",
+        params![commit.as_str(), payload.as_str(), now_ms],
+    )?;
+    Ok(true)
 }
 
 impl Store {
@@ -62,14 +75,9 @@ impl Store {
         now_ms: i64,
     ) -> Result<bool, StoreError> {
         self.write(|tx| {
-            if !is_accepted(tx, from)? {
+            if !move_accepted(tx, from, (commit, payload), now_ms)? {
                 return Ok(false);
             }
-            tx.execute(
-                "INSERT INTO accepted VALUES (1, ?1, ?2, ?3)
-                 ON CONFLICT (id) DO UPDATE SET commit_id = ?1, payload = ?2, at_ms = ?3",
-                params![commit.as_str(), payload.as_str(), now_ms],
-            )?;
             tx.execute("UPDATE source SET refused = NULL", [])?;
             Ok(true)
         })
