@@ -9,6 +9,13 @@ use std::{
 
 use crate::{program::Run, world::World};
 
+/// What nobody but the containers may see.
+pub const SECRET: &str = "hunter2-Correct-Horse-Battery";
+/// What comes after it.
+pub const ROTATED: &str = "hunter3-Correct-Horse-Staple";
+/// What the stacks of these tests are not well with.
+pub const BAD: &str = "unfit-Correct-Horse-Staple";
+
 /// Runs a verb that needs no configuration, agent or engine.
 #[track_caller]
 pub fn offline(world: &World, args: &[&str]) -> Run {

@@ -10,14 +10,10 @@ use std::{
 
 use evenkeel_core::{outcome::Outcome, reason::Code};
 use evenkeel_tests::{
-    encrypted::{age, nothing_leaks, offline, with_key},
+    encrypted::{BAD, ROTATED, SECRET, age, nothing_leaks, offline, with_key},
     program::{self, Run},
     world::World,
 };
-
-const SECRET: &str = "hunter2-Correct-Horse-Battery";
-const ROTATED: &str = "hunter3-Correct-Horse-Staple";
-const BAD: &str = "unfit-Correct-Horse-Staple";
 
 /// A service that has the secret and is well unless it is the bad one, and one that does not have it.
 const COMPOSE: &str = "services:

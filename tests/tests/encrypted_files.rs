@@ -5,15 +5,11 @@ use std::fs;
 use evenkeel_core::outcome::Outcome;
 use evenkeel_tests::{
     docker::docker,
-    encrypted::{age, nothing_leaks, offline, with_key},
+    encrypted::{BAD, ROTATED, SECRET, age, nothing_leaks, offline, with_key},
     program,
     wait::{PATIENCE, wait_until},
     world::World,
 };
-
-const SECRET: &str = "hunter2-Correct-Horse-Battery";
-const ROTATED: &str = "hunter3-Correct-Horse-Staple";
-const BAD: &str = "unfit-Correct-Horse-Staple";
 
 /// A service that has the secret and the config and is well unless the secret is the bad one, and one that has neither.
 const COMPOSE: &str = "services:

@@ -59,13 +59,18 @@ fn a_slow_registry_holds_nobody_up_and_is_waited_for() {
     evenkeel_tests::docker::sweep(&[&image]);
 }
 
-#[test]
-fn a_registry_that_asks_for_a_login_gets_the_one_that_is_configured() {
-    let mut world = World::new();
+/// A registry that asks for a login and has `app:2`.
+fn private_with_app(world: &World) -> Registry {
     let open = Registry::start(world.folder());
     open.publish("evenkeel-test/busybox:2", "app:2");
     drop(open);
-    let registry = Registry::start_private(world.folder());
+    Registry::start_private(world.folder())
+}
+
+#[test]
+fn a_registry_that_asks_for_a_login_gets_the_one_that_is_configured() {
+    let mut world = World::new();
+    let registry = private_with_app(&world);
     let port = world.serve("good");
     let compose = fixture::web(1, port).replace("evenkeel-test/busybox:1", &registry.image("app:2"));
     let file = docker_config(&world, "elsewhere.invalid", LOGIN);
@@ -95,10 +100,7 @@ fn a_registry_that_asks_for_a_login_gets_the_one_that_is_configured() {
 #[test]
 fn a_credential_helper_on_the_path_is_asked_and_one_that_is_not_there_is_named() {
     let mut world = World::new();
-    let open = Registry::start(world.folder());
-    open.publish("evenkeel-test/busybox:2", "app:2");
-    drop(open);
-    let registry = Registry::start_private(world.folder());
+    let registry = private_with_app(&world);
     let port = world.serve("good");
     let file = docker_config(&world, "elsewhere.invalid", LOGIN);
     let mut config: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();

@@ -1,12 +1,15 @@
 //! The command line as a user calls it: answers, diagnostics, exit codes.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails where it stands")]
 
+mod done;
+
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
 };
 
+use done::Done;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
@@ -64,28 +67,8 @@ impl World {
 
 const EVENKEEL: &str = env!("CARGO_BIN_EXE_evenkeel");
 
-struct Done(Output);
-
 fn run(command: &mut Command) -> Done {
     Done(command.env_remove("NO_COLOR").output().unwrap())
-}
-
-impl Done {
-    fn code(&self) -> i32 {
-        self.0.status.code().unwrap()
-    }
-
-    fn stdout(&self) -> String {
-        String::from_utf8(self.0.stdout.clone()).unwrap()
-    }
-
-    fn stderr(&self) -> String {
-        String::from_utf8(self.0.stderr.clone()).unwrap()
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.0.stdout).unwrap_or_else(|e| panic!("{e}: {} {}", self.stdout(), self.stderr()))
-    }
 }
 
 const DB: (&str, &str) = (

@@ -1,19 +1,22 @@
 //! `evenkeel trust init`, as a person sets a server up: on real repositories, at a real terminal.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails where it stands")]
 
+mod done;
+
 use std::{
     fs,
     io::{Read as _, Write as _},
     os::unix::fs::PermissionsExt as _,
     path::PathBuf,
-    process::{Child, ChildStdin, Command, Output, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::{Arc, Condvar, Mutex},
     thread,
     time::{Duration, Instant},
 };
 
+use done::Done;
 use insta::assert_snapshot;
-use serde_json::{Value, json};
+use serde_json::json;
 
 const EVENKEEL: &str = env!("CARGO_BIN_EXE_evenkeel");
 /// How long a program may take to say something, on a busy machine.
@@ -128,25 +131,7 @@ impl World {
     }
 }
 
-struct Done(Output);
-
 impl Done {
-    fn code(&self) -> i32 {
-        self.0.status.code().unwrap()
-    }
-
-    fn stdout(&self) -> String {
-        String::from_utf8(self.0.stdout.clone()).unwrap()
-    }
-
-    fn stderr(&self) -> String {
-        String::from_utf8(self.0.stderr.clone()).unwrap()
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.0.stdout).unwrap_or_else(|e| panic!("{e}: {} {}", self.stdout(), self.stderr()))
-    }
-
     #[track_caller]
     fn exits(self, code: i32) -> Self {
         assert_eq!(self.code(), code, "{}{}", self.stdout(), self.stderr());
