@@ -4,15 +4,16 @@ use std::{fs, path::PathBuf, process::Command, time::Duration};
 
 use evenkeel::{
     config::settings::{SignersOf, Trust},
-    git::{GitError, verify},
+    git::{GitError, openpgp::Keyring, read_forge_keys, verify},
 };
 use evenkeel_core::{
     id::CommitId,
-    trust::{Code, Refusal, VerifiedRevision},
+    trust::{Code, Refusal, VerifiedRevision, When},
 };
 use serde_json::{Value, json};
 
 use crate::{
+    cases::{BAD, GOOD},
     gpg::{Gpg, now},
     world::with_header,
 };
@@ -254,5 +255,29 @@ fn the_status_shows_which_certificates_do_not_count_and_why() {
         "FORGE (CLEAN MERGES ONLY)",
     ] {
         assert!(text.contains(words), "it should say {words:?}: {text}");
+    }
+}
+
+/// Two commits as GitHub made them from pull requests (jqlang/jq and useblocks/sphinx-needs), and what it publishes at
+/// <https://github.com/web-flow.gpg>: a certificate that expired in 2024 and the one that signs since.
+#[test]
+fn real_commits_of_github_hold_under_the_certificates_that_it_publishes() {
+    let gpg = Gpg::new();
+    let published = gpg.world.write("forge_keys", include_bytes!("github/web-flow.gpg"));
+    gpg.run(&["--import", &published.display().to_string()], b"");
+    let (_, keyring) = read_forge_keys(&published, Keyring::empty(now())).unwrap();
+    assert!(keyring.principals().values().any(|name| name == "GitHub <noreply@github.com>"));
+    let jq = include_bytes!("github/588ff18.commit").as_slice();
+    let needs = include_bytes!("github/050bec7.commit").as_slice();
+    for (raw, name) in
+        [(jq, "588ff1874c8c394253c231733047a550efe78260"), (needs, "050bec750ff2c5acf881415fa2b5efb5fcce8414")]
+    {
+        let id = gpg.world.store(raw);
+        assert_eq!(id.as_str(), name);
+        assert!(gpg.git_accepts(&id), "{id}");
+        assert_eq!(gpg.judged(&id, &keyring, When::Now(now())), GOOD, "{id}");
+        let altered = String::from_utf8(raw.to_vec()).unwrap().replace("ump ", "UMP ");
+        let altered = gpg.world.store(altered.as_bytes());
+        assert_eq!(gpg.judged(&altered, &keyring, When::Now(now())), BAD, "{altered}");
     }
 }
