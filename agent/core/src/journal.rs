@@ -15,7 +15,7 @@ use crate::{
     reason::{Code, Reason},
 };
 
-pub use event::{Event, Seen, SnapshotDecision};
+pub use event::{Event, Quiet, Seen, SnapshotDecision};
 pub use restore::{Restore, Swap};
 
 /// How often an apply is begun before the agent gives a candidate up.
@@ -35,6 +35,8 @@ pub enum State {
     Staged,
     /// A backup runs.
     BackingUp,
+    /// What held still for the backup is made to run again.
+    Waking,
     /// A backup was taken, or none is configured.
     BackedUp,
     /// Files and containers are being changed.
@@ -61,6 +63,7 @@ impl State {
         Self::Staging,
         Self::Staged,
         Self::BackingUp,
+        Self::Waking,
         Self::BackedUp,
         Self::Applying,
         Self::Gating,
@@ -82,6 +85,7 @@ impl State {
             Self::Staging
             | Self::Staged
             | Self::BackingUp
+            | Self::Waking
             | Self::BackedUp
             | Self::Applying
             | Self::Gating
@@ -109,6 +113,7 @@ pub struct Progress {
     again: Option<ReleaseId>,
     restore: Option<Restore>,
     to: Option<ReleaseId>,
+    quiet: Vec<Quiet>,
     snapshot: Option<SnapshotDecision>,
     before: Vec<String>,
     ailing: Vec<String>,
@@ -128,6 +133,8 @@ pub enum Todo {
     BeginBackup,
     /// Back up, or decide that there is nothing to do.
     BackUp,
+    /// Let run again what held still for the backup.
+    Wake,
     /// Journal `ApplyStarted`.
     BeginApply,
     /// Write files, point tags, run Compose.
@@ -198,6 +205,7 @@ impl Progress {
                 again: *again,
                 restore: restore.clone(),
                 to: None,
+                quiet: Vec::new(),
                 snapshot: None,
                 before: Vec::new(),
                 ailing: Vec::new(),
@@ -226,11 +234,16 @@ impl Progress {
                 self.to = *to;
                 S::Staged
             }
-            (S::Staged, Event::BackupStarted) => S::BackingUp,
+            (S::Staged, Event::BackupStarted { quiet }) => {
+                self.quiet.clone_from(quiet);
+                S::BackingUp
+            }
             (S::BackingUp, Event::BackedUp { snapshot, .. }) => {
                 self.snapshot = Some(snapshot.clone());
-                S::BackedUp
+                self.after_backup()
             }
+            (S::Waking, Event::Woken) => self.after_waking(),
+            (S::Waking, Event::Failed { reason }) => self.left_quiet(reason),
             (S::BackedUp | S::Applying, Event::ApplyStarted { before, ailing }) if self.apply_tries < APPLY_TRIES => {
                 if self.apply_tries == 0 {
                     self.ailing.clone_from(ailing);
@@ -241,8 +254,7 @@ impl Progress {
             (S::Applying, Event::Applied) if !self.must_spend() => S::Gating,
             (S::Gating, Event::GatePassed { .. }) => S::Committed,
             (S::Staging | S::Staged | S::BackingUp | S::BackedUp, Event::Failed { reason }) => {
-                self.failure = Some(reason.clone());
-                S::Aborted
+                self.abort(reason.clone())
             }
             (S::Applying | S::Gating, Event::Failed { reason }) => self.turn_back(reason.clone()),
             (S::RollingBack, Event::RollbackStarted { before }) if self.rollback_tries < ROLLBACK_TRIES => {
@@ -259,6 +271,36 @@ impl Progress {
             (state, other) => return Err(Illegal { state: Some(state), event: other.name() }),
         };
         Ok(self)
+    }
+
+    /// Whatever became of the backup: what held still for it runs again before anything else.
+    fn after_backup(&self) -> State {
+        match (self.quiet.is_empty(), &self.failure) {
+            (false, _) => State::Waking,
+            (true, None) => State::BackedUp,
+            (true, Some(_)) => State::Aborted,
+        }
+    }
+
+    fn after_waking(&mut self) -> State {
+        self.quiet.clear();
+        self.after_backup()
+    }
+
+    /// Ends what never touched the server, but for what held still.
+    fn abort(&mut self, reason: Reason) -> State {
+        self.failure = Some(reason);
+        if self.state == State::BackingUp { self.after_backup() } else { State::Aborted }
+    }
+
+    /// Ends it where what held still cannot be made to run: a person has to know that, and what went wrong before.
+    fn left_quiet(&mut self, reason: &Reason) -> State {
+        let message = match &self.failure {
+            Some(first) => format!("{}; and before that: {}", reason.message, first.message),
+            None => reason.message.clone(),
+        };
+        self.failure = Some(Reason { message, ..reason.clone() });
+        State::Aborted
     }
 
     /// Spends one more try than `spent`. The containers of the first one are what counts: a second must not spare what the
@@ -312,15 +354,17 @@ impl Progress {
             Reason::new(Code::Interrupted, format!("the agent was stopped {times} times while it {what}"))
         };
         match self.state {
-            State::Staging | State::Staged | State::BackingUp | State::BackedUp => {
+            State::Waking if self.failure.is_some() => State::Waking,
+            State::Staging | State::Staged | State::BackingUp | State::Waking | State::BackedUp => {
                 let next = match (self.again, &self.restore) {
                     (None, None) => "the next sync deploys it again",
                     (Some(_), _) => "say `evenkeel rollback` again",
                     (None, Some(_)) => "say `evenkeel restore` again",
                 };
                 let message = format!("the agent was stopped before this stack was touched; {next}");
-                self.failure = Some(Reason::new(Code::Interrupted, message));
-                State::Aborted
+                let waking = self.state == State::Waking;
+                let ended = self.abort(Reason::new(Code::Interrupted, message));
+                if waking { State::Waking } else { ended }
             }
             State::Applying if self.apply_tries >= APPLY_TRIES => {
                 self.turn_back(stopped(APPLY_TRIES, "applied this candidate; the last good release is put back"))
@@ -363,6 +407,7 @@ impl Progress {
             State::Staging => Some(Todo::Stage),
             State::Staged => Some(Todo::BeginBackup),
             State::BackingUp => Some(Todo::BackUp),
+            State::Waking => Some(Todo::Wake),
             State::BackedUp => Some(Todo::BeginApply),
             State::Applying if self.must_spend() => Some(Todo::BeginApply),
             State::Applying => Some(Todo::Apply(permit(self.apply_tries, false))),
@@ -407,6 +452,11 @@ impl Progress {
     /// The stored candidate.
     pub fn to(&self) -> Option<ReleaseId> {
         self.to
+    }
+
+    /// The containers that hold still for the backup, until they run again.
+    pub fn quiet(&self) -> &[Quiet] {
+        &self.quiet
     }
 
     /// What was decided about a backup.

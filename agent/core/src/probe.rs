@@ -2,21 +2,20 @@
 
 use std::{fmt, time::Duration};
 
-use evenkeel_layout::{duration, nearest, problem::Problem};
+use evenkeel_layout::problem::Problem;
 use serde_json::Value;
 
-use crate::model::{Model, Service};
+use crate::{
+    model::{Model, Service},
+    said::{Limits, MAX_LENGTH, Wrong, only, time, unescaped, words},
+};
 
 /// How long a probe waits for its answer unless it says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest that a probe may wait.
-const MAX_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a probe may wait at least and at most.
+const TIMEOUTS: Limits = (Duration::from_millis(100), Duration::from_secs(60), "100ms and 60s");
 /// Most probes of one service.
 const MAX_PROBES: usize = 10;
-/// Most words of a command, and most bytes of a path.
-const MAX_LENGTH: usize = 2000;
-/// Most characters of a key that are shown.
-const MAX_SHOWN: usize = 80;
 
 /// What is tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,23 +93,6 @@ pub fn problems(model: &Model) -> Vec<Problem> {
     found
 }
 
-/// What is wrong with a probe, without its place.
-struct Wrong {
-    code: &'static str,
-    why: String,
-    help: String,
-}
-
-impl Wrong {
-    fn value(why: &str, help: &str) -> Self {
-        Self { code: "x-evenkeel.value", why: why.to_owned(), help: help.to_owned() }
-    }
-
-    fn problem(self, place: &str) -> Problem {
-        Problem::error(self.code, format!("{place} {}", self.why), self.help)
-    }
-}
-
 fn read(item: &Value) -> Result<Probe, Wrong> {
     only(item, &["command", "http", "tcp", "timeout"])?;
     let kinds = ["http", "tcp", "command"].map(|kind| (kind, &item[kind]));
@@ -128,26 +110,9 @@ fn read(item: &Value) -> Result<Probe, Wrong> {
             only(value, &["port"])?;
             Ask::Tcp { port: port(value)? }
         }
-        _ => Ask::Command(words(value)?),
+        _ => Ask::Command(words(value, "command: [pg_isready, -U, app]")?),
     };
-    Ok(Probe { ask, timeout: timeout(item)? })
-}
-
-fn only(value: &Value, known: &[&str]) -> Result<(), Wrong> {
-    let Some(map) = value.as_object() else {
-        return Err(Wrong::value("is not a mapping", &format!("write some of these keys: {}", known.join(", "))));
-    };
-    match map.keys().find(|key| !known.contains(&key.as_str())) {
-        None => Ok(()),
-        Some(key) => {
-            let help = match nearest(known.iter().copied(), key) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("remove it; known here: {}", known.join(", ")),
-            };
-            let shown: String = key.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect();
-            Err(Wrong { code: "x-evenkeel.unknown-key", why: format!("has the unknown key `{shown}`"), help })
-        }
-    }
+    Ok(Probe { ask, timeout: time(&item["timeout"], TIMEOUTS)?.unwrap_or(TIMEOUT) })
 }
 
 /// A whole number, also as text: a variable's value is one.
@@ -183,32 +148,6 @@ fn status(value: &Value) -> Result<Option<u16>, Wrong> {
             "write one from 100 to 599, or leave it out for 200 to 399",
         )
     })
-}
-
-fn words(value: &Value) -> Result<Vec<String>, Wrong> {
-    let list = value.as_array().filter(|list| !list.is_empty() && list.len() <= MAX_LENGTH);
-    let words = list.and_then(|list| list.iter().map(|word| word.as_str().map(unescaped)).collect());
-    words.ok_or_else(|| {
-        Wrong::value(
-            "has a command that is not a list of words",
-            "write it as a list: `command: [pg_isready, -U, app]`",
-        )
-    })
-}
-
-fn timeout(item: &Value) -> Result<Duration, Wrong> {
-    if item["timeout"].is_null() {
-        return Ok(TIMEOUT);
-    }
-    let found = item["timeout"].as_str().and_then(|text| duration::parse(text).ok());
-    found.filter(|time| *time >= Duration::from_millis(100) && *time <= MAX_TIMEOUT).ok_or_else(|| {
-        Wrong::value("has a timeout that is not between 100ms and 60s", "write a whole number and a unit: `2s`")
-    })
-}
-
-/// Compose writes each dollar sign of a model twice.
-fn unescaped(text: &str) -> String {
-    text.replace("$$", "$")
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use evenkeel_layout::problem::Problem;
 use crate::{
     model::Model,
     path::{Place, below, is_within, resolve},
-    probe,
+    probe, quiesce,
     references::Reference,
 };
 
@@ -42,6 +42,7 @@ pub fn check(model: &Model, root: &str, references: &BTreeSet<Reference>, allowe
         |root: &str, path: &str| if allows(path) { Some(String::new()) } else { below(root, path).map(str::to_owned) };
     let leaves = |path: &str, root: &str| path.starts_with('/') && below(root, path).is_none();
     let mut problems = probe::problems(model);
+    problems.extend(quiesce::problems(model));
     problems.extend(references.iter().filter(|r| r.outside && !allows(&r.written)).map(outside));
     for section in ["configs", "secrets"] {
         for (name, value) in model.section(section) {

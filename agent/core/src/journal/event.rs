@@ -1,6 +1,6 @@
 //! What a journal is made of: the events, and what they tell.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,15 @@ impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.container, self.state)
     }
+}
+
+/// A container that holds still while a backup is taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quiet {
+    /// Its service, which says in what way.
+    pub service: String,
+    /// Its id.
+    pub container: String,
 }
 
 /// What was decided about a backup. There is no way past this decision to an apply.
@@ -81,7 +90,11 @@ pub enum Event {
         to: Option<ReleaseId>,
     },
     /// A backup begins.
-    BackupStarted,
+    BackupStarted {
+        /// The containers that hold still meanwhile, and run again before anything else is done.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        quiet: Vec<Quiet>,
+    },
     /// The backup is decided.
     BackedUp {
         /// What was decided.
@@ -90,6 +103,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         left_out: Vec<String>,
     },
+    /// What held still for the backup runs again.
+    Woken,
     /// A try at the apply begins.
     ApplyStarted {
         /// The containers that stood before the first try.
@@ -143,6 +158,7 @@ event_names! {
     Staged = "staged",
     BackupStarted = "backup_started",
     BackedUp = "backed_up",
+    Woken = "woken",
     ApplyStarted = "apply_started",
     Applied = "applied",
     GatePassed = "gate_passed",
@@ -158,6 +174,10 @@ impl Event {
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::Failed { reason } => Some(reason.to_string()),
+            Self::BackupStarted { quiet } if !quiet.is_empty() => {
+                let services: BTreeSet<&str> = quiet.iter().map(|quiet| quiet.service.as_str()).collect();
+                Some(format!("{} holding still", services.into_iter().collect::<Vec<_>>().join(", ")))
+            }
             Self::BackedUp { snapshot, left_out } => {
                 let decided = match snapshot {
                     SnapshotDecision::Taken(id) => format!("snapshot {id}"),

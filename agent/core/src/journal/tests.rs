@@ -54,14 +54,20 @@ fn before(id: &str) -> Vec<String> {
     vec![id.to_owned()]
 }
 
+fn quiet() -> Vec<Quiet> {
+    vec![Quiet { service: "db".to_owned(), container: "d".to_owned() }]
+}
+
 fn every_event() -> Vec<Event> {
     vec![
         intended(),
         wanted_back(),
         data_wanted_back(),
         Event::Staged { to: Some(ReleaseId(2)) },
-        Event::BackupStarted,
+        Event::BackupStarted { quiet: vec![] },
+        Event::BackupStarted { quiet: quiet() },
         Event::BackedUp { snapshot: SnapshotDecision::NotConfigured, left_out: vec![] },
+        Event::Woken,
         Event::ApplyStarted { before: before("a"), ailing: vec![] },
         Event::Applied,
         passed(),
@@ -77,7 +83,7 @@ fn good_path() -> Vec<Event> {
     vec![
         intended(),
         Event::Staged { to: Some(ReleaseId(2)) },
-        Event::BackupStarted,
+        Event::BackupStarted { quiet: vec![] },
         Event::BackedUp { snapshot: SnapshotDecision::NotConfigured, left_out: vec![] },
         Event::ApplyStarted { before: before("a"), ailing: vec![] },
         Event::Applied,
@@ -157,6 +163,40 @@ fn there_is_no_apply_without_a_decision_about_the_backup() {
 }
 
 #[test]
+fn what_held_still_for_a_backup_runs_again_before_the_end_and_before_the_apply() {
+    for progress in reachable() {
+        let told = progress.failure().is_some();
+        match progress.state() {
+            State::BackingUp | State::Waking | State::Aborted => {}
+            state => assert!(progress.quiet().is_empty(), "{state:?}: {progress:?}"),
+        }
+        if !progress.quiet().is_empty() && progress.state() == State::Aborted {
+            assert!(told, "it could not be woken, and nobody hears of it");
+        }
+        if progress.state() == State::BackingUp && !progress.quiet().is_empty() {
+            for event in [failed(), Event::Interrupted, every_event().remove(6)] {
+                let next = progress.clone().next(&event).unwrap();
+                assert_eq!(next.todo(), Some(Todo::Wake), "{event:?}");
+                let stopped = next.next(&Event::Interrupted).unwrap();
+                assert_eq!(stopped.todo(), Some(Todo::Wake));
+                assert_eq!(stopped.next(&Event::Woken).unwrap().state(), State::Aborted);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_woken_is_told_together_with_why_the_backup_failed() {
+    let mut events = good_path()[..2].to_vec();
+    events.extend([Event::BackupStarted { quiet: quiet() }, failed()]);
+    events.push(Event::Failed { reason: Reason::new(Code::BackupFailed, "db-1 cannot be started") });
+    let progress = Progress::replay(&events).unwrap();
+    let message = &progress.failure().unwrap().message;
+    assert_eq!(progress.state(), State::Aborted);
+    assert!(message.contains("db-1 cannot be started") && message.contains("web is unhealthy"), "{message}");
+}
+
+#[test]
 fn interruptions_at_every_step_reach_an_end() {
     for progress in reachable() {
         let mut now = progress;
@@ -167,6 +207,8 @@ fn interruptions_at_every_step_reach_an_end() {
                     now.next(&Event::ApplyStarted { before: vec![], ailing: vec![] }).unwrap()
                 }
                 Some(Todo::BeginRollback) => now.next(&Event::RollbackStarted { before: vec![] }).unwrap(),
+                // Whoever is woken twice is awake: it is done again until it is done.
+                Some(Todo::Wake) => now.next(&Event::Woken).unwrap(),
                 Some(_) => now.next(&Event::Interrupted).unwrap(),
             };
         }
@@ -207,13 +249,18 @@ fn a_restore_goes_the_same_way_and_never_loses_sight_of_what_it_exchanges() {
 
 #[test]
 fn a_journal_from_before_people_could_ask_is_read() {
-    let old = [r#"{"event":"intended","digest":null,"from":1}"#, r#"{"event":"gate_passed"}"#];
+    let old = [
+        r#"{"event":"intended","digest":null,"from":1}"#,
+        r#"{"event":"gate_passed"}"#,
+        r#"{"event":"backup_started"}"#,
+    ];
     let events = old.map(|text| serde_json::from_str::<Event>(text).unwrap());
     assert_eq!(
         events[0],
         Event::Intended { digest: None, from: Some(ReleaseId(1)), heal: Vec::new(), again: None, restore: None }
     );
     assert_eq!(events[1], Event::GatePassed { seen: vec![] });
+    assert_eq!(events[2], Event::BackupStarted { quiet: vec![] });
 }
 
 #[test]

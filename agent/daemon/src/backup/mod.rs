@@ -116,10 +116,8 @@ impl Restic {
         Self { runner, settings: settings.clone(), cache, server: server.to_owned() }
     }
 
-    /// Takes a snapshot of `paths`, which says what it is `about`, making the repository if there is none and never was: `had_one` says that
-    /// an earlier backup went there. Gives the snapshot's id.
-    pub async fn snapshot(&self, about: &About, paths: &[PathBuf], had_one: bool) -> Result<String, BackupError> {
-        self.ensure_repository(had_one).await?;
+    /// Takes a snapshot of `paths`, which says what it is `about`. Gives the snapshot's id.
+    pub async fn snapshot(&self, about: &About, paths: &[PathBuf]) -> Result<String, BackupError> {
         let mut args = ["backup", "--json", "--host", &self.server].map(str::to_owned).to_vec();
         args.extend(about.tags().into_iter().flat_map(|tag| ["--tag".to_owned(), tag]));
         args.push("--".to_owned());
@@ -144,7 +142,9 @@ impl Restic {
         Digest::of(self.settings.repository.as_bytes()).as_str().to_owned()
     }
 
-    async fn ensure_repository(&self, had_one: bool) -> Result<(), BackupError> {
+    /// Makes sure that the repository is there and can be used: if there never was one, by making it. `had_one` says that
+    /// an earlier backup went there.
+    pub async fn be_ready(&self, had_one: bool) -> Result<(), BackupError> {
         let found = self.run("cat config", vec!["cat".to_owned(), "config".to_owned()], SHORT_TIMEOUT).await?;
         if found.code == Some(exit::NO_REPOSITORY) {
             if had_one {

@@ -28,7 +28,8 @@ impl World {
     async fn snapshot(&self) -> Result<String, BackupError> {
         let restic = Restic::new(Runner::plain(), &self.settings, self.dir.path(), "home");
         let about = About { stack: "web".to_owned(), project: "web".to_owned(), ..About::default() };
-        restic.snapshot(&about, &[self.dir.path().join("data")], false).await
+        restic.be_ready(false).await?;
+        restic.snapshot(&about, &[self.dir.path().join("data")]).await
     }
 }
 

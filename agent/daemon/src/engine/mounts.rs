@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bollard::query_parameters::{ListContainersOptions, StopContainerOptions};
+use bollard::query_parameters::ListContainersOptions;
 
 use super::{Engine, EngineError, PROJECT, is_one_off};
 
@@ -44,17 +44,6 @@ impl Engine {
             }
         }
         Ok(users)
-    }
-
-    /// Stops a container with its own grace period. One that is gone or stopped already is fine.
-    pub async fn stop(&self, container: &str) -> Result<(), EngineError> {
-        match self.docker()?.stop_container(container, None::<StopContainerOptions>).await {
-            Ok(()) => Ok(()),
-            Err(e) => match self.error("stop a container", &e) {
-                EngineError::NotFound(_) => Ok(()),
-                other => Err(other),
-            },
-        }
     }
 }
 

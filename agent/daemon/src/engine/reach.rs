@@ -1,6 +1,9 @@
 //! Reaching into a container: its address, and commands in it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use bollard::{
     container::LogOutput,
@@ -14,6 +17,12 @@ use super::{Engine, EngineError};
 
 /// Most that is kept of what a command prints, in bytes; the last part.
 const MAX_OUTPUT_BYTES: usize = 16 * 1024;
+
+/// The engine's own interval of healthchecks, and its number of failures that make a container unhealthy.
+const INTERVAL: Duration = Duration::from_secs(30);
+const RETRIES: u32 = 3;
+/// A pause so short is borne by all but the most nervous healthcheck.
+const LEAST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Where a container can be reached from this machine; `None` if it is on no network.
@@ -48,6 +57,20 @@ impl Engine {
         }
         let ended = docker.inspect_exec(&exec.id).await.map_err(failed)?;
         Ok((ended.exit_code, String::from_utf8_lossy(&printed).into_owned()))
+    }
+
+    /// How long the healthcheck of a container bears that it is paused: one failed check fewer than makes it unhealthy. `None` if it has none.
+    pub async fn bears_pause(&self, container: &str) -> Result<Option<Duration>, EngineError> {
+        let check = self.inspected(container).await?.config.and_then(|config| config.healthcheck);
+        let Some(check) = check
+            .filter(|check| check.test.as_ref().is_some_and(|test| test.first().is_some_and(|word| word != "NONE")))
+        else {
+            return Ok(None);
+        };
+        let interval = check.interval.and_then(|ns| u64::try_from(ns).ok()).filter(|ns| *ns > 0);
+        let retries = check.retries.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0).unwrap_or(RETRIES);
+        let interval = interval.map_or(INTERVAL, Duration::from_nanos);
+        Ok(Some(interval.saturating_mul(retries - 1).max(LEAST_PAUSE)))
     }
 
     async fn inspected(&self, container: &str) -> Result<ContainerInspectResponse, EngineError> {

@@ -187,7 +187,11 @@ impl Deployment {
             Event::Intended { .. } => "to be deployed".to_owned(),
             Event::Staged { .. } if restores => "its data is here, beside what it uses".to_owned(),
             Event::Staged { .. } => "its images are here".to_owned(),
-            Event::BackupStarted => "backing up".to_owned(),
+            Event::BackupStarted { .. } => match event.detail() {
+                Some(quiet) => format!("backing up, with {quiet}"),
+                None => "backing up".to_owned(),
+            },
+            Event::Woken => "what held still runs again".to_owned(),
             Event::BackedUp { snapshot, .. } => match snapshot {
                 SnapshotDecision::Taken(id) => format!("backed up as snapshot {}", short(id)),
                 SnapshotDecision::KeptAside(paths) => format!("what is there will be kept in {}", paths.join(", ")),

@@ -1,22 +1,30 @@
 //! The backup before a deployment: a decision, always, and a snapshot if there is something to save.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use evenkeel_core::{
-    journal::{Event, SnapshotDecision},
+    journal::{Event, Quiet, SnapshotDecision},
     model::Model,
     reason::{Code, Reason},
     release::{Files, Release},
 };
 
+use tokio::time::timeout;
+
+use super::quiesce;
 use crate::{
     backup::About,
     host::{Host, backup_plan::backup_plan},
     store::Memory,
 };
 
-/// Decides about the backup, and takes it.
-pub async fn back_up(host: &Host, from: Option<&Release>, to: Option<&Release>) -> Result<Event, Reason> {
+/// Decides about the backup, and takes it, while what is `quiet` holds still.
+pub async fn back_up(
+    host: &Host,
+    from: Option<&Release>,
+    to: Option<&Release>,
+    quiet: &[Quiet],
+) -> Result<Event, Reason> {
     let decided = |snapshot, left_out| Ok(Event::BackedUp { snapshot, left_out });
     let (Some(restic), Some(settings)) = (&host.restic, &host.settings.backup) else {
         return decided(SnapshotDecision::NotConfigured, Vec::new());
@@ -40,18 +48,40 @@ pub async fn back_up(host: &Host, from: Option<&Release>, to: Option<&Release>) 
     let had_one = known == Some(restic.mark());
     let paths: Vec<PathBuf> = plan.paths.into_keys().collect();
     let _turn = host.turns.take().await;
-    match restic.snapshot(&about, &paths, had_one).await {
+    let work = async {
+        // Nobody holds still for a repository that cannot be used.
+        restic.be_ready(had_one).await.map_err(|e| e.reason())?;
+        let most = quiesce::calm(host, from, quiet).await?;
+        let snapshot = async { restic.snapshot(&about, &paths).await.map_err(|e| e.reason()) };
+        within(most, snapshot).await
+    };
+    match work.await {
         Ok(id) => {
             host.store.remember(Memory::BackupRepository, &restic.mark()).map_err(|e| e.reason())?;
             decided(SnapshotDecision::Taken(id), left_out)
         }
-        Err(error) if settings.required => {
-            let reason = error.reason();
+        Err(reason) if settings.required => {
             Err(Reason::new(reason.code, format!("{}; nothing was changed", reason.message)))
         }
-        Err(error) => {
-            tracing::warn!(stack = about.stack, %error, "the backup failed and is not required");
-            decided(SnapshotDecision::Failed(error.to_string()), left_out)
+        Err(reason) => {
+            tracing::warn!(stack = about.stack, %reason, "the backup failed and is not required");
+            decided(SnapshotDecision::Failed(reason.message), left_out)
         }
     }
+}
+
+/// A snapshot that takes longer than what is paused bears is given up.
+async fn within(
+    most: Option<Duration>,
+    snapshot: impl Future<Output = Result<String, Reason>>,
+) -> Result<String, Reason> {
+    let Some(most) = most else { return snapshot.await };
+    timeout(most, snapshot).await.unwrap_or_else(|_| {
+        let message = format!(
+            "the snapshot takes longer than the {} s that the healthchecks bear of a pause; say `quiesce: stop`, or a command \
+             that makes the data whole",
+            most.as_secs()
+        );
+        Err(Reason::new(Code::BackupFailed, message))
+    })
 }

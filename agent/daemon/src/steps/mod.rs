@@ -8,6 +8,7 @@ pub mod gate;
 pub mod images;
 pub mod masked;
 mod probe;
+pub mod quiesce;
 pub mod restore;
 mod script;
 pub mod stage;

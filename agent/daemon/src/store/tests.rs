@@ -82,7 +82,7 @@ fn deploy_over(
     let id = store.intend(&new, &intended, 2).unwrap();
     let (release, contents) = release(name.as_str(), content);
     let (to, _) = store.stage(id, &release, &contents, 3).unwrap();
-    store.append(id, &Event::BackupStarted, 4).unwrap();
+    store.append(id, &Event::BackupStarted { quiet: Vec::new() }, 4).unwrap();
     store.append(id, &Event::BackedUp { snapshot: SnapshotDecision::NotConfigured, left_out: vec![] }, 5).unwrap();
     store.append(id, &Event::ApplyStarted { before: vec![], ailing: vec![] }, 6).unwrap();
     let committed = outcome == Outcome::Committed;

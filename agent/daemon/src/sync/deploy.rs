@@ -18,7 +18,7 @@ use crate::{
         apply::{self, Target},
         backup, gate,
         gate::{Stood, Watched},
-        images, restore as data,
+        images, quiesce, restore as data,
         stage::{self, StageInput},
     },
 };
@@ -122,8 +122,9 @@ pub async fn drive(run: &Run<'_>, mut deployment: Deployment, material: Option<&
         let step = Step { run, host, deployment: &deployment, material };
         let done = match todo {
             Todo::Stage => step.stage().await?,
-            Todo::BeginBackup => Done::Event(Event::BackupStarted),
+            Todo::BeginBackup => step.begin_backup().await?,
             Todo::BackUp => step.back_up().await?,
+            Todo::Wake => step.wake().await?,
             Todo::BeginApply => step.begin(true).await?,
             Todo::Apply(permit) => step.apply(&permit, true).await?,
             Todo::Gate => step.gate(true).await?,
@@ -170,7 +171,7 @@ pub fn stopped() -> Reason {
 /// Whether the server may have been changed already.
 fn touched(deployment: &Deployment) -> bool {
     use State as S;
-    matches!(deployment.progress().state(), S::Applying | S::Gating | S::RollingBack | S::GatingRollback)
+    matches!(deployment.progress().state(), S::Waking | S::Applying | S::Gating | S::RollingBack | S::GatingRollback)
 }
 
 /// What came of a step.
@@ -256,6 +257,21 @@ impl Step<'_> {
         }
     }
 
+    /// Decides who holds still for the backup: it is written before anybody does.
+    async fn begin_backup(&self) -> Result<Done, Reason> {
+        let saves_nothing = self.deployment.is_heal() || self.deployment.progress().restore().is_some();
+        let (from, _) = self.releases()?;
+        let quiet = Box::pin(quiesce::quiet(self.host, from.as_ref().filter(|_| !saves_nothing))).await;
+        Ok(Done::of(quiet.map(|quiet| Event::BackupStarted { quiet })))
+    }
+
+    async fn wake(&self) -> Result<Done, Reason> {
+        let (from, _) = self.releases()?;
+        let quiet = self.deployment.progress().quiet();
+        let woken = self.phase(Phase::Backup, Box::pin(quiesce::wake(self.host, from.as_ref(), quiet))).await;
+        Ok(Done::of(woken.map(|()| Event::Woken)))
+    }
+
     async fn back_up(&self) -> Result<Done, Reason> {
         let decided = |snapshot| Ok(Done::Event(Event::BackedUp { snapshot, left_out: Vec::new() }));
         if self.deployment.is_heal() {
@@ -265,7 +281,9 @@ impl Step<'_> {
             return decided(SnapshotDecision::KeptAside(restore.aside()));
         }
         let (from, to) = self.releases()?;
-        let work = self.phase(Phase::Backup, backup::back_up(self.host, from.as_ref(), to.as_ref()));
+        let quiet = self.deployment.progress().quiet();
+        let backup = Box::pin(backup::back_up(self.host, from.as_ref(), to.as_ref(), quiet));
+        let work = self.phase(Phase::Backup, backup);
         let decided = tokio::select! {
             result = work => result,
             () = self.host.stop.cancelled() => return Ok(Done::Event(Event::Interrupted)),

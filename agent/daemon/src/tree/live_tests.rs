@@ -14,7 +14,7 @@ fn permit() -> ApplyPermit {
     let events = [
         Event::Intended { digest: None, from: None, heal: Vec::new(), again: None, restore: None },
         Event::Staged { to: Some(ReleaseId(1)) },
-        Event::BackupStarted,
+        Event::BackupStarted { quiet: Vec::new() },
         Event::BackedUp { snapshot: SnapshotDecision::NotConfigured, left_out: vec![] },
         Event::ApplyStarted { before: vec![], ailing: vec![] },
     ];

@@ -1,0 +1,189 @@
+//! Services hold still while their data is saved, and run again whatever comes of it.
+
+use evenkeel_core::{outcome::Outcome, reason::Code};
+use evenkeel_tests::{
+    docker::docker,
+    fixture, http,
+    range::{Operation, Range},
+    restic::Restic,
+    wait::{PATIENCE, wait_until},
+    world::{World, page_at},
+};
+
+/// A page, and beside it a service with data that says `quiesce` and is changed by nobody. It writes down whether it runs.
+fn compose(image: u8, port: u16, quiesce: &str) -> String {
+    let data = "[sh, -c, 'trap \"echo stopped > /data/state; exit 0\" TERM; echo running > /data/state; while :; do sleep 0.1; done']";
+    format!(
+        "{}  db:
+    image: evenkeel-test/busybox:1
+    command: {data}
+    volumes: ['data:/data']
+    x-evenkeel: {{ quiesce: {quiesce} }}
+volumes: {{ data: {{}} }}
+",
+        fixture::web(image, port)
+    )
+}
+
+/// A server on which the page and the service run, and what saves its data.
+struct Server {
+    world: World,
+    restic: Restic,
+    port: u16,
+}
+
+impl Server {
+    fn new(quiesce: &str) -> Self {
+        let mut world = World::new();
+        let restic = Restic::init(&world.config, &world.folder().join("backups"));
+        restic.configure(&mut world.config);
+        let port = world.serve("good");
+        let server = Self { world, restic, port };
+        server.push(1, quiesce);
+        server.world.once().exits(0);
+        server
+    }
+
+    /// Another image for the page alone.
+    fn push(&self, image: u8, quiesce: &str) -> String {
+        let text = compose(image, self.port, quiesce);
+        self.world.change("Change the page").file(&self.world.path("web", "compose.yml"), text).push()
+    }
+
+    /// What the newest snapshot has of a file of the service's data; `None` if it is not in there.
+    fn saved(&self, file: &str) -> Option<String> {
+        let id = self.restic.ids().pop().expect("there is a snapshot");
+        let list = self.restic.run(&["ls", &id]);
+        let path = list.lines().find(|line| line.ends_with(&format!("/_data/{file}")))?;
+        Some(self.restic.run(&["dump", &id, path]).trim().to_owned())
+    }
+
+    fn in_db(&self, command: &str) -> String {
+        docker(&["exec", &self.world.container("web", "db").id(), "sh", "-c", command]).trim().to_owned()
+    }
+}
+
+#[test]
+fn a_service_that_says_stop_is_stopped_while_its_data_is_saved_and_is_not_made_anew() {
+    let server = Server::new("stop");
+    let before = server.world.container("web", "db");
+    server.push(2, "stop");
+    server.world.once().exits(0);
+    let after = server.world.container("web", "db");
+    assert_eq!((after.id(), after.state()), (before.id(), "running".to_owned()));
+    assert_eq!(server.saved("state").as_deref(), Some("stopped"));
+    wait_until(PATIENCE, "it runs again", || match server.in_db("cat /data/state") {
+        state if state == "running" => Ok(()),
+        other => Err(other),
+    });
+    let history = server.world.evenkeel(&["history", "--format", "json"]).json().to_string();
+    assert!(history.contains("db holding still") && history.contains("woken"), "{history}");
+}
+
+#[test]
+fn a_service_that_says_pause_is_frozen_and_goes_on() {
+    let server = Server::new("pause");
+    let before = server.world.container("web", "db");
+    server.push(2, "pause");
+    server.world.once().exits(0);
+    let after = server.world.container("web", "db");
+    assert_eq!((after.id(), after.state()), (before.id(), "running".to_owned()));
+    let shown = "{{.Action}}";
+    let filter = format!("container={}", before.id());
+    let events = docker(&["events", "--since", "5m", "--until", "0s", "--filter", &filter, "--format", shown]);
+    assert_eq!(events.lines().filter(|line| line.contains("pause")).collect::<Vec<_>>(), ["pause", "unpause"]);
+}
+
+#[test]
+fn commands_make_data_whole_and_what_they_left_is_taken_away_again() {
+    let commands = "{ before: [sh, -c, 'echo whole > /data/dump'], after: [rm, /data/dump] }";
+    let server = Server::new(commands);
+    server.push(2, commands);
+    server.world.once().exits(0);
+    assert_eq!(server.saved("dump").as_deref(), Some("whole"));
+    assert_eq!(server.in_db("ls /data"), "state");
+}
+
+#[test]
+fn a_command_that_fails_stops_the_deployment_before_anything_is_touched() {
+    let commands = "{ before: [sh, -c, 'echo half > /data/dump; echo no room; exit 3'], after: [rm, /data/dump] }";
+    let server = Server::new(commands);
+    let (app, db) = (server.world.container("web", "app").id(), server.world.container("web", "db").id());
+    let snapshots = server.restic.ids().len();
+    server.push(2, commands);
+    server.world.once().exits(7);
+    let sync = server.world.last_sync(Outcome::Aborted);
+    let why = sync.deployment(&server.world.stack("web")).because(Code::BackupFailed);
+    assert!(why.contains("db: its x-evenkeel.quiesce command sh failed: no room (exit code 3)"), "{why}");
+    assert!(why.contains("nothing was changed"), "{why}");
+    assert_eq!((server.world.container("web", "app").id(), server.world.container("web", "db").id()), (app, db));
+    assert_eq!(server.in_db("ls /data"), "state", "what it left is taken away");
+    assert_eq!(server.restic.ids().len(), snapshots);
+}
+
+#[test]
+fn nobody_holds_still_for_a_repository_that_cannot_be_used() {
+    let server = Server::new("stop");
+    let before = server.world.container("web", "db");
+    server.world.config.put("restic-password", "wrong\n");
+    server.push(2, "stop");
+    server.world.once().exits(7);
+    server.world.last_sync(Outcome::Aborted);
+    assert_eq!(server.in_db("cat /data/state"), "running");
+    let filter = format!("container={}", before.id());
+    let events = docker(&["events", "--since", "5m", "--until", "0s", "--filter", &filter, "--format", "{{.Action}}"]);
+    assert!(!events.contains("stop"), "{events}");
+}
+
+/// Pushes of another image for the page, while its neighbour is stopped for the backup.
+struct Held {
+    port: u16,
+    image: u8,
+    db: String,
+}
+
+impl Operation for Held {
+    type Begun = String;
+
+    fn begin(&mut self, range: &mut Range) -> String {
+        range.settle();
+        self.image = 3 - self.image;
+        let text = compose(self.image, self.port, "stop");
+        let world = &range.world;
+        self.db = world.container("web", "db").id();
+        range.mark();
+        let world = &range.world;
+        world.change("Change the page").file(&world.path("web", "compose.yml"), text).push()
+    }
+
+    fn check(&mut self, range: &mut Range, commit: String, told: &str) {
+        range.wait_still("a sync of the commit has ended well", || {
+            let history = range.world.try_history()?;
+            let ended = history.of(&commit).and_then(|sync| sync.outcome);
+            let done = [Some(Outcome::Committed), Some(Outcome::Unchanged), Some(Outcome::RolledBack)];
+            if done.contains(&ended) { Ok(()) } else { Err(format!("{:#?}", history.last())) }
+        });
+        let db = range.world.container("web", "db");
+        assert_eq!((db.id(), db.state()), (self.db.clone(), "running".to_owned()), "{told}");
+        assert_eq!(http::text(&page_at(self.port)).as_deref(), Ok("good"), "{told}");
+        let rolled_back = range.events().iter().any(|event| event == "rollback_started");
+        if rolled_back {
+            self.image = 3 - self.image; // a kill in each of its tries: the former one is back
+        }
+    }
+}
+
+#[test]
+fn a_kill_while_a_service_holds_still_leaves_it_running() {
+    let mut range = Range::new();
+    let restic = Restic::init(&range.world.config, &range.world.folder().join("backups"));
+    restic.configure(&mut range.world.config);
+    range.world.config.source(&range.world.repository.url(), "300ms");
+    let port = range.world.serve("good");
+    let text = compose(1, port, "stop");
+    range.world.change("Begin").file(&range.world.path("web", "compose.yml"), text).push();
+    range.world.once().exits(0);
+    let mut held = Held { port, image: 1, db: String::new() };
+    range.everywhere(&mut held);
+    range.print("a service that holds still");
+}
