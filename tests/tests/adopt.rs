@@ -105,8 +105,8 @@ fn services(answer: &Value, stack: &str) -> Vec<String> {
     let text = |value: &Value| value.as_str().expect("the reference says that this is text").to_owned();
     let found = list(&answer["stacks"]).into_iter().find(|s| s["name"] == stack).expect("the stack is in the answer");
     let said = |service: &Value| {
-        let whys: String = list(&service["why"]).iter().map(|why| format!(" {}", text(&why["name"]))).collect();
-        format!("{} {}{whys}", text(&service["service"]), text(&service["change"]))
+        let whys = list(&service["why"]).into_iter().map(|why| text(&why["name"]));
+        [text(&service["service"]), text(&service["change"])].into_iter().chain(whys).collect::<Vec<_>>().join(" ")
     };
     list(&found["services"]).iter().map(said).collect()
 }
@@ -185,6 +185,23 @@ fn takes_over_what_runs_already_without_making_a_container_anew() {
     assert!(rest(&rich).iter().all(|one| now.contains(one)), "{:?} are all in {now:?}", rest(&rich));
 }
 
+/// Two services of two images, of which one has a variable.
+fn pair([app, beside]: [&str; 2], value: &str) -> String {
+    format!(
+        "services:
+  app: {{ image: '{app}', init: true, command: [sleep, '100000'] }}
+  beside: {{ image: '{beside}', init: true, command: [sleep, '100000'], environment: {{ A: '{value}' }} }}
+"
+    )
+}
+
+/// Lets the agent's live tree be there.
+fn live_at(world: &mut World, root: &Path) {
+    let (at, root) = (world.server().display().to_string(), root.display());
+    let paths = format!("{{ state: {at}/state, live: \"{root}\", env: {at}/env, socket: {at}/run/agent.sock }}");
+    world.config.set("paths", &paths);
+}
+
 #[test]
 fn says_at_which_live_root_the_most_is_taken_over_and_what_would_be_made_anew() {
     let mut world = World::new();
@@ -194,15 +211,7 @@ fn says_at_which_live_root_the_most_is_taken_over_and_what_would_be_made_anew() 
     make_image(&images[1], "two");
     let moved = format!("{}-moved:1", world.prefix());
     docker(&["tag", &images[0], &moved]);
-    let pair = |value: &str| {
-        format!(
-            "services:
-  app: {{ image: {moved}, init: true, command: [sleep, '100000'] }}
-  beside: {{ image: '{}', init: true, command: [sleep, '100000'], environment: {{ A: '{value}' }} }}
-",
-            images[1]
-        )
-    };
+    let pair = |value: &str| pair([&moved, &images[1]], value);
     world
         .change("What runs")
         .file(&world.path("web", "compose.yml"), fixture::web(1, port))
@@ -244,10 +253,7 @@ fn says_at_which_live_root_the_most_is_taken_over_and_what_would_be_made_anew() 
 
     // As it says, so it is done.
     let (web, pair) = (world.containers("web"), world.containers("pair"));
-    let at = world.server().display().to_string();
-    let paths =
-        format!("{{ state: {at}/state, live: \"{}\", env: {at}/env, socket: {at}/run/agent.sock }}", clone.display());
-    world.config.set("paths", &paths);
+    live_at(&mut world, &clone);
     adopt(&world, &clone, &[]).exits(0);
     world.once().exits(0);
     assert_eq!(ids(&world.containers("web")), ids(&web));

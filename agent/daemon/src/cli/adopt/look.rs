@@ -113,8 +113,7 @@ pub async fn look(
     let best = best(&at_each);
     let (best, stacks) = tried.swap_remove(best);
     let others = looking.others(&stacks);
-    let line = (best != configured).then(|| line(&best));
-    let live = Live { configured, best, line };
+    let live = Live { line: (best != configured).then(|| line(&best)), configured, best };
     Ok(Document {
         schema: SCHEMA,
         server: server.clone(),
