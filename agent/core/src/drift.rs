@@ -126,7 +126,9 @@ fn differences(
         let what = format!("{name} runs another image than {} of its release", wanted.reference);
         found.push(finding(Kind::Image, true, what));
     }
-    if let Some(other) = container.made_from.as_deref().filter(|made_from| *made_from != model_file) {
+    // What was taken over was made from other files, and is what the release wants all the same.
+    let made_from = container.made_from.as_deref().filter(|_| !release.has_adopted(&container.id));
+    if let Some(other) = made_from.filter(|made_from| *made_from != model_file) {
         found.push(finding(Kind::Config, true, format!("{name} was made by hand from {other}")));
     }
     found

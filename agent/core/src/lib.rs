@@ -2,6 +2,7 @@
 //!
 //! Pure: no input or output, no async, no clock, no randomness. Time comes in as an argument.
 
+pub mod adopt;
 pub mod answer;
 pub mod change;
 pub mod drift;

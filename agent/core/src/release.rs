@@ -1,6 +1,6 @@
 //! Releases: what a stack ran, in enough detail to run it again without network, Git or registry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use evenkeel_layout::{drift, gate::GateSpec, name::StackName, window::Window};
 use serde::{Deserialize, Serialize};
@@ -124,6 +124,10 @@ pub struct Release {
     /// The name that our tags of its images have, if not the stack's: it had another one when they were made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_as: Option<StackName>,
+    /// The containers that somebody else had started and that were what the stack wants, by id: they were taken over as
+    /// they ran. `None` if there was none to be taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<BTreeSet<String>>,
     /// When deployments of the stack may begin; `None`: at any time, unless the server says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
@@ -152,9 +156,15 @@ impl Release {
             snapshot: None,
             again: None,
             kept_as: None,
+            adopted: None,
             window: candidate.window.clone(),
             drift: candidate.drift,
         }
+    }
+
+    /// Whether a container was taken over as it ran.
+    pub fn has_adopted(&self, container: &str) -> bool {
+        self.adopted.as_ref().is_some_and(|adopted| adopted.contains(container))
     }
 
     /// This kept release as a candidate, to be put back.

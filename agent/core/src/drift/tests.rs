@@ -36,6 +36,7 @@ fn release(services: &Value) -> Release {
         snapshot: None,
         again: None,
         kept_as: None,
+        adopted: None,
         window: None,
         drift: None,
     }

@@ -28,6 +28,9 @@ pub struct Desired<'a> {
     pub complete: bool,
     /// Which services that have no container get one though nothing about their stack changed.
     pub put_back: PutBack,
+    /// What becomes of the services of stacks that have no release and whose projects have containers: somebody else
+    /// started them.
+    pub found: &'a BTreeMap<StackName, Vec<ServiceChange>>,
     /// Halted stacks: nobody knows what their containers were made from, so a deployment makes all of them anew.
     pub halted: &'a [StackName],
 }
@@ -111,7 +114,9 @@ fn change(
 ) -> Option<StackChange> {
     let halted = desired.halted.contains(&candidate.stack);
     let same = !halted && release.is_some_and(|release| release.digest == candidate.digest());
-    let mut services = diff(desired.root, release.map(Side::of_release), Some(Side::of_candidate(candidate)));
+    let by_others = desired.found.get(&candidate.stack).filter(|_| release.is_none());
+    let from_release = || diff(desired.root, release.map(Side::of_release), Some(Side::of_candidate(candidate)));
+    let mut services = by_others.cloned().unwrap_or_else(from_release);
     let missing = observed.is_some_and(|observed| {
         release.is_some() && add_missing(&mut services, candidate, observed.get(&candidate.project))
     });

@@ -77,7 +77,7 @@ fn services(side: Option<Side<'_>>) -> BTreeMap<&str, Service<'_>> {
 }
 
 /// Recreates whatever shares something with a service that gets new containers, or whose containers stop for a while.
-pub(super) fn take_along(changes: &mut [ServiceChange], after: &BTreeMap<&str, Service<'_>>) {
+pub fn take_along(changes: &mut [ServiceChange], after: &BTreeMap<&str, Service<'_>>) {
     use ServiceChangeKind as Kind;
     loop {
         let renewed: BTreeSet<String> = changes

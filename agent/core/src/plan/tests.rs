@@ -281,6 +281,7 @@ fn planned(
             root: ROOT,
             complete: true,
             put_back: PutBack::Everything,
+            found: &BTreeMap::new(),
             halted: &[],
         },
         releases,
@@ -342,6 +343,7 @@ fn a_broken_set_removes_nothing() {
         root: ROOT,
         complete: false,
         put_back: PutBack::Everything,
+        found: &BTreeMap::new(),
         halted: &[],
     };
     assert!(build(desired, &releases(&old), None).is_empty());
@@ -364,6 +366,7 @@ fn a_halted_stack_is_deployed_also_with_the_bytes_of_its_release() {
         root: ROOT,
         complete: true,
         put_back: PutBack::Everything,
+        found: &BTreeMap::new(),
         halted: &[name("web")],
     };
     let plan = build(desired, &releases(&web), None);

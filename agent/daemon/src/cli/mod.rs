@@ -1,6 +1,7 @@
 //! The command line: one file for each verb.
 
 pub mod accept;
+pub mod adopt;
 pub mod agent;
 mod asked;
 pub mod check;
@@ -73,6 +74,7 @@ enum Color {
 enum Verb {
     Agent(agent::Args),
     Plan(plan::Args),
+    Adopt(adopt::Args),
     Sync(sync::Args),
     Status(status::Args),
     History(history::Args),
@@ -136,6 +138,7 @@ fn run(verb: Verb, out: &Output) -> Result<Exit, Failure> {
     match verb {
         Verb::Agent(args) => agent::run(&args, out),
         Verb::Plan(args) => plan::run(&args, out),
+        Verb::Adopt(args) => adopt::run(&args, out),
         Verb::Sync(args) => sync::run(&args, out),
         Verb::Status(args) => status::run(&args, out),
         Verb::History(args) => history::run(&args, out),

@@ -168,6 +168,7 @@ impl Sides {
             root: &root,
             complete: !set.is_broken(),
             put_back: PutBack::Nothing,
+            found: &BTreeMap::new(),
             halted: &[],
         };
         let mut plan = plan::build(desired, &releases, None);

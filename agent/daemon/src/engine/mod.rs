@@ -3,6 +3,7 @@
 //! Only tags, networks and what an interrupted Compose left are changed here, and containers told that a file changed; to make
 //! and remove them is Compose's business.
 
+mod found;
 mod images;
 mod leftovers;
 mod mounts;
@@ -25,6 +26,7 @@ use evenkeel_core::{
     reason::{Code, Reason},
 };
 
+pub use found::Started;
 pub use leftovers::Mended;
 pub use mounts::User;
 pub use samples::{Check, Happening, Tick};

@@ -2,6 +2,7 @@
 
 pub mod acceptance;
 pub mod activity;
+pub mod adoption;
 pub mod backup_plan;
 pub mod candidates;
 pub mod delivered;

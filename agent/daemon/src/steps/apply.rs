@@ -17,7 +17,7 @@ use evenkeel_core::{
 };
 use evenkeel_layout::name::StackName;
 
-use super::{gate, masked, restore, stage::no_room};
+use super::{adopt, gate, masked, restore, stage::no_room};
 use crate::{
     compose::apply::Project,
     engine::{Container, EngineError},
@@ -57,6 +57,10 @@ pub async fn apply(host: &Host, permit: &ApplyPermit, target: Target<'_>) -> Res
             put(host, permit, to, other).await
         }
         (None, Some(other)) => {
+            if permit.is_back() && other.adopted.is_some() {
+                // The files stay: somebody else brought them, and what runs on may mount them.
+                return if adopt::leave(host, other).await? { Ok(()) } else { take_down(host, other).await };
+            }
             take_down(host, other).await?;
             remove_files(host, permit, other)
         }
@@ -101,7 +105,8 @@ async fn put(host: &Host, permit: &ApplyPermit, to: &Release, other: Option<&Rel
     let standing = host.engine.project(&to.project).await.map_err(failed)?;
     let root = host.live.root().display().to_string();
     let halted = host.store.doubtful().map_err(|e| e.reason())?.contains(&to.stack);
-    let work = work(&Making { root: &root, to, other, halted }, permit, &standing);
+    let taken_over = if halted { BTreeSet::new() } else { adopt::take_over(host, permit, to, other).await? };
+    let work = work(&Making { root: &root, to, other, halted, taken_over: &taken_over }, permit, &standing);
     tell(host, to, &work, &standing).await?;
     if work.make.is_empty() {
         return Ok(());
@@ -289,6 +294,8 @@ struct Making<'a> {
     other: Option<&'a Release>,
     /// Whether nobody knows what the containers that stand were made from.
     halted: bool,
+    /// Services whose containers somebody else started and that are what is wanted.
+    taken_over: &'a BTreeSet<String>,
 }
 
 /// What becomes of the containers.
@@ -364,11 +371,12 @@ fn services_to_make(
                 is_down && !permit.ailing().contains(&c.id)
             });
             let has_other_data = permit.restore().is_some();
-            let differs = making.halted
-                || has_other_data
-                || changed.contains(name.as_str())
-                || new_image(name)
-                || permit.heal().contains(name);
+            let differs = !making.taken_over.contains(name)
+                && (making.halted
+                    || has_other_data
+                    || changed.contains(name.as_str())
+                    || new_image(name)
+                    || permit.heal().contains(name));
             is_short || went_down || (differs && !spared)
         })
         .map(|(name, _)| name)

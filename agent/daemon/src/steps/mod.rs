@@ -2,6 +2,7 @@
 //!
 //! A step does one thing and says what came of it; what that means and what comes next is the journal's to say.
 
+mod adopt;
 pub mod apply;
 pub mod backup;
 pub mod gate;

@@ -82,7 +82,9 @@ pub async fn stage(host: &Host, input: &StageInput<'_>, deployment: DeploymentId
         let id = id.ok_or_else(|| Reason::new(Code::ImageMissing, format!("{name}: the image {reference} is not here, and pull_policy forbids to pull it; load it with `docker load` or change the policy")))?;
         images.insert(name, image_of(host, reference, id, None).await?);
     }
-    Ok(Staged { release: Release::of(input.candidate, images), contents })
+    // What was taken over and is not touched by this candidate either is still what it was.
+    let adopted = input.from.and_then(|from| from.adopted.clone());
+    Ok(Staged { release: Release { adopted, ..Release::of(input.candidate, images) }, contents })
 }
 
 /// Makes sure that all of a kept release is here: a person wants it back, and neither Git nor a registry is asked.

@@ -1,5 +1,4 @@
 mod snapshots;
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use evenkeel_core::{
@@ -50,6 +49,7 @@ fn release(name: &str, content: &[u8]) -> (Release, BTreeMap<Digest, Vec<u8>>) {
         snapshot: None,
         again: None,
         kept_as: None,
+        adopted: None,
         window: None,
         drift: None,
     };

@@ -332,7 +332,9 @@ impl Step<'_> {
         let watch = async {
             Ok::<_, Reason>(match (target.to, target.other) {
                 (Some(release), _) => gate::watch(self.host, release, self.host.gate_policy(release.gate), stood).await,
-                (None, Some(gone)) => gate::absent(self.host, gone, self.host.settings.gate.healthy_deadline).await,
+                (None, Some(gone)) => {
+                    gate::absent(self.host, gone, !forward, self.host.settings.gate.healthy_deadline).await
+                }
                 (None, None) => Watched::Passed(Vec::new()),
             })
         };

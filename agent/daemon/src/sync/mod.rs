@@ -33,7 +33,7 @@ pub use restore::{RestoreOrder, restore, running};
 
 use crate::{
     git,
-    host::{Host, now_ms, people},
+    host::{Host, adoption, now_ms, people},
     run::{Phase, Run, SyncEnd},
     steps::images,
     store::{StoreError, Words},
@@ -134,7 +134,9 @@ async fn look(host: &Host, cache: &mut Cache, run: &Run<'_>) -> Result<Seen, Fau
         (true, false) => plan::PutBack::Healed(host.settings.drift.mode),
         (true, true) => plan::PutBack::Everything,
     };
-    let plan = prepared.plan(host, &releases, &containers, put_back)?;
+    let found = adoption::of_strangers(&host.engine, &prepared.candidates.accepted, &releases, &containers).await;
+    let found = found.map_err(|e| e.reason(Code::EngineUnreachable))?;
+    let plan = prepared.plan(host, &releases, (&containers, &found), put_back)?;
     Ok(Seen { prepared, releases, plan })
 }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use evenkeel_core::{
+    change::ServiceChange,
     id::{CommitId, Digest},
     plan::{self, Plan, PutBack},
     reason::{Code, Reason},
@@ -230,7 +231,7 @@ impl Prepared {
         &self,
         host: &Host,
         releases: &BTreeMap<StackName, Release>,
-        containers: &[Container],
+        (containers, found): (&[Container], &BTreeMap<StackName, Vec<ServiceChange>>),
         put_back: PutBack,
     ) -> Result<Plan, StoreError> {
         let mut observed = plan::Containers::new();
@@ -245,6 +246,7 @@ impl Prepared {
             root: &host.live.root().display().to_string(),
             complete: true,
             put_back,
+            found,
             halted: &host.store.halted()?,
         };
         Ok(plan::build(desired, releases, Some(&observed)))

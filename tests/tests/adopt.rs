@@ -1,0 +1,291 @@
+//! A server whose stacks somebody started by hand is taken over as it runs.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use evenkeel_core::{outcome::Outcome, reason::Code};
+use evenkeel_tests::{
+    docker::{Container, docker, make_image},
+    fixture, http, port,
+    program::Run,
+    wait::{PATIENCE, wait_until},
+    world::{World, page_at},
+};
+use serde_json::Value;
+
+/// Everything that a person may say of a service without a second machine, so that what is compared is compared.
+const RICH: &str = "services:
+  app:
+    image: evenkeel-test/busybox:1
+    init: true
+    hostname: rich
+    command: [sh, -c, 'echo $$HOME; exec sleep 100000']
+    environment: { A: 'b', N: 3, DOLLAR: 'x$$y', EMPTY: '' }
+    labels: { some.label: 'of mine' }
+    expose: ['3000']
+    ports: ['127.0.0.1::80', '127.0.0.1::81/udp']
+    volumes:
+      - ./conf:/conf:ro
+      - data:/data
+      - /anonymous
+      - /etc/hostname:/host/name:ro
+      - { type: tmpfs, target: /memory, tmpfs: { size: 1000000 } }
+    tmpfs: ['/run:size=1m']
+    healthcheck: { test: [CMD, 'true'], interval: 1s, timeout: 1m30s, retries: 2, start_period: 500ms }
+    restart: unless-stopped
+    mem_limit: 64m
+    cpus: 0.5
+    pids_limit: 50
+    shm_size: 128m
+    ulimits: { nofile: { soft: 100, hard: 200 }, nproc: 50 }
+    extra_hosts: ['a:1.2.3.4', 'host.docker.internal:host-gateway']
+    cap_add: [NET_ADMIN]
+    cap_drop: [ALL]
+    security_opt: ['no-new-privileges:true']
+    sysctls: { net.core.somaxconn: 1024 }
+    logging: { driver: json-file, options: { max-size: 10m } }
+    secrets: [password]
+    configs: [{ source: settings, target: /etc/settings.conf }]
+    devices: ['/dev/null:/dev/also-null']
+    dns: [1.1.1.1]
+    group_add: ['44']
+    stop_grace_period: 1s
+    stop_signal: SIGINT
+    stdin_open: true
+    working_dir: /tmp
+    networks: { default: { aliases: [rich-one] }, other: {} }
+    depends_on: [side]
+  side:
+    image: evenkeel-test/busybox:1
+    init: true
+    command: sleep 100000
+    user: '1000:1000'
+    read_only: true
+    deploy:
+      replicas: 2
+      resources: { limits: { cpus: '0.25', memory: 32M, pids: 40 }, reservations: { memory: 16M } }
+      restart_policy: { condition: on-failure, max_attempts: 3 }
+  shares:
+    image: evenkeel-test/busybox:1
+    init: true
+    command: [sleep, '100000']
+    network_mode: service:app
+    ipc: shareable
+  ended:
+    image: evenkeel-test/busybox:1
+    command: ['true']
+    network_mode: none
+volumes: { data: {} }
+networks: { other: {} }
+secrets: { password: { file: ./password.txt } }
+configs: { settings: { file: ./settings.conf } }
+";
+
+/// Clones the repository to `root` and starts every stack of `names` there, as people do.
+fn started_by_hand(world: &World, root: &Path, names: &[&str]) {
+    let git = ["clone", "-q", &world.repository.bare.to_string_lossy(), &root.to_string_lossy()].map(str::to_owned);
+    Run::of(Command::new("git").args(git)).ok();
+    for name in names {
+        let folder = root.join("stacks").join(world.stack(name));
+        Run::of(Command::new("docker").args(["compose", "up", "-d"]).current_dir(folder)).ok();
+    }
+}
+
+fn adopt(world: &World, clone: &Path, more: &[&str]) -> Run {
+    world.config.write();
+    let clone = clone.to_string_lossy().into_owned();
+    world.evenkeel(&[&["adopt", "--repo", &clone][..], more].concat())
+}
+
+/// `service change` of a stack, as the answer has it.
+fn services(answer: &Value, stack: &str) -> Vec<String> {
+    let list = |value: &Value| value.as_array().cloned().expect("the reference says that this is a list");
+    let text = |value: &Value| value.as_str().expect("the reference says that this is text").to_owned();
+    let found = list(&answer["stacks"]).into_iter().find(|s| s["name"] == stack).expect("the stack is in the answer");
+    let said = |service: &Value| {
+        let whys = list(&service["why"]).into_iter().map(|why| text(&why["name"]));
+        [text(&service["service"]), text(&service["change"])].into_iter().chain(whys).collect::<Vec<_>>().join(" ")
+    };
+    list(&found["services"]).iter().map(said).collect()
+}
+
+fn ids(containers: &[Container]) -> Vec<(String, String)> {
+    containers.iter().map(|c| (c.id(), c.started())).collect()
+}
+
+fn live_root(world: &World) -> PathBuf {
+    world.server().join("live")
+}
+
+#[test]
+fn takes_over_what_runs_already_without_making_a_container_anew() {
+    let mut world = World::new();
+    let port = port::free();
+    world
+        .change("What runs")
+        .file(&world.path("web", "compose.yml"), fixture::web(1, port))
+        .file(&world.path("web", "index.html"), "by hand\n")
+        .file(&world.path("rich", "compose.yml"), RICH)
+        .file(&world.path("rich", "conf/a.conf"), "a\n")
+        .file(&world.path("rich", "password.txt"), "secret\n")
+        .file(&world.path("rich", "settings.conf"), "b\n")
+        .push();
+    let root = live_root(&world);
+    started_by_hand(&world, &root, &["web", "rich"]);
+    let (web, rich) = (world.containers("web"), world.containers("rich"));
+    assert_eq!((web.len(), rich.len()), (1, 5));
+
+    let run = adopt(&world, &root, &["--exit-code", "--format", "json"]);
+    let said = run.json();
+    assert_eq!(services(&said, &world.stack("web")), ["app none"]);
+    assert_eq!(services(&said, &world.stack("rich")), ["app none", "ended none", "shares none", "side none"]);
+    run.exits(0);
+    assert_eq!((&said["live"]["best"], &said["live"]["line"]), (&said["live"]["configured"], &Value::Null));
+    let text = adopt(&world, &root, &[]).ok();
+    assert!(text.contains("(as configured): services: 5 taken over as they run"), "{text}");
+
+    world.config.set("observe", "true");
+    world.once();
+    assert_eq!(ids(&world.containers("rich")), ids(&rich), "observing changes nothing");
+    world.config.unset("observe");
+    world.once().exits(0);
+    assert_eq!(ids(&world.containers("web")), ids(&web));
+    assert_eq!(ids(&world.containers("rich")), ids(&rich));
+    let sync = world.last_sync(Outcome::Committed);
+    for name in ["web", "rich"] {
+        sync.deployment(&world.stack(name)).ended(Outcome::Committed);
+    }
+
+    // From then on they are stacks like any other: a change reaches what uses it, and nothing else.
+    world.change("A page").file(&world.path("web", "index.html"), "by the agent\n").push();
+    world.once().exits(0);
+    assert_ne!(ids(&world.containers("web")), ids(&web));
+    assert_eq!(ids(&world.containers("rich")), ids(&rich));
+    assert_eq!(http::text(&page_at(port)), Ok("by the agent".to_owned()));
+
+    // What was made from a person's files is no drift; what goes away is put back.
+    world.start_and_wait();
+    let shares = world.container("rich", "shares").id();
+    docker(&["rm", "-f", &shares]);
+    world.wait_container("rich", "shares", "is made again", |c| c.id() != shares && c.state() == "running");
+    wait_until(PATIENCE, "no drift is left", || {
+        let status = world.evenkeel(&["status", "--format", "json"]).json();
+        let drift: Vec<&Value> = status["stacks"].as_array().unwrap().iter().map(|stack| &stack["drift"]).collect();
+        if drift.iter().all(|drift| drift.as_array().is_none_or(Vec::is_empty)) {
+            Ok(())
+        } else {
+            Err(format!("{drift:?}"))
+        }
+    });
+    let rest =
+        |containers: &[Container]| ids(containers).into_iter().filter(|(id, _)| *id != shares).collect::<Vec<_>>();
+    let now = ids(&world.containers("rich"));
+    assert!(rest(&rich).iter().all(|one| now.contains(one)), "{:?} are all in {now:?}", rest(&rich));
+}
+
+/// Two services of two images, of which one has a variable.
+fn pair([app, beside]: [&str; 2], value: &str) -> String {
+    format!(
+        "services:
+  app: {{ image: '{app}', init: true, command: [sleep, '100000'] }}
+  beside: {{ image: '{beside}', init: true, command: [sleep, '100000'], environment: {{ A: '{value}' }} }}
+"
+    )
+}
+
+/// Lets the agent's live tree be there.
+fn live_at(world: &mut World, root: &Path) {
+    let (at, root) = (world.server().display().to_string(), root.display());
+    let paths = format!("{{ state: {at}/state, live: \"{root}\", env: {at}/env, socket: {at}/run/agent.sock }}");
+    world.config.set("paths", &paths);
+}
+
+#[test]
+fn says_at_which_live_root_the_most_is_taken_over_and_what_would_be_made_anew() {
+    let mut world = World::new();
+    let port = port::free();
+    let images = [1, 2].map(|n| format!("{}-image:{n}", world.prefix()));
+    make_image(&images[0], "one");
+    make_image(&images[1], "two");
+    let moved = format!("{}-moved:1", world.prefix());
+    docker(&["tag", &images[0], &moved]);
+    let pair = |value: &str| pair([&moved, &images[1]], value);
+    world
+        .change("What runs")
+        .file(&world.path("web", "compose.yml"), fixture::web(1, port))
+        .file(&world.path("web", "index.html"), "by hand\n")
+        .file(&world.path("pair", "compose.yml"), pair("a secret"))
+        .push();
+    let clone = world.folder().join("opt/my infra");
+    started_by_hand(&world, &clone, &["web", "pair"]);
+    docker(&["run", "-d", "--init", "--name", &world.stack("alone"), "evenkeel-test/busybox:1", "sleep", "100000"]);
+    // Somebody pulled another image under the same reference, and the repository went on.
+    docker(&["tag", &images[1], &moved]);
+    world
+        .change("Another value")
+        .file(&world.path("pair", "compose.yml"), pair("another secret"))
+        .file(&world.path("new", "compose.yml"), fixture::sleeper(1))
+        .push();
+    Run::of(Command::new("git").args(["pull", "-q"]).current_dir(&clone)).ok();
+
+    let run = adopt(&world, &clone, &["--exit-code", "--format", "json"]);
+    let said = run.exits(3).json();
+    assert_eq!(services(&said, &world.stack("web")), ["app none"]);
+    assert_eq!(services(&said, &world.stack("pair")), ["app recreate image", "beside recreate A"]);
+    assert_eq!(services(&said, &world.stack("new")), ["app create"]);
+    assert!(!run.said().contains("secret"), "{}", run.report());
+    let live = &said["live"];
+    assert_eq!((live["best"].as_str(), live["configured"].as_str()), (clone.to_str(), live_root(&world).to_str()));
+    assert_eq!(live["line"], format!("paths: {{ live: \"{}\" }}", clone.display()));
+    let text = adopt(&world, &clone, &[]).ok();
+    assert!(text.contains("in agent.yml: `paths: { live: "), "{text}");
+    assert!(text.contains(&world.stack("alone")), "{text}");
+    let live = live_root(&world).to_string_lossy().into_owned();
+    let elsewhere = adopt(&world, &clone, &["--live", &live, "--format", "json"]).exits(0).json();
+    assert_eq!(services(&elsewhere, &world.stack("web")), ["app recreate /www/index.html"]);
+    let index = world.path("web", "index.html");
+    let why = &elsewhere["stacks"].as_array().unwrap().iter().find(|s| s["name"] == world.stack("web")).unwrap()["services"]
+        [0]["why"][0];
+    assert_eq!(why["found"], format!("bind {}, read-only", clone.join(&index).display()));
+    assert_eq!(why["wanted"], format!("bind {live}/{index}, read-only"));
+
+    // As it says, so it is done.
+    let (web, pair) = (world.containers("web"), world.containers("pair"));
+    live_at(&mut world, &clone);
+    adopt(&world, &clone, &[]).exits(0);
+    world.once().exits(0);
+    assert_eq!(ids(&world.containers("web")), ids(&web));
+    for (before, after) in pair.iter().zip(&world.containers("pair")) {
+        assert_ne!(before.id(), after.id());
+    }
+    assert_eq!(world.container("pair", "beside").variable("A").as_deref(), Some("another secret"));
+    assert_eq!(world.container("new", "app").state(), "running");
+}
+
+#[test]
+fn what_was_taken_over_runs_on_when_the_first_deployment_fails() {
+    let world = World::new();
+    let good = "services:
+  page: { image: 'evenkeel-test/busybox:1', init: true, command: [sleep, '100000'], volumes: ['./a.conf:/a.conf:ro'] }
+";
+    let compose = world.path("web", "compose.yml");
+    world.change("What runs").file(&compose, good).file(&world.path("web", "a.conf"), "a\n").push();
+    let root = live_root(&world);
+    started_by_hand(&world, &root, &["web"]);
+    let before = ids(&world.containers("web"));
+    let sick = "  sick: { image: 'evenkeel-test/busybox:1', command: [sh, -c, 'exit 3'], restart: always }\n";
+    world.change("And one more").file(&compose, format!("{good}{sick}")).push();
+    Run::of(Command::new("git").args(["pull", "-q"]).current_dir(&root)).ok();
+
+    world.once().exits(5);
+    world.last_sync(Outcome::RolledBack).deployment(&world.stack("web")).because(Code::GateExited);
+    assert_eq!(ids(&world.containers("web")), before, "what was taken over runs on, and the sick one is gone");
+    assert!(world.live(&world.path("web", "a.conf")).exists(), "nobody's files are removed");
+
+    world.change("Without it").file(&compose, good).push();
+    Run::of(Command::new("git").args(["pull", "-q"]).current_dir(&root)).ok();
+    world.once().exits(0);
+    assert_eq!(ids(&world.containers("web")), before);
+}
