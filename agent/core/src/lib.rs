@@ -21,4 +21,5 @@ pub mod release;
 pub mod relocate;
 pub mod slice;
 pub mod trust;
+pub mod update;
 pub mod validate;

@@ -118,7 +118,8 @@ fn change(
     if same && !(missing && desired.put_back.is_for(candidate)) {
         return None;
     }
-    let lesser = [ServiceChangeKind::None, ServiceChangeKind::Signal, ServiceChangeKind::Restart];
+    use ServiceChangeKind as Kind;
+    let lesser = [Kind::None, Kind::Signal, Kind::Restart, Kind::StartFirst];
     for service in services.iter_mut().filter(|s| halted && lesser.contains(&s.change)) {
         service.change = ServiceChangeKind::Recreate;
         service.why.push(Why { kind: WhyKind::Other, name: "halted".to_owned() });
