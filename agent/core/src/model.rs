@@ -305,6 +305,14 @@ impl<'a> Service<'a> {
             .collect()
     }
 
+    /// Where in its containers something is mounted that the model names: a volume, a path, memory.
+    pub fn mount_targets(self) -> BTreeSet<&'a str> {
+        let tmpfs = self.0["tmpfs"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let tmpfs = tmpfs.map(|text| text.split(':').next().unwrap_or(text));
+        let targets = self.volumes().filter_map(|v| v["target"].as_str()).chain(tmpfs);
+        targets.map(|target| target.trim_end_matches('/')).collect()
+    }
+
     /// The keys of the networks that the service is on.
     pub fn networks(&self) -> BTreeSet<&'a str> {
         entries(&self.0["networks"]).map(|(key, _)| key).collect()

@@ -50,7 +50,7 @@ impl Engine {
         Ok((ended.exit_code, String::from_utf8_lossy(&printed).into_owned()))
     }
 
-    async fn inspected(&self, container: &str) -> Result<ContainerInspectResponse, EngineError> {
+    pub(super) async fn inspected(&self, container: &str) -> Result<ContainerInspectResponse, EngineError> {
         let found = self.docker()?.inspect_container(container, None::<InspectContainerOptions>).await;
         found.map_err(|e| self.error("inspect a container", &e))
     }

@@ -4,6 +4,7 @@
 
 pub mod apply;
 pub mod backup;
+pub mod beside;
 pub mod gate;
 pub mod images;
 pub mod masked;
