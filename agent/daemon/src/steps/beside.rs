@@ -35,6 +35,10 @@ use crate::{
 /// How often is looked whether what a service depends on is ready.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// How long a new container stays that nobody finds any more: a connection that came while it was off the network is tried again
+/// after a second.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
 fn failed(error: EngineError) -> Reason {
     error.reason(Code::ApplyFailed)
 }
@@ -103,9 +107,13 @@ pub async fn clear(host: &Host, permit: &ApplyPermit, project: &str) -> Result<(
     if permit.beside().is_empty() {
         return Ok(());
     }
-    let standing = host.engine.project(project).await.map_err(failed)?;
-    let new = standing.iter().filter(|c| is_new(permit, c));
-    let removed = join_all(new.map(|container| {
+    let mut new = host.engine.project(project).await.map_err(failed)?;
+    new.retain(|container| is_new(permit, container));
+    // They may have sickened while both answered: nobody shall find them while they stop, and who has found them is answered.
+    if leave_all(host, &new).await? == Some(Names::Gone) {
+        sleep(LAST_ANSWERS).await;
+    }
+    let removed = join_all(new.iter().map(|container| {
         tracing::info!(container = container.name, "removing: it was started beside what stays");
         host.engine.retire(&container.id)
     }));
@@ -263,15 +271,7 @@ async fn join(host: &Host, to: &Release, container: &Container, own: &str) -> Re
 pub async fn retire(host: &Host, permit: &ApplyPermit, to: &Release) -> Result<Option<Event>, Reason> {
     let mut old = host.engine.project(&to.project).await.map_err(failed)?;
     old.retain(|container| is_old(permit, container));
-    let mut has_left = false;
-    for container in old.iter().filter(|c| c.activity == Activity::Running) {
-        match leave(host, container).await {
-            Ok(left) => has_left |= left,
-            Err(error) if error.is_unreachable() => return Err(failed(error)),
-            Err(error) => tracing::warn!(stack = %to.stack, container = container.name, %error, "it keeps its names"),
-        }
-    }
-    if has_left {
+    if leave_all(host, &old).await?.is_some_and(|names| names > Names::Stay) {
         host.activity.at_work(to.stack.as_str(), "letting the old containers finish what they do");
         tokio::select! {
             () = sleep(overlap(permit, &to.model)) => {}
@@ -304,21 +304,47 @@ pub async fn retire(host: &Host, permit: &ApplyPermit, to: &Release) -> Result<O
     Ok(Some(Event::Retired { seen, left }))
 }
 
-/// Takes the names of an old container away. Where it would not get its address back they stay: to be found by a name is no
-/// worse than not to be found by an address that somebody still knows. Tells whether it was found and is not any more.
-async fn leave(host: &Host, container: &Container) -> Result<bool, EngineError> {
-    let mut has_left = false;
-    for (network, there) in host.engine.attached(&container.id).await? {
-        let named = there.aliases.iter().any(|alias| !container.id.starts_with(alias.as_str()));
-        let _locks = host.tags.take(BTreeSet::from([address_lock(&network)])).await;
-        if !named {
-            has_left = true; // an earlier try has done it
-        } else if host.engine.keeps_addresses(&there.addresses, &network).await? {
-            host.engine.rejoin(&container.id, &network, true, &BTreeSet::new()).await?;
-            has_left = true;
+/// Takes the names of those away that run. Gives the most that became of one's names; `None`: none runs.
+async fn leave_all(host: &Host, containers: &[Container]) -> Result<Option<Names>, Reason> {
+    let mut most = None;
+    for container in containers.iter().filter(|c| c.activity == Activity::Running) {
+        match leave(host, container).await {
+            Ok(names) => most = most.max(Some(names)),
+            Err(error) if error.is_unreachable() => return Err(failed(error)),
+            Err(error) => tracing::warn!(container = container.name, %error, "it keeps its names"),
         }
     }
-    Ok(has_left)
+    Ok(most)
+}
+
+/// What became of a container's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Names {
+    /// Some lead to it still.
+    Stay,
+    /// None led to it, perhaps because an earlier try took them away.
+    WereGone,
+    /// They were taken away just now.
+    Gone,
+}
+
+/// Takes a container's names away, on each network. Where it would not get its address back they stay: to be found by a name is no
+/// worse than not to be found by an address that somebody still knows.
+async fn leave(host: &Host, container: &Container) -> Result<Names, EngineError> {
+    let mut names = Names::WereGone;
+    for (network, there) in host.engine.attached(&container.id).await? {
+        // Older engines tell the short id, too.
+        if there.aliases.iter().all(|alias| container.id.starts_with(alias.as_str())) {
+            continue;
+        }
+        let _locks = host.tags.take(BTreeSet::from([address_lock(&network)])).await;
+        if !host.engine.keeps_addresses(&there.addresses, &network).await? {
+            return Ok(Names::Stay);
+        }
+        host.engine.rejoin(&container.id, &network, true, &BTreeSet::new()).await?;
+        names = Names::Gone;
+    }
+    Ok(names)
 }
 
 /// Gives the containers of a project the names that they would have if they were made alone: from 1 on, without gaps.
