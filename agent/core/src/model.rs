@@ -75,6 +75,16 @@ impl Model {
         Self(value)
     }
 
+    /// The model with a network of the project's own, of this name, in place of what a key stood for.
+    #[must_use]
+    pub fn with_network(&self, key: &str, name: &str) -> Self {
+        let mut value = self.0.clone();
+        if let Some(network) = value.get_mut("networks").and_then(|networks| networks.get_mut(key)) {
+            *network = serde_json::json!({ "name": name });
+        }
+        Self(value)
+    }
+
     /// The model with files, absolute paths, whose change recreates its services although none mounts them.
     #[must_use]
     pub fn watching(&self, files: &[String]) -> Self {

@@ -146,13 +146,40 @@ pub fn aliases<'m>(model: &'m Model, name: &'m str) -> Vec<(&'m str, BTreeSet<&'
         .collect()
 }
 
+/// What the name of a network ends with on which a new container waits instead of one that it cannot leave before it is started.
+pub const APART: &str = "-evenkeel-apart";
+
+/// The model as a service's new containers are made from, and which of the engine's networks stand in for which. Compose puts a
+/// container on a second network that is external by that network's id, and the engine lets it leave only by the name. `None`: there
+/// is no such network. The service itself is the same, and so is what Compose remembers of it.
+pub fn apart(model: &Model, name: &str) -> Option<(Model, Vec<(String, String)>)> {
+    let attached = model.service(name)?.value()["networks"].as_object()?;
+    let priority = |key: &str| attached[key]["priority"].as_i64().unwrap_or(0);
+    let mut keys: Vec<&String> = attached.keys().collect();
+    keys.sort_by_key(|key| (-priority(key), key.as_str()));
+    let definitions = model.section("networks");
+    let external = keys.into_iter().skip(1).filter_map(|key| {
+        let network = definitions.get(key.as_str()).filter(|network| network["external"].as_bool() == Some(true))?;
+        Some((key, network["name"].as_str().unwrap_or(key)))
+    });
+    let project = model.value()["name"].as_str().unwrap_or_default();
+    let mut changed = model.clone();
+    let mut stand_ins = Vec::new();
+    for (key, real) in external {
+        let stand_in = format!("{project}_{key}{APART}");
+        changed = changed.with_network(key, &stand_in);
+        stand_ins.push((stand_in, real.to_owned()));
+    }
+    (!stand_ins.is_empty()).then_some((changed, stand_ins))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn model(service: &str) -> Model {
         Model::parse(&format!(
-            r#"{{"services":{{"web":{service},"db":{{"networks":{{"default":null}}}}}},
+            r#"{{"name":"p","services":{{"web":{service},"db":{{"networks":{{"default":null}}}}}},
                 "networks":{{"default":{{"name":"p_default"}},"front":{{"name":"front","external":true}}}}}}"#
         ))
         .unwrap()
@@ -235,5 +262,26 @@ mod tests {
         let model = model(r#"{"networks":{"default":null,"front":{"aliases":["www"]}}}"#);
         let found = aliases(&model, "web");
         assert_eq!(found, [("p_default", BTreeSet::from(["web"])), ("front", BTreeSet::from(["web", "www"]))]);
+    }
+
+    #[test]
+    fn waits_apart_where_a_second_network_is_not_the_projects_own() {
+        let of = |service: &str| {
+            let stand_ins = apart(&model(service), "web").map(|(changed, stand_ins)| {
+                assert_eq!(changed.service("web").unwrap().value(), model(service).service("web").unwrap().value());
+                let names = changed.section("networks");
+                let is_own = |(apart, _): &(String, String)| {
+                    names.values().any(|network| network["name"] == apart.as_str() && network["external"].is_null())
+                };
+                assert!(stand_ins.iter().all(is_own));
+                stand_ins
+            });
+            stand_ins.unwrap_or_default()
+        };
+        let expected = [("p_front-evenkeel-apart".to_owned(), "front".to_owned())];
+        assert_eq!(of(r#"{"networks":{"default":null,"front":null}}"#), expected);
+        assert_eq!(of(r#"{"networks":{"front":{"priority":1},"default":null}}"#), []);
+        assert_eq!(of(r#"{"networks":{"front":null}}"#), []);
+        assert_eq!(of(r#"{"networks":{"default":null}}"#), []);
     }
 }

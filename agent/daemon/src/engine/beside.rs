@@ -2,7 +2,7 @@
 //! are not needed.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     time::Duration,
 };
@@ -10,11 +10,14 @@ use std::{
 use bollard::{
     API_DEFAULT_VERSION, Docker,
     models::{EndpointSettings, IpamConfig, NetworkConnectRequest, NetworkDisconnectRequest, NetworkInspect},
-    query_parameters::{InspectNetworkOptions, RemoveContainerOptions, RenameContainerOptions, StopContainerOptions},
+    query_parameters::{
+        InspectNetworkOptions, ListNetworksOptions, RemoveContainerOptions, RenameContainerOptions,
+        StopContainerOptions,
+    },
 };
 use evenkeel_core::id::ImageId;
 
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, PROJECT};
 
 /// How long a stop may take, in seconds: the container's own grace period comes first, and may be long.
 const STOP_TIMEOUT_S: u64 = 15 * 60;
@@ -48,23 +51,19 @@ impl Engine {
         Ok(networks.into_iter().map(|(name, endpoint)| (name, attached(endpoint))).collect())
     }
 
-    /// Has a container leave a network, if it is there, and come back under these names. Its connections go on if it gets its
-    /// former addresses again.
-    pub async fn rejoin(
-        &self,
-        container: &str,
-        network: &str,
-        is_there: bool,
-        aliases: &BTreeSet<String>,
-    ) -> Result<(), EngineError> {
-        let docker = self.docker()?;
-        if is_there {
-            let request = NetworkDisconnectRequest { container: container.to_owned(), force: Some(true) };
-            docker.disconnect_network(network, request).await.map_err(|e| self.error("leave a network", &e))?;
-        }
+    /// Has a container leave a network. What it has open there goes on if it comes back soon and gets its former addresses again.
+    pub async fn leave(&self, container: &str, network: &str) -> Result<(), EngineError> {
+        let request = NetworkDisconnectRequest { container: container.to_owned(), force: Some(true) };
+        let done = self.docker()?.disconnect_network(network, request).await;
+        done.map_err(|e| self.error("have a container leave a network", &e))
+    }
+
+    /// Puts a container on a network, to be found by these names.
+    pub async fn join(&self, container: &str, network: &str, aliases: &BTreeSet<String>) -> Result<(), EngineError> {
         let endpoint = EndpointSettings { aliases: Some(aliases.iter().cloned().collect()), ..Default::default() };
         let request = NetworkConnectRequest { container: container.to_owned(), endpoint_config: Some(endpoint) };
-        docker.connect_network(network, request).await.map_err(|e| self.error("join a network", &e))
+        let done = self.docker()?.connect_network(network, request).await;
+        done.map_err(|e| self.error("put a container on a network", &e))
     }
 
     /// Whether a container that leaves a network and comes back at once gets the addresses again that it has there: the engine
@@ -115,6 +114,19 @@ impl Engine {
         }
         let what = "remove a container".to_owned();
         Err(EngineError::Failed { what, why: "its removal is in progress and does not end".to_owned() })
+    }
+
+    /// Removes a project's networks whose names end so.
+    pub async fn remove_networks(&self, project: &str, ending: &str) -> Result<(), EngineError> {
+        let filters = HashMap::from([("label".to_owned(), vec![format!("{PROJECT}={project}")])]);
+        let docker = self.docker()?;
+        let found = docker.list_networks(Some(ListNetworksOptions { filters: Some(filters) })).await;
+        let found = found.map_err(|e| self.error("list networks", &e))?;
+        for name in found.into_iter().filter_map(|network| network.name).filter(|name| name.ends_with(ending)) {
+            let removed = docker.remove_network(&name).await;
+            gone_is_fine(removed.map_err(|e| self.error("remove a network", &e)))?;
+        }
+        Ok(())
     }
 
     /// Gives a container another name.

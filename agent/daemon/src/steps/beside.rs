@@ -27,9 +27,9 @@ use super::{
     gate::{self, Stood, Watched},
 };
 use crate::{
-    compose::apply::Project,
+    compose::{ComposeError, apply::Project},
     engine::{Attached, Container, EngineError},
-    host::Host,
+    host::{Host, write_private},
 };
 
 /// How often is looked whether what a service depends on is ready.
@@ -117,7 +117,8 @@ pub async fn clear(host: &Host, permit: &ApplyPermit, project: &str) -> Result<(
         tracing::info!(container = container.name, "removing: it was started beside what stays");
         host.engine.retire(&container.id)
     }));
-    removed.await.into_iter().collect::<Result<(), _>>().map_err(failed)
+    removed.await.into_iter().collect::<Result<(), _>>().map_err(failed)?;
+    host.engine.remove_networks(project, update::APART).await.map_err(failed)
 }
 
 /// Makes and starts the new containers, where no name leads to them yet. `made` are the services that were made anew just now.
@@ -140,11 +141,14 @@ pub async fn start(
     let on_line = |line: &str| tracing::debug!(stack = %to.stack, "{line}");
     host.activity.at_work(to.stack.as_str(), &format!("starting {} beside what runs", permit.beside().join(", ")));
     let work = async {
-        let made_beside = host.compose.create_beside(project, &counts, deadline, Some(&on_line)).await;
-        explained(host, to, permit.before(), made_beside).await?;
-        for container in new_ones(host, permit, to).await? {
-            unname(host, &container).await?;
+        for (service, count) in &counts {
+            let made_beside = create(host, to, project, (service, *count)).await?;
+            explained(host, to, permit.before(), made_beside).await?;
         }
+        for container in new_ones(host, permit, to).await? {
+            unname(host, to, &container).await?;
+        }
+        host.engine.remove_networks(&to.project, update::APART).await.map_err(failed)?;
         ready(host, permit, to, made).await?;
         let started = host.compose.start_beside(project, &counts, deadline, Some(&on_line)).await;
         explained(host, to, permit.before(), started).await
@@ -155,10 +159,34 @@ pub async fn start(
     }
 }
 
-/// Takes the names away that Compose gave a container that does not run yet.
-async fn unname(host: &Host, container: &Container) -> Result<(), Reason> {
+/// Makes the new containers of one service, up to so many with the old ones.
+async fn create(
+    host: &Host,
+    to: &Release,
+    project: &Project<'_>,
+    (service, count): (&String, usize),
+) -> Result<Result<(), ComposeError>, Reason> {
+    let counts = BTreeMap::from([(service.clone(), count)]);
+    let on_line = |line: &str| tracing::debug!(stack = %to.stack, "{line}");
+    let deadline = host.settings.gate.progress_deadline;
+    let Some((model, _)) = update::apart(&to.model, service) else {
+        return Ok(host.compose.create_beside(project, &counts, deadline, Some(&on_line)).await);
+    };
+    // In its place, since the containers remember it.
+    write_private(project.model, model.value().to_string().as_bytes())?;
+    let made = host.compose.create_beside(project, &counts, deadline, Some(&on_line)).await;
+    write_private(project.model, to.model.value().to_string().as_bytes())?;
+    Ok(made)
+}
+
+/// Takes the names away that Compose gave a container that does not run yet, and puts it on the networks that it waited apart from.
+async fn unname(host: &Host, to: &Release, container: &Container) -> Result<(), Reason> {
+    let stand_ins = update::apart(&to.model, &container.service).map(|(_, stand_ins)| stand_ins).unwrap_or_default();
+    let nobody = BTreeSet::new();
     for network in host.engine.attached(&container.id).await.map_err(failed)?.into_keys() {
-        host.engine.rejoin(&container.id, &network, true, &BTreeSet::new()).await.map_err(failed)?;
+        host.engine.leave(&container.id, &network).await.map_err(failed)?;
+        let real = stand_ins.iter().find(|(stand_in, _)| *stand_in == network).map_or(&network, |(_, real)| real);
+        host.engine.join(&container.id, real, &nobody).await.map_err(failed)?;
     }
     Ok(())
 }
@@ -252,7 +280,10 @@ async fn join(host: &Host, to: &Release, container: &Container, own: &str) -> Re
             continue;
         }
         let _locks = host.tags.take(BTreeSet::from([address_lock(network)])).await;
-        host.engine.rejoin(&container.id, network, there.is_some(), &names).await.map_err(failed)?;
+        if there.is_some() {
+            host.engine.leave(&container.id, network).await.map_err(failed)?;
+        }
+        host.engine.join(&container.id, network, &names).await.map_err(failed)?;
     }
     let after = host.engine.attached(&container.id).await.map_err(failed)?;
     let is_moved = |(network, there): (&String, &Attached)| {
@@ -341,7 +372,8 @@ async fn leave(host: &Host, container: &Container) -> Result<Names, EngineError>
         if !host.engine.keeps_addresses(&there.addresses, &network).await? {
             return Ok(Names::Stay);
         }
-        host.engine.rejoin(&container.id, &network, true, &BTreeSet::new()).await?;
+        host.engine.leave(&container.id, &network).await?;
+        host.engine.join(&container.id, &network, &BTreeSet::new()).await?;
         names = Names::Gone;
     }
     Ok(names)
