@@ -17,8 +17,8 @@ pub(crate) const KEYS: &[&str] = &["depends_on", "drift", "gate", "hooks", "on_c
 pub(crate) const GATE_KEYS: &[&str] = &["healthy_deadline", "min_healthy_time"];
 /// Keys of `x-evenkeel.hooks`.
 pub(crate) const HOOK_KEYS: &[&str] = &["health_check"];
-/// Keys of a service's `x-evenkeel`. Its probes, and how it holds still, are read from the rendered model, where the layers are one.
-pub(crate) const SERVICE_KEYS: &[&str] = &["probes", "quiesce", "reload"];
+/// Keys of a service's `x-evenkeel`. All but `reload` are read from the rendered model, where the layers are one.
+pub(crate) const SERVICE_KEYS: &[&str] = &["overlap", "probes", "quiesce", "reload", "update"];
 /// Keys of a service's `x-evenkeel.reload`.
 pub(crate) const RELOAD_KEYS: &[&str] = &["on", "signal"];
 /// Keys of `defaults` in `evenkeel.yml`: what makes sense for every stack.

@@ -110,6 +110,11 @@ impl Container {
         all.iter().filter_map(Value::as_str).find_map(|v| v.strip_prefix(&format!("{name}=")).map(str::to_owned))
     }
 
+    /// The process id of its first process on this machine; 0 if it does not run.
+    pub fn pid(&self) -> u64 {
+        self.0.pointer("/State/Pid").and_then(Value::as_u64).unwrap_or_default()
+    }
+
     /// One line for messages.
     pub fn shown(&self) -> String {
         format!(

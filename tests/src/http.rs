@@ -92,7 +92,7 @@ fn answers_early(stream: &TcpStream) -> io::Result<bool> {
     Ok(early)
 }
 
-fn parse(raw: &[u8]) -> io::Result<Response> {
+pub(crate) fn parse(raw: &[u8]) -> io::Result<Response> {
     let end =
         raw.windows(4).position(|w| w == b"\r\n\r\n").ok_or_else(|| invalid("the answer has no end of headers"))?;
     let head = String::from_utf8_lossy(&raw[..end]).into_owned();

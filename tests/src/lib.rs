@@ -6,6 +6,7 @@
 #![expect(clippy::panic, clippy::missing_panics_doc, reason = "a test kit fails tests by panicking")]
 
 pub mod agent;
+pub mod caller;
 pub mod certificate;
 pub mod clock;
 pub mod config;

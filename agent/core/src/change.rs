@@ -23,6 +23,9 @@ pub enum ServiceChangeKind {
     Create,
     /// Its containers are replaced.
     Recreate,
+    /// New containers are started beside the old ones, which go when the new ones are well.
+    #[serde(rename = "start-first")]
+    StartFirst,
     /// Its containers are restarted.
     Restart,
     /// Its containers get a signal.

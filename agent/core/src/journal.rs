@@ -5,6 +5,7 @@
 //! journals what came of it.
 
 mod event;
+mod permit;
 mod restore;
 
 use serde::{Deserialize, Serialize};
@@ -16,13 +17,15 @@ use crate::{
 };
 
 pub use event::{Event, Quiet, Seen, SnapshotDecision};
+pub use permit::ApplyPermit;
 pub use restore::{Restore, Swap};
 
 /// How often an apply is begun before the agent gives a candidate up.
 pub const APPLY_TRIES: u32 = 2;
 /// How often a rollback is begun before the stack is halted.
 pub const ROLLBACK_TRIES: u32 = 3;
-/// How often a gate may be interrupted before it counts as failed.
+/// How often a gate may be interrupted before it counts as failed. The same goes for the time when old and new answer, and for
+/// the removal of the old ones, which is then left to the next deployment.
 pub const GATE_TRIES: u32 = 5;
 
 /// Where a deployment is. The names are also those of logs, history and the status.
@@ -43,6 +46,10 @@ pub enum State {
     Applying,
     /// The candidate is on trial.
     Gating,
+    /// The candidate passed; its containers that were started beside the old ones answer with them.
+    Switching,
+    /// They go on alone: the old ones are being removed. There is no way back from here.
+    Retiring,
     /// The candidate is the release.
     Committed,
     /// The former release is being put back.
@@ -67,6 +74,8 @@ impl State {
         Self::BackedUp,
         Self::Applying,
         Self::Gating,
+        Self::Switching,
+        Self::Retiring,
         Self::Committed,
         Self::RollingBack,
         Self::GatingRollback,
@@ -89,6 +98,8 @@ impl State {
             | Self::BackedUp
             | Self::Applying
             | Self::Gating
+            | Self::Switching
+            | Self::Retiring
             | Self::RollingBack
             | Self::GatingRollback => None,
         }
@@ -117,6 +128,8 @@ pub struct Progress {
     snapshot: Option<SnapshotDecision>,
     before: Vec<String>,
     ailing: Vec<String>,
+    beside: Vec<String>,
+    stood: Vec<String>,
     apply_tries: u32,
     rollback_tries: u32,
     gate_interruptions: u32,
@@ -141,56 +154,16 @@ pub enum Todo {
     Apply(ApplyPermit),
     /// Watch health.
     Gate,
+    /// Let the containers answer that were started beside the old ones, and watch their health.
+    Switch(ApplyPermit),
+    /// Remove the old ones.
+    Retire(ApplyPermit),
     /// Journal `RollbackStarted`.
     BeginRollback,
     /// The same apply, with the former release.
     RollBack(ApplyPermit),
     /// Watch the former release's health.
     GateRollback,
-}
-
-/// Leave to change files, containers and tags of one stack. Only a journalled apply or rollback gives it,
-/// and an apply is only journalled after a [`SnapshotDecision`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApplyPermit {
-    before: Vec<String>,
-    ailing: Vec<String>,
-    heal: Vec<String>,
-    restore: Option<Restore>,
-    again: bool,
-    back: bool,
-}
-
-impl ApplyPermit {
-    /// The containers that stood before the first try; what is not among them was made by this deployment.
-    pub fn before(&self) -> &[String] {
-        &self.before
-    }
-
-    /// The containers that were not well before the deployment touched anything.
-    pub fn ailing(&self) -> &[String] {
-        &self.ailing
-    }
-
-    /// Services that are made anew although nothing about them changed.
-    pub fn heal(&self) -> &[String] {
-        &self.heal
-    }
-
-    /// The data that is exchanged, or is put back with the release.
-    pub fn restore(&self) -> Option<&Restore> {
-        self.restore.as_ref()
-    }
-
-    /// Whether an earlier try was interrupted.
-    pub fn is_again(&self) -> bool {
-        self.again
-    }
-
-    /// Whether it puts the last good release back.
-    pub fn is_back(&self) -> bool {
-        self.back
-    }
 }
 
 impl Progress {
@@ -209,6 +182,8 @@ impl Progress {
                 snapshot: None,
                 before: Vec::new(),
                 ailing: Vec::new(),
+                beside: Vec::new(),
+                stood: Vec::new(),
                 apply_tries: 0,
                 rollback_tries: 0,
                 gate_interruptions: 0,
@@ -244,19 +219,28 @@ impl Progress {
             }
             (S::Waking, Event::Woken) => self.after_waking(),
             (S::Waking, Event::Failed { reason }) => self.left_quiet(reason),
-            (S::BackedUp | S::Applying, Event::ApplyStarted { before, ailing }) if self.apply_tries < APPLY_TRIES => {
+            (S::BackedUp | S::Applying, Event::ApplyStarted { before, ailing, beside })
+                if self.apply_tries < APPLY_TRIES =>
+            {
                 if self.apply_tries == 0 {
                     self.ailing.clone_from(ailing);
+                    self.beside.clone_from(beside);
+                    self.stood.clone_from(before);
                 }
                 self.apply_tries = self.spend(self.apply_tries, before);
                 S::Applying
             }
             (S::Applying, Event::Applied) if !self.must_spend() => S::Gating,
-            (S::Gating, Event::GatePassed { .. }) => S::Committed,
+            (S::Gating, Event::GatePassed { .. }) if !self.beside.is_empty() => S::Switching,
+            (S::Gating, Event::GatePassed { .. }) | (S::Retiring, Event::Retired { .. }) => S::Committed,
+            (S::Switching, Event::Switched) => {
+                self.gate_interruptions = 0;
+                S::Retiring
+            }
             (S::Staging | S::Staged | S::BackingUp | S::BackedUp, Event::Failed { reason }) => {
                 self.abort(reason.clone())
             }
-            (S::Applying | S::Gating, Event::Failed { reason }) => self.turn_back(reason.clone()),
+            (S::Applying | S::Gating | S::Switching, Event::Failed { reason }) => self.turn_back(reason.clone()),
             (S::RollingBack, Event::RollbackStarted { before }) if self.rollback_tries < ROLLBACK_TRIES => {
                 self.rollback_tries = self.spend(self.rollback_tries, before);
                 S::RollingBack
@@ -374,11 +358,14 @@ impl Progress {
                 self.failure = Some(Reason { code: Code::RollbackFailed, ..stopped(ROLLBACK_TRIES, &what) });
                 State::Halted
             }
-            State::Gating | State::GatingRollback => {
+            State::Gating | State::Switching | State::Retiring | State::GatingRollback => {
                 self.gate_interruptions += 1;
                 match self.state {
                     state if self.gate_interruptions < GATE_TRIES => state,
-                    State::Gating => self.turn_back(stopped(GATE_TRIES, "watched this candidate's health")),
+                    State::Gating | State::Switching => {
+                        self.turn_back(stopped(GATE_TRIES, "watched this candidate's health"))
+                    }
+                    State::Retiring => State::Committed,
                     _ => {
                         let what = format!("watched the last good release's health; {to_do}");
                         self.failure = Some(Reason { code: Code::RollbackFailed, ..stopped(GATE_TRIES, &what) });
@@ -398,6 +385,8 @@ impl Progress {
         let permit = |tries: u32, back: bool| ApplyPermit {
             before: self.before.clone(),
             ailing: self.ailing.clone(),
+            beside: self.beside.clone(),
+            stood: self.stood.clone(),
             heal: self.heal.clone(),
             restore: self.restore.clone(),
             again: tries > 1,
@@ -412,6 +401,8 @@ impl Progress {
             State::Applying if self.must_spend() => Some(Todo::BeginApply),
             State::Applying => Some(Todo::Apply(permit(self.apply_tries, false))),
             State::Gating => Some(Todo::Gate),
+            State::Switching => Some(Todo::Switch(permit(self.apply_tries, false))),
+            State::Retiring => Some(Todo::Retire(permit(self.apply_tries, false))),
             State::RollingBack if self.must_spend() => Some(Todo::BeginRollback),
             State::RollingBack => Some(Todo::RollBack(permit(self.rollback_tries, true))),
             State::GatingRollback => Some(Todo::GateRollback),
@@ -472,6 +463,16 @@ impl Progress {
     /// The containers that were not well before anything was touched.
     pub fn ailing(&self) -> &[String] {
         &self.ailing
+    }
+
+    /// Services whose new containers are started beside those that stand.
+    pub fn beside(&self) -> &[String] {
+        &self.beside
+    }
+
+    /// The containers that stood before the apply, on the way back too.
+    pub fn stood(&self) -> &[String] {
+        &self.stood
     }
 
     /// Why it failed, if it did.

@@ -24,4 +24,5 @@ pub mod relocate;
 mod said;
 pub mod slice;
 pub mod trust;
+pub mod update;
 pub mod validate;

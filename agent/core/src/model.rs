@@ -75,6 +75,16 @@ impl Model {
         Self(value)
     }
 
+    /// The model with a network of the project's own, of this name, in place of what a key stood for.
+    #[must_use]
+    pub fn with_network(&self, key: &str, name: &str) -> Self {
+        let mut value = self.0.clone();
+        if let Some(network) = value.get_mut("networks").and_then(|networks| networks.get_mut(key)) {
+            *network = serde_json::json!({ "name": name });
+        }
+        Self(value)
+    }
+
     /// The model with files, absolute paths, whose change recreates its services although none mounts them.
     #[must_use]
     pub fn watching(&self, files: &[String]) -> Self {
@@ -303,6 +313,14 @@ impl<'a> Service<'a> {
             .filter(|v| v["type"].as_str() == Some("volume") && v["source"].as_str().is_none_or(str::is_empty))
             .filter_map(|v| v["target"].as_str())
             .collect()
+    }
+
+    /// Where in its containers something is mounted that the model names: a volume, a path, memory.
+    pub fn mount_targets(self) -> BTreeSet<&'a str> {
+        let tmpfs = self.0["tmpfs"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let tmpfs = tmpfs.map(|text| text.split(':').next().unwrap_or(text));
+        let targets = self.volumes().filter_map(|v| v["target"].as_str()).chain(tmpfs);
+        targets.map(|target| target.trim_end_matches('/')).collect()
     }
 
     /// The keys of the networks that the service is on.

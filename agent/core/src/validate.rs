@@ -18,6 +18,7 @@ use crate::{
     path::{Place, below, is_within, resolve},
     probe, quiesce,
     references::Reference,
+    update,
 };
 
 const HELP: &str = "keep the file in the repository, or bind-mount it; or allow the host's path on the server, with engine.allow_host_paths";
@@ -43,6 +44,7 @@ pub fn check(model: &Model, root: &str, references: &BTreeSet<Reference>, allowe
     let leaves = |path: &str, root: &str| path.starts_with('/') && below(root, path).is_none();
     let mut problems = probe::problems(model);
     problems.extend(quiesce::problems(model));
+    problems.extend(update::problems(model));
     problems.extend(references.iter().filter(|r| r.outside && !allows(&r.written)).map(outside));
     for section in ["configs", "secrets"] {
         for (name, value) in model.section(section) {

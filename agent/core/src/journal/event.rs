@@ -112,6 +112,9 @@ pub enum Event {
         /// Of these, the ones that were not well: ended, restarting or unhealthy. Nobody holds them against the candidate.
         #[serde(default)]
         ailing: Vec<String>,
+        /// Services whose new containers are started beside those that stand. Decided with the first try.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        beside: Vec<String>,
     },
     /// Compose has done its part.
     Applied,
@@ -120,6 +123,16 @@ pub enum Event {
         /// What it saw last.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         seen: Vec<Seen>,
+    },
+    /// The new containers that were started beside the old ones answered with them, and stayed well: the old ones may go.
+    Switched,
+    /// The old ones are gone.
+    Retired {
+        /// What is there now.
+        seen: Vec<Seen>,
+        /// Old containers that the engine did not let go, and why, for people.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left: Vec<String>,
     },
     /// What was under way failed.
     Failed {
@@ -162,6 +175,8 @@ event_names! {
     ApplyStarted = "apply_started",
     Applied = "applied",
     GatePassed = "gate_passed",
+    Switched = "switched",
+    Retired = "retired",
     Failed = "failed",
     RollbackStarted = "rollback_started",
     RollbackApplied = "rollback_applied",
@@ -199,10 +214,17 @@ impl Event {
             Self::Intended { again: Some(release), .. } => {
                 Some(format!("release {release}, which a person wants back"))
             }
-            Self::GatePassed { seen } if !seen.is_empty() => {
-                Some(seen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+            Self::GatePassed { seen } if !seen.is_empty() => Some(listed(seen)),
+            Self::Retired { seen, left } if left.is_empty() => Some(listed(seen)),
+            Self::Retired { seen, left } => Some(format!("{}; still there: {}", listed(seen), left.join(", "))),
+            Self::ApplyStarted { beside, .. } if !beside.is_empty() => {
+                Some(format!("started beside what runs: {}", beside.join(", ")))
             }
             _ => None,
         }
     }
+}
+
+fn listed(seen: &[Seen]) -> String {
+    seen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -68,9 +68,12 @@ fn every_event() -> Vec<Event> {
         Event::BackupStarted { quiet: quiet() },
         Event::BackedUp { snapshot: SnapshotDecision::NotConfigured, left_out: vec![] },
         Event::Woken,
-        Event::ApplyStarted { before: before("a"), ailing: vec![] },
+        Event::ApplyStarted { before: before("a"), ailing: vec![], beside: vec![] },
+        Event::ApplyStarted { before: before("a"), ailing: vec![], beside: before("web") },
         Event::Applied,
         passed(),
+        Event::Switched,
+        Event::Retired { seen: vec![], left: vec![] },
         failed(),
         Event::RollbackStarted { before: before("b") },
         Event::RollbackApplied,
@@ -85,10 +88,18 @@ fn good_path() -> Vec<Event> {
         Event::Staged { to: Some(ReleaseId(2)) },
         Event::BackupStarted { quiet: vec![] },
         Event::BackedUp { snapshot: SnapshotDecision::NotConfigured, left_out: vec![] },
-        Event::ApplyStarted { before: before("a"), ailing: vec![] },
+        Event::ApplyStarted { before: before("a"), ailing: vec![], beside: vec![] },
         Event::Applied,
         passed(),
     ]
+}
+
+/// One that starts the service `web` beside what stands.
+fn path_beside() -> Vec<Event> {
+    let mut events = good_path();
+    events[4] = Event::ApplyStarted { before: before("a"), ailing: vec![], beside: before("web") };
+    events.extend([Event::Switched, Event::Retired { seen: vec![], left: vec![] }]);
+    events
 }
 
 /// Every progress that any sequence of events can reach.
@@ -146,7 +157,11 @@ fn a_rollback_never_leads_back_to_the_candidate() {
         if matches!(progress.state(), State::RollingBack | State::GatingRollback) {
             for event in every_event() {
                 if let Ok(next) = progress.clone().next(&event) {
-                    assert!(!matches!(next.state(), State::Applying | State::Gating | State::Committed));
+                    let is_back = matches!(
+                        next.state(),
+                        State::RollingBack | State::GatingRollback | State::RolledBack | State::Halted
+                    );
+                    assert!(is_back, "{next:?}");
                 }
             }
         }
@@ -204,7 +219,7 @@ fn interruptions_at_every_step_reach_an_end() {
             now = match now.todo() {
                 None => break,
                 Some(Todo::BeginApply) if now.state() == State::Applying => {
-                    now.next(&Event::ApplyStarted { before: vec![], ailing: vec![] }).unwrap()
+                    now.next(&Event::ApplyStarted { before: vec![], ailing: vec![], beside: vec![] }).unwrap()
                 }
                 Some(Todo::BeginRollback) => now.next(&Event::RollbackStarted { before: vec![] }).unwrap(),
                 // Whoever is woken twice is awake: it is done again until it is done.
@@ -253,6 +268,7 @@ fn a_journal_from_before_people_could_ask_is_read() {
         r#"{"event":"intended","digest":null,"from":1}"#,
         r#"{"event":"gate_passed"}"#,
         r#"{"event":"backup_started"}"#,
+        r#"{"event":"apply_started","before":[]}"#,
     ];
     let events = old.map(|text| serde_json::from_str::<Event>(text).unwrap());
     assert_eq!(
@@ -261,6 +277,7 @@ fn a_journal_from_before_people_could_ask_is_read() {
     );
     assert_eq!(events[1], Event::GatePassed { seen: vec![] });
     assert_eq!(events[2], Event::BackupStarted { quiet: vec![] });
+    assert_eq!(events[3], Event::ApplyStarted { before: vec![], ailing: vec![], beside: vec![] });
 }
 
 #[test]
@@ -277,7 +294,7 @@ fn a_second_try_keeps_the_containers_of_the_first() {
     let mut events = good_path()[..5].to_vec();
     events.extend([
         Event::Interrupted,
-        Event::ApplyStarted { before: before("made by the first try"), ailing: before("it") },
+        Event::ApplyStarted { before: before("made by the first try"), ailing: before("it"), beside: vec![] },
     ]);
     let Some(Todo::Apply(permit)) = Progress::replay(&events).unwrap().todo() else { panic!("not applying") };
     assert_eq!(permit.before(), ["a"]);
@@ -288,7 +305,8 @@ fn a_second_try_keeps_the_containers_of_the_first() {
 #[test]
 fn a_rollback_knows_what_was_not_well_before_the_deployment() {
     let mut events = good_path()[..4].to_vec();
-    events.push(Event::ApplyStarted { before: vec!["a".to_owned(), "b".to_owned()], ailing: before("b") });
+    let stood = vec!["a".to_owned(), "b".to_owned()];
+    events.push(Event::ApplyStarted { before: stood, ailing: before("b"), beside: vec![] });
     events.extend([failed(), Event::RollbackStarted { before: before("c") }]);
     let Some(Todo::RollBack(permit)) = Progress::replay(&events).unwrap().todo() else { panic!("not rolling back") };
     assert_eq!((permit.before(), permit.ailing()), (before("c").as_slice(), before("b").as_slice()));
@@ -338,4 +356,65 @@ fn what_could_not_be_put_back_is_left_for_another_try_and_never_rolled_back() {
         interrupted = interrupted.next(&Event::Interrupted).unwrap();
     }
     assert_eq!(interrupted.state(), State::Aborted);
+}
+
+#[test]
+fn what_is_started_beside_answers_with_the_old_ones_before_they_go() {
+    let states = |events: &[Event]| {
+        (1..=events.len()).map(|n| Progress::replay(&events[..n]).unwrap().state()).collect::<Vec<_>>()
+    };
+    let expected = [State::Applying, State::Gating, State::Switching, State::Retiring, State::Committed];
+    assert_eq!(states(&path_beside())[4..], expected);
+    assert_eq!(states(&good_path())[4..], [State::Applying, State::Gating, State::Committed]);
+    // Nobody lets the old ones go without both having answered, and nobody needs that where nothing is started beside.
+    for progress in reachable() {
+        if matches!(progress.todo(), Some(Todo::Switch(_) | Todo::Retire(_))) {
+            assert_eq!(progress.beside(), ["web"]);
+        }
+        if progress.state() != State::Switching {
+            assert!(progress.next(&Event::Switched).is_err());
+        }
+    }
+}
+
+#[test]
+fn once_the_old_ones_may_go_there_is_no_way_back_and_the_end_is_near() {
+    for progress in reachable().into_iter().filter(|p| p.state() == State::Retiring) {
+        for next in every_event().iter().filter_map(|event| progress.clone().next(event).ok()) {
+            assert!(matches!(next.state(), State::Retiring | State::Committed), "{next:?}");
+        }
+        let mut now = progress;
+        while now.todo().is_some() {
+            now = now.next(&Event::Interrupted).unwrap();
+        }
+        assert_eq!((now.state(), now.failure()), (State::Committed, None));
+    }
+}
+
+#[test]
+fn what_goes_wrong_while_both_answer_leads_back_and_the_way_back_knows_what_is_old() {
+    let switching = Progress::replay(&path_beside()[..7]).unwrap();
+    let mut interrupted = switching.clone();
+    while interrupted.state() == State::Switching {
+        interrupted = interrupted.next(&Event::Interrupted).unwrap();
+    }
+    for progress in [switching.next(&failed()).unwrap(), interrupted] {
+        assert_eq!(progress.todo(), Some(Todo::BeginRollback));
+        let back = progress.next(&Event::RollbackStarted { before: vec!["a".to_owned(), "new".to_owned()] }).unwrap();
+        let Some(Todo::RollBack(permit)) = back.todo() else { panic!("not rolling back") };
+        assert_eq!((permit.beside(), permit.stood()), (before("web").as_slice(), before("a").as_slice()));
+        assert_eq!(permit.before().len(), 2);
+    }
+}
+
+#[test]
+fn what_is_started_beside_is_decided_with_the_first_try() {
+    let mut events = path_beside()[..5].to_vec();
+    events.extend([
+        Event::Interrupted,
+        Event::ApplyStarted { before: vec!["a".to_owned(), "new".to_owned()], ailing: vec![], beside: vec![] },
+    ]);
+    let Some(Todo::Apply(permit)) = Progress::replay(&events).unwrap().todo() else { panic!("not applying") };
+    assert_eq!((permit.beside(), permit.stood()), (before("web").as_slice(), before("a").as_slice()));
+    assert_eq!(permit.before(), ["a"]);
 }

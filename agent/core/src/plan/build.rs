@@ -112,6 +112,7 @@ fn change(
     release: Option<&Release>,
     observed: Option<&Containers>,
 ) -> Option<StackChange> {
+    use ServiceChangeKind as Kind;
     let halted = desired.halted.contains(&candidate.stack);
     let same = !halted && release.is_some_and(|release| release.digest == candidate.digest());
     let by_others = desired.found.get(&candidate.stack).filter(|_| release.is_none());
@@ -123,7 +124,7 @@ fn change(
     if same && !(missing && desired.put_back.is_for(candidate)) {
         return None;
     }
-    let lesser = [ServiceChangeKind::None, ServiceChangeKind::Signal, ServiceChangeKind::Restart];
+    let lesser = [Kind::None, Kind::Signal, Kind::Restart, Kind::StartFirst];
     for service in services.iter_mut().filter(|s| halted && lesser.contains(&s.change)) {
         service.change = ServiceChangeKind::Recreate;
         service.why.push(Why { kind: WhyKind::Other, name: "halted".to_owned() });

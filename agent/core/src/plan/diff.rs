@@ -11,6 +11,7 @@ use crate::{
     path::{below, is_within},
     release::{Candidate, Files, Release, SecretEnv},
     slice::{build_paths, mounted_paths},
+    update,
 };
 
 /// One state of a stack: its model, its files, its secret values.
@@ -44,7 +45,7 @@ const WITHOUT_EFFECT: &[&str] = &["profiles", "pull_policy", "develop"];
 ///
 /// A service that merely depends on a changed one is left alone; one that shares its namespaces or volumes, or asks to be
 /// restarted with it, is recreated, since it would be cut off. One of which only files changed that its containers see as they
-/// are gets a signal or is restarted, if it says so.
+/// are gets a signal or is restarted, if it says so. What would be recreated is started first, if it asks for it and can be.
 pub fn diff(root: &str, from: Option<Side<'_>>, to: Option<Side<'_>>) -> Vec<ServiceChange> {
     let (before, after) = (services(from), services(to));
     let names: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
@@ -69,7 +70,39 @@ pub fn diff(root: &str, from: Option<Side<'_>>, to: Option<Side<'_>>) -> Vec<Ser
         changes.push(ServiceChange { service: name.to_owned(), change, why });
     }
     take_along(&mut changes, &after);
+    if let (Some(from), Some(to)) = (from, to) {
+        start_first(root, &mut changes, from, to);
+    }
     changes
+}
+
+/// Replaces by starting first what asks for it and can be.
+fn start_first(root: &str, changes: &mut [ServiceChange], from: Side<'_>, to: Side<'_>) {
+    for change in changes.iter_mut().filter(|c| c.change == ServiceChangeKind::Recreate) {
+        let name = change.service.as_str();
+        let (Some(old), Some(new)) = (from.model.service(name), to.model.service(name)) else { continue };
+        let is_possible = || {
+            update::obstacle(to.model, name).is_none()
+                && of_networks((from, old), (to, new)).is_empty()
+                && keeps_files(root, (from, old), to)
+        };
+        if update::wants_start_first(new) && is_possible() {
+            change.change = ServiceChangeKind::StartFirst;
+        }
+    }
+}
+
+/// Whether the files stay that the old containers mount by themselves: one that is removed and comes back is another file to them.
+fn keeps_files(root: &str, old: SideOf<'_>, to: Side<'_>) -> bool {
+    let (from, service) = old;
+    let contents = ["configs", "secrets"].into_iter().flat_map(|section| {
+        let all = from.model.section(section);
+        let files = service.uses(section).into_iter().filter_map(move |key| all.get(key)?["file"].as_str());
+        files.collect::<Vec<_>>()
+    });
+    let binds = service.binds().into_iter().map(|(source, _)| source);
+    let mut alone = binds.chain(contents).filter_map(|path| below(root, path));
+    alone.all(|path| from.files.contains_key(path) <= to.files.contains_key(path))
 }
 
 fn services(side: Option<Side<'_>>) -> BTreeMap<&str, Service<'_>> {
@@ -82,7 +115,7 @@ pub fn take_along(changes: &mut [ServiceChange], after: &BTreeMap<&str, Service<
     loop {
         let renewed: BTreeSet<String> = changes
             .iter()
-            .filter(|c| matches!(c.change, Kind::Create | Kind::Recreate | Kind::Restart))
+            .filter(|c| matches!(c.change, Kind::Create | Kind::Recreate | Kind::StartFirst | Kind::Restart))
             .map(|c| c.service.clone())
             .collect();
         let mut moved = false;

@@ -34,6 +34,8 @@ pub struct Effects {
     pub backs_up: Vec<String>,
     /// Services whose containers are replaced or restarted: down from the stop of the old to the start of the new.
     pub down: Vec<Down>,
+    /// Services whose new containers are started beside the old ones: not down at all.
+    pub start_first: Vec<String>,
 }
 
 /// The effects of `change`, which leads from one side to the other.
@@ -43,7 +45,7 @@ pub fn effects(root: &str, change: &StackChange, from: Option<Side<'_>>, to: Opt
     let mut pulls = BTreeSet::new();
     for service in &change.services {
         let renewed = match service.change {
-            ServiceChangeKind::Create | ServiceChangeKind::Recreate => true,
+            ServiceChangeKind::Create | ServiceChangeKind::Recreate | ServiceChangeKind::StartFirst => true,
             ServiceChangeKind::Restart => false,
             ServiceChangeKind::Signal | ServiceChangeKind::None | ServiceChangeKind::Remove => continue,
         };
@@ -55,7 +57,9 @@ pub fn effects(root: &str, change: &StackChange, from: Option<Side<'_>>, to: Opt
             }
             None => {}
         }
-        if let Some(old) = from.and_then(|side| side.model.service(&service.service)) {
+        if service.change == ServiceChangeKind::StartFirst {
+            effects.start_first.push(service.service.clone());
+        } else if let Some(old) = from.and_then(|side| side.model.service(&service.service)) {
             effects.down.push(Down { service: service.service.clone(), stop_secs: stop_secs(old) });
         }
     }
@@ -145,5 +149,13 @@ mod tests {
         assert_eq!(down, [("app", 60), ("built", 10)]);
         let created = effects("/live", &change, None, to);
         assert!(created.down.is_empty() && created.backs_up.is_empty());
+        let mut first = change.clone();
+        first.services.iter_mut().for_each(|s| s.change = ServiceChangeKind::StartFirst);
+        let found = effects("/live", &first, from, to);
+        assert_eq!(
+            (found.start_first, found.pulls),
+            (vec!["app", "built", "side"].into_iter().map(str::to_owned).collect(), vec!["x:2".to_owned()])
+        );
+        assert!(found.down.is_empty());
     }
 }

@@ -436,3 +436,49 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_asks_to_be_started_first_is_if_it_can_be() {
+    let asks = |more: &Value| {
+        let mut service =
+            json!({"image": "x:1", "x-evenkeel": {"update": "start-first"}, "networks": {"default": null}});
+        service.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        service
+    };
+    let networks = json!({"default": {"name": "p_default"}});
+    let both = |old: &Value, new: &Value| {
+        let stack = |service: &Value| json!({"services": {"a": service}, "networks": networks});
+        changes((&stack(old), &[]), (&stack(new), &[]))
+    };
+    let (old, new) = (asks(&json!({})), asks(&json!({"image": "x:2"})));
+    assert_eq!(both(&old, &new), ["a start-first image(image)"]);
+    // What ran may have published a port: two of them never do.
+    let published = json!({"image": "x:2", "ports": [{"target": 80, "published": "80", "protocol": "tcp"}]});
+    assert_eq!(both(&asks(&published), &new), ["a start-first port(80:80/tcp)"]);
+    assert_eq!(both(&new, &asks(&published)), ["a recreate port(80:80/tcp)"]);
+    let says_no = json!({"image": "x:2", "x-evenkeel": {"update": "recreate"}, "networks": {"default": null}});
+    assert_eq!(both(&old, &says_no), ["a recreate image(image)"]);
+    let other = json!({"services": {"a": new}, "networks": {"default": {"name": "p_default", "driver": "macvlan"}}});
+    let before = json!({"services": {"a": old}, "networks": networks});
+    assert_eq!(changes((&before, &[]), (&other, &[])), ["a recreate image(image) network(default)"]);
+    assert_eq!(changes((&json!({"services": {}}), &[]), (&before, &[])), ["a create"]);
+}
+
+#[test]
+fn what_loses_a_file_that_it_mounts_by_itself_is_not_started_first() {
+    let mounts = |source: &str, image: &str| {
+        let volume = json!({"type": "bind", "source": format!("{ROOT}/{source}"), "target": "/f"});
+        one(&json!({"image": image, "x-evenkeel": {"update": "start-first"}, "volumes": [volume]}))
+    };
+    let (a, b) = (mounts("w/a", "x:1"), mounts("w/b", "x:1"));
+    let (files_a, files_b) = ([("w/a", "1")], [("w/b", "1")]);
+    let found = changes((&a, &files_a), (&b, &files_b));
+    assert!(found.len() == 1 && found[0].starts_with("a recreate "), "{found:?}");
+    let both = [("w/a", "1"), ("w/b", "1")];
+    let found = changes((&a, &both), (&b, &both));
+    assert!(found.len() == 1 && found[0].starts_with("a start-first "), "{found:?}");
+    assert_eq!(changes((&a, &files_a), (&a, &[("w/a", "2")])), ["a start-first file(w/a)"]);
+    // In a folder it is found by its name.
+    let (folder, next) = (mounts("w", "x:1"), mounts("w", "x:2"));
+    assert_eq!(changes((&folder, &files_a), (&next, &files_b)), ["a start-first image(image) file(w/a) file(w/b)"]);
+}

@@ -464,6 +464,12 @@ pub const RULES: &[Rule] = &[
         "check the repository with `git fsck`, and that the file is not too large",
     ),
     warning(
+        "update.recreate",
+        "a service that asks to be started first and cannot be",
+        "its old containers are stopped before the new ones run, as without the key: it is down for a moment, and a bad version for longer",
+        "remove what stands in the way (a proxy on the same network needs no published port), or write `update: recreate`",
+    ),
+    warning(
         "volume.options",
         "options of a volume that changed",
         "Compose ignores them for a volume that exists",

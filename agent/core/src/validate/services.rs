@@ -13,7 +13,7 @@ use super::{
     secrets,
     source::{text_of, variables},
 };
-use crate::model::Service;
+use crate::{model::Service, update};
 
 /// TCP ports whose whole purpose is to be reached from outside: the front door, mail, names, remote access, peers.
 const PUBLIC_PORTS: &[u16] = &[
@@ -43,6 +43,7 @@ pub fn findings(facts: &StackFacts<'_>) -> Vec<Problem> {
         if !is_job(service, awaited.contains(name)) {
             one.upkeep(&mut found);
         }
+        one.update(&mut found);
         one.environment(&mut found);
         one.command(&mut found);
     }
@@ -156,6 +157,17 @@ impl One<'_> {
         let open = |item: &&String| self.facts.sources.has_unset(item);
         items.iter().filter(|item| !open(item)).any(|item| item.contains(source))
             || !items.iter().any(|item| open(&item))
+    }
+
+    /// What asks to be started first and cannot be.
+    fn update(&self, found: &mut Vec<Problem>) {
+        let name = self.name;
+        if !update::wants_start_first(self.service) {
+            return;
+        }
+        if let Some(update::Obstacle { key, why }) = update::obstacle(self.facts.model, name) {
+            found.push(self.say("update.recreate", key, format!("{name} cannot be started first: it {why}")));
+        }
     }
 
     /// What a service that is meant to go on running should have.

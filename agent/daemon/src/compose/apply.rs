@@ -77,6 +77,30 @@ impl Compose {
         self.run_project(project, "up", (args, deadline), on_line).await
     }
 
+    /// Makes containers of these services beside those that stand, up to so many in all, and leaves them as they are made.
+    pub async fn create_beside(
+        &self,
+        project: &Project<'_>,
+        counts: &BTreeMap<String, usize>,
+        deadline: Duration,
+        on_line: Option<OnLine<'_>>,
+    ) -> Result<(), ComposeError> {
+        let args = beside_args(project, "--no-start", counts);
+        self.run_project(project, "create", (args, deadline), on_line).await
+    }
+
+    /// Starts what [`Compose::create_beside`] has made, in the order of their dependencies.
+    pub async fn start_beside(
+        &self,
+        project: &Project<'_>,
+        counts: &BTreeMap<String, usize>,
+        deadline: Duration,
+        on_line: Option<OnLine<'_>>,
+    ) -> Result<(), ComposeError> {
+        let args = beside_args(project, "--detach", counts);
+        self.run_project(project, "up", (args, deadline), on_line).await
+    }
+
     /// Stops the project's services, each after those that depend on it.
     pub async fn stop(&self, project: &Project<'_>) -> Result<(), ComposeError> {
         let args = project_args(project, &["stop"], &[]);
@@ -111,8 +135,17 @@ impl Compose {
     }
 }
 
+const BESIDE: [&str; 6] = ["--no-deps", "--no-recreate", "--pull", "never", "--no-build", "--quiet-pull"];
 const UP: [&str; 8] =
     ["up", "--detach", "--no-deps", "--force-recreate", "--pull", "never", "--no-build", "--quiet-pull"];
+
+fn beside_args(project: &Project<'_>, how: &str, counts: &BTreeMap<String, usize>) -> Vec<String> {
+    let mut args = project_args(project, &["up", how], &[]);
+    args.extend(BESIDE.map(str::to_owned));
+    args.extend(counts.iter().flat_map(|(service, count)| ["--scale".to_owned(), format!("{service}={count}")]));
+    args.extend(counts.keys().cloned());
+    args
+}
 
 fn project_args(project: &Project<'_>, verb: &[&str], services: &[String]) -> Vec<String> {
     let mut args = base_args(project.name, project.model, project.directory, &[]);
@@ -177,6 +210,22 @@ mod tests {
             project_args(&project, &UP, &["page".to_owned()]).join(" "),
             "compose -p web -f /var/lib/evenkeel/models/web.json --project-directory /srv/evenkeel/stacks/web \
              up --detach --no-deps --force-recreate --pull never --no-build --quiet-pull page"
+        );
+    }
+
+    #[test]
+    fn what_is_made_beside_leaves_what_stands_alone() {
+        let project = Project {
+            name: "web",
+            model: Path::new("/m/web.json"),
+            directory: Path::new("/live/web"),
+            secrets: &BTreeMap::new(),
+        };
+        let counts = BTreeMap::from([("app".to_owned(), 2), ("page".to_owned(), 5)]);
+        assert_eq!(
+            beside_args(&project, "--no-start", &counts).join(" "),
+            "compose -p web -f /m/web.json --project-directory /live/web up --no-start --no-deps --no-recreate \
+             --pull never --no-build --quiet-pull --scale app=2 --scale page=5 app page"
         );
     }
 

@@ -1,8 +1,10 @@
 //! The Docker engine, by its API: what runs, what happened, images, networks, volumes.
 //!
 //! Only tags, networks and what an interrupted Compose left are changed here, and containers told that a file changed; to make
-//! and remove them is Compose's business.
+//! and remove them is Compose's business. But where old and new containers of a service run side by side only their ids tell them
+//! apart, which Compose does not go by: of these the ones that are not needed go here.
 
+mod beside;
 mod found;
 mod images;
 mod leftovers;
@@ -26,6 +28,7 @@ use evenkeel_core::{
     reason::{Code, Reason},
 };
 
+pub use beside::Attached;
 pub use found::Started;
 pub use leftovers::Mended;
 pub use mounts::User;

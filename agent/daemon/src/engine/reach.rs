@@ -73,7 +73,7 @@ impl Engine {
         Ok(Some(interval.saturating_mul(retries - 1).max(LEAST_PAUSE)))
     }
 
-    async fn inspected(&self, container: &str) -> Result<ContainerInspectResponse, EngineError> {
+    pub(super) async fn inspected(&self, container: &str) -> Result<ContainerInspectResponse, EngineError> {
         let found = self.docker()?.inspect_container(container, None::<InspectContainerOptions>).await;
         found.map_err(|e| self.error("inspect a container", &e))
     }

@@ -237,6 +237,7 @@ fn doing(phase: &str) -> &str {
         "backup" => "backing up",
         "apply" => "applying",
         "gate" => "gating",
+        "retire" => "removing the old containers of",
         "rollback" => "rolling back",
         other => other,
     }

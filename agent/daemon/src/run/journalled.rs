@@ -201,13 +201,20 @@ impl Deployment {
                 SnapshotDecision::Failed(why) => format!("not backed up, which is not required: {why}"),
             },
             Event::ApplyStarted { .. } if removal => "removing".to_owned(),
+            Event::ApplyStarted { beside, .. } if !beside.is_empty() => {
+                format!("applying, with {} started beside what runs", beside.join(", "))
+            }
             Event::ApplyStarted { .. } => "applying".to_owned(),
             Event::Applied if removal => "taken down".to_owned(),
             Event::Applied => "applied, watching its health".to_owned(),
             Event::GatePassed { .. } if removal => "removed; its volumes stay".to_owned(),
             Event::GatePassed { .. } if self.is_heal() => "put back".to_owned(),
             Event::GatePassed { .. } if restores => "restored".to_owned(),
-            Event::GatePassed { .. } => "deployed".to_owned(),
+            Event::GatePassed { .. } if !self.progress.beside().is_empty() => {
+                "well; old and new containers answer together".to_owned()
+            }
+            Event::GatePassed { .. } | Event::Retired { .. } => "deployed".to_owned(),
+            Event::Switched => "well beside the old containers, which go now".to_owned(),
             Event::Failed { reason } => format!("failed: {reason}"),
             Event::RollbackStarted { .. } if self.from_commit.is_none() => "taking it down again".to_owned(),
             Event::RollbackStarted { .. } if restores => "putting back the data that was there before".to_owned(),
@@ -387,7 +394,7 @@ fn short(snapshot: &str) -> &str {
 
 fn evidence_of(event: &Event) -> &[Seen] {
     match event {
-        Event::GatePassed { seen } => seen,
+        Event::GatePassed { seen } | Event::Retired { seen, .. } => seen,
         _ => &[],
     }
 }

@@ -53,6 +53,8 @@ pub enum Phase {
     Apply,
     /// Watching health.
     Gate,
+    /// Removing the old containers of what was started first.
+    Retire,
     /// Putting the last good release back.
     Rollback,
 }
@@ -69,6 +71,7 @@ impl Phase {
             Self::Backup => "backup",
             Self::Apply => "apply",
             Self::Gate => "gate",
+            Self::Retire => "retire",
             Self::Rollback => "rollback",
         }
     }
@@ -84,7 +87,7 @@ impl Phase {
             Self::Stage => PULL_TIMEOUT + BUILD_TIMEOUT,
             Self::Backup => backup::BACKUP_TIMEOUT,
             // Stacks that use the same image take turns.
-            Self::Apply | Self::Rollback => {
+            Self::Apply | Self::Retire | Self::Rollback => {
                 let one = steps::apply::ENGINE_PATIENCE + DOWN_TIMEOUT + settings.gate.progress_deadline;
                 one * u32::try_from(settings.engine.parallel).unwrap_or(u32::MAX)
             }

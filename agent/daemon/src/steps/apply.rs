@@ -17,9 +17,9 @@ use evenkeel_core::{
 };
 use evenkeel_layout::name::StackName;
 
-use super::{adopt, gate, masked, restore, stage::no_room};
+use super::{adopt, beside, gate, masked, restore, stage::no_room};
 use crate::{
-    compose::apply::Project,
+    compose::{ComposeError, apply::Project},
     engine::{Container, EngineError},
     host::{Host, write_private},
     tree::live::{LiveError, Shared, SliceChange},
@@ -102,22 +102,28 @@ async fn put(host: &Host, permit: &ApplyPermit, to: &Release, other: Option<&Rel
     }
     let gone = services_gone(to, other);
     host.engine.remove_services(&to.project, &gone).await.map_err(failed)?;
+    beside::clear(host, permit, &to.project).await?;
     let standing = host.engine.project(&to.project).await.map_err(failed)?;
     let root = host.live.root().display().to_string();
     let halted = host.store.doubtful().map_err(|e| e.reason())?.contains(&to.stack);
     let taken_over = if halted { BTreeSet::new() } else { adopt::take_over(host, permit, to, other).await? };
     let work = work(&Making { root: &root, to, other, halted, taken_over: &taken_over }, permit, &standing);
     tell(host, to, &work, &standing).await?;
-    if work.make.is_empty() {
-        return Ok(());
-    }
     let project = Project {
         name: &to.project,
         model: &path,
         directory: &host.live_directory(&to.directory),
         secrets: &to.secret_env.0,
     };
-    up(host, to, &project, &work.make, &standing).await
+    if !work.make.is_empty() {
+        up(host, to, &project, &work.make, &standing).await?;
+        // Of what was started first once, Compose remembers a number.
+        beside::straighten(host, &to.project).await?;
+    }
+    if permit.beside().is_empty() || permit.is_back() {
+        return Ok(());
+    }
+    beside::start(host, permit, to, &project, &work.make).await
 }
 
 /// Restarts and signals the containers whose services ask for no more. Those that are restarted come first: what shares their
@@ -151,23 +157,28 @@ async fn up(
     let deadline = host.settings.gate.progress_deadline;
     let running = host.compose.up(project, services, deadline, Some(&on_line));
     tokio::select! {
-        result = running => match result {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                if let Err(away) = host.engine.version().await
-                    && away.is_unreachable()
-                {
-                    return Err(away.reason(Code::EngineUnreachable));
-                }
-                // A container that went bad says more than Compose does.
-                let seen = gate::failure_now(host, to, &before).await;
-                let said = masked::without_values(&to.model, &to.secret_env, &error.to_string());
-                let full = no_room(&said);
-                Err(full.or(seen).unwrap_or_else(|| Reason::new(Code::ApplyFailed, said)))
-            }
-        },
+        result = running => explained(host, to, &before, result).await,
         reason = gate::first_failure(host, to, &before) => Err(reason),
     }
+}
+
+/// Why Compose failed, if it did. A container that went bad and was not there `before` says more than Compose does.
+pub(super) async fn explained(
+    host: &Host,
+    to: &Release,
+    before: &[String],
+    result: Result<(), ComposeError>,
+) -> Result<(), Reason> {
+    let Err(error) = result else { return Ok(()) };
+    if let Err(away) = host.engine.version().await
+        && away.is_unreachable()
+    {
+        return Err(away.reason(Code::EngineUnreachable));
+    }
+    let seen = gate::failure_now(host, to, before).await;
+    let said = masked::without_values(&to.model, &to.secret_env, &error.to_string());
+    let full = no_room(&said);
+    Err(full.or(seen).unwrap_or_else(|| Reason::new(Code::ApplyFailed, said)))
 }
 
 async fn take_down(host: &Host, release: &Release) -> Result<(), Reason> {
@@ -314,10 +325,13 @@ fn work(making: &Making<'_>, permit: &ApplyPermit, standing: &[Container]) -> Wo
     let changes = plan::diff(making.root, from.map(Side::of_release), Some(Side::of_release(making.to)));
     let of = |kind| changes.iter().filter(move |c| c.change == kind).map(|c| c.service.as_str());
     let runs = |service: &str| standing.iter().all(|c| c.service != service || c.activity == Activity::Running);
-    let mut new: BTreeSet<&str> = of(ServiceChangeKind::Create).chain(of(ServiceChangeKind::Recreate)).collect();
+    let anew = [ServiceChangeKind::Create, ServiceChangeKind::Recreate, ServiceChangeKind::StartFirst];
+    let mut new: BTreeSet<&str> = anew.into_iter().flat_map(of).collect();
     // One that does not run hears nothing, and has to see the file all the same.
     new.extend(of(ServiceChangeKind::Signal).filter(|service| !runs(service)));
-    let make = services_to_make(making, permit, standing, &new);
+    let mut make = services_to_make(making, permit, standing, &new);
+    // These stay as they are for now; the way back spares them itself.
+    make.retain(|service| permit.is_back() || !permit.beside().contains(service));
     let is_left = |service: &&str| !make.iter().any(|made| made == service);
     let signal = |service: &str| Some((service.to_owned(), making.to.model.reload(service)?.signal));
     Work {
@@ -359,7 +373,9 @@ fn services_to_make(
             let ended_well = |c: &Container| expected.may_end && c.activity == Activity::Exited(0);
             let made =
                 |c: &&Container| !permit.before().contains(&c.id) && (c.activity == Activity::Running || ended_well(c));
-            let spared = permit.is_again() && containers.iter().all(made);
+            let stood = |c: &&Container| permit.stood().contains(&c.id);
+            let stays = permit.is_back() && permit.beside().contains(name) && containers.iter().all(stood);
+            let spared = stays || (permit.is_again() && containers.iter().all(made));
             let went_down = containers.iter().any(|c| {
                 let is_down = match c.activity {
                     Activity::Created => true,

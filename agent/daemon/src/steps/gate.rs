@@ -52,6 +52,8 @@ pub struct Stood<'a> {
     pub ailing: &'a [String],
     /// Whether the last good release is put back. It is no better than it was: what ailed before may ail again.
     pub back: bool,
+    /// Services whose new containers were started beside those of `before`, which are left out: they are not on trial.
+    pub beside: &'a [String],
     /// Services whose containers got a signal: what their healthchecks said before is no word on what they do now.
     pub signalled: &'a BTreeSet<String>,
     /// When the deployment began, in milliseconds since 1970: what befell new containers since then counts.
@@ -62,7 +64,7 @@ impl<'a> Stood<'a> {
     /// What only tells new containers from old ones.
     fn mere(before: &'a [String]) -> Self {
         static NONE: BTreeSet<String> = BTreeSet::new();
-        Self { before, ailing: &[], back: false, signalled: &NONE, since_ms: now_ms() }
+        Self { before, ailing: &[], back: false, beside: &[], signalled: &NONE, since_ms: now_ms() }
     }
 }
 
@@ -109,6 +111,14 @@ pub async fn failure_now(host: &Host, release: &Release, before: &[String]) -> O
         Verdict::Failed(failure) => Some(explain(host, release, failure).await),
         Verdict::Waiting(_) | Verdict::Passed => None,
     }
+}
+
+/// What is there now of a release, for the record.
+pub async fn seen_now(host: &Host, release: &Release) -> Vec<Seen> {
+    let services = release.model.services();
+    let mut samples = host.engine.samples(&release.project).await.unwrap_or_default();
+    samples.retain(|(sample, _)| services.contains_key(sample.service.as_str()));
+    samples.iter().map(|(sample, _)| seen(sample, &[])).collect()
 }
 
 /// Waits until nothing of a release is left: the gate of a removal. What else a person started in its project may stay, and
@@ -250,10 +260,12 @@ impl<'a> Eyes<'a> {
         self.prober.as_mut().is_none_or(|prober| prober.has_asked_since(since))
     }
 
-    /// Leaves out what this deployment has not touched and a person had stopped before.
-    fn chosen(&mut self, samples: Vec<ContainerSample>) -> Vec<ContainerSample> {
+    /// Leaves out what this deployment has not touched and a person had stopped before, and what is about to go.
+    fn chosen(&mut self, mut samples: Vec<ContainerSample>) -> Vec<ContainerSample> {
+        let Stood { before, beside, .. } = self.stood;
+        samples.retain(|s| !before.contains(&s.id) || !(self.only_new || beside.contains(&s.service)));
         if self.only_new {
-            return samples.into_iter().filter(|s| !self.stood.before.contains(&s.id)).collect();
+            return samples;
         }
         if !self.has_set_aside {
             let excused = |s: &&ContainerSample| {

@@ -5,6 +5,7 @@
 mod adopt;
 pub mod apply;
 pub mod backup;
+pub mod beside;
 pub mod gate;
 pub mod images;
 pub mod masked;

@@ -84,7 +84,7 @@ fn deploy_over(
     let (to, _) = store.stage(id, &release, &contents, 3).unwrap();
     store.append(id, &Event::BackupStarted { quiet: Vec::new() }, 4).unwrap();
     store.append(id, &Event::BackedUp { snapshot: SnapshotDecision::NotConfigured, left_out: vec![] }, 5).unwrap();
-    store.append(id, &Event::ApplyStarted { before: vec![], ailing: vec![] }, 6).unwrap();
+    store.append(id, &Event::ApplyStarted { before: vec![], ailing: vec![], beside: vec![] }, 6).unwrap();
     let committed = outcome == Outcome::Committed;
     let reason = Reason::new(Code::GateUnhealthy, "web became unhealthy");
     if committed {

@@ -1,9 +1,11 @@
 //! The second spine: one stack, from intent to record. Living and recovering run the same loop.
 
+use std::collections::BTreeSet;
+
 use evenkeel_core::{
     change::{ServiceChange, ServiceChangeKind, StackChange, Why, WhyKind},
     id::ReleaseId,
-    journal::{Event, Restore, SnapshotDecision, State, Todo},
+    journal::{ApplyPermit, Event, Restore, SnapshotDecision, State, Todo},
     outcome::Outcome,
     plan::{self, Side},
     reason::{Code, Reason},
@@ -16,7 +18,7 @@ use crate::{
     run::{Deployment, End, Intent, Phase, Run},
     steps::{
         apply::{self, Target},
-        backup, gate,
+        backup, beside, gate,
         gate::{Stood, Watched},
         images, quiesce, restore as data,
         stage::{self, StageInput},
@@ -128,6 +130,8 @@ pub async fn drive(run: &Run<'_>, mut deployment: Deployment, material: Option<&
             Todo::BeginApply => step.begin(true).await?,
             Todo::Apply(permit) => step.apply(&permit, true).await?,
             Todo::Gate => step.gate(true).await?,
+            Todo::Switch(permit) => step.switch(&permit).await?,
+            Todo::Retire(permit) => step.retire(&permit).await?,
             Todo::BeginRollback => step.begin(false).await?,
             Todo::RollBack(permit) => step.apply(&permit, false).await?,
             Todo::GateRollback => step.gate(false).await?,
@@ -171,7 +175,11 @@ pub fn stopped() -> Reason {
 /// Whether the server may have been changed already.
 fn touched(deployment: &Deployment) -> bool {
     use State as S;
-    matches!(deployment.progress().state(), S::Waking | S::Applying | S::Gating | S::RollingBack | S::GatingRollback)
+    let state = deployment.progress().state();
+    matches!(
+        state,
+        S::Waking | S::Applying | S::Gating | S::Switching | S::Retiring | S::RollingBack | S::GatingRollback
+    )
 }
 
 /// What came of a step.
@@ -307,13 +315,27 @@ impl Step<'_> {
             let code = if forward && reason.code == Code::ImageMissing { Code::ImagePull } else { reason.code };
             return Ok(Done::Event(Event::Failed { reason: Reason::new(code, reason.message) }));
         }
-        let standing = apply::standing(self.host, &project, self.deployment.progress().heal()).await;
-        Ok(Done::of(standing.map(|(before, ailing)| {
-            if forward { Event::ApplyStarted { before, ailing } } else { Event::RollbackStarted { before } }
-        })))
+        let begun = async {
+            let (before, ailing) = apply::standing(self.host, &project, self.deployment.progress().heal()).await?;
+            if !forward {
+                return Ok(Event::RollbackStarted { before });
+            }
+            let beside = self.beside(from.as_ref(), to.as_ref()).await?;
+            Ok(Event::ApplyStarted { before, ailing, beside })
+        };
+        Ok(Done::of(begun.await))
     }
 
-    async fn apply(&self, permit: &evenkeel_core::journal::ApplyPermit, forward: bool) -> Result<Done, Reason> {
+    /// The services that are started beside their old containers. Not where parts of a release or data are put back.
+    async fn beside(&self, from: Option<&Release>, to: Option<&Release>) -> Result<Vec<String>, Reason> {
+        let is_plain = !self.deployment.is_heal() && self.deployment.progress().restore().is_none();
+        match (from, to) {
+            (Some(from), Some(to)) if is_plain => beside::chosen(self.host, from, to).await,
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    async fn apply(&self, permit: &ApplyPermit, forward: bool) -> Result<Done, Reason> {
         let (from, to) = self.releases()?;
         let target = Self::sides(forward, from.as_ref(), to.as_ref());
         let phase = if forward { Phase::Apply } else { Phase::Rollback };
@@ -328,7 +350,8 @@ impl Step<'_> {
         let signalled = apply::signalled(self.host, target);
         let (before, ailing) = (progress.before(), progress.ailing());
         let since_ms = self.deployment.started_ms;
-        let stood = Stood { before, ailing, back: !forward, signalled: &signalled, since_ms };
+        let beside = if forward { progress.beside() } else { &[] };
+        let stood = Stood { before, ailing, back: !forward, beside, signalled: &signalled, since_ms };
         let watch = async {
             Ok::<_, Reason>(match (target.to, target.other) {
                 (Some(release), _) => gate::watch(self.host, release, self.host.gate_policy(release.gate), stood).await,
@@ -344,6 +367,40 @@ impl Step<'_> {
             Watched::Failed(reason) => Done::Event(Event::Failed { reason }),
             Watched::Stopped => Done::Stopped,
         })
+    }
+}
+
+/// What comes after the gate where services were started beside their old containers.
+impl Step<'_> {
+    async fn switch(&self, permit: &ApplyPermit) -> Result<Done, Reason> {
+        let to = self.candidate()?;
+        let signalled = BTreeSet::new();
+        let stood = Stood {
+            before: permit.stood(),
+            ailing: permit.ailing(),
+            back: false,
+            beside: permit.beside(),
+            signalled: &signalled,
+            since_ms: self.deployment.started_ms,
+        };
+        let policy = self.host.gate_policy(to.gate);
+        let switched = self.phase(Phase::Gate, beside::switch(self.host, permit, &to, policy, stood)).await;
+        Ok(match switched {
+            Ok(Watched::Passed(_)) => Done::Event(Event::Switched),
+            Ok(Watched::Failed(reason)) | Err(reason) => Done::Event(Event::Failed { reason }),
+            Ok(Watched::Stopped) => Done::Stopped,
+        })
+    }
+
+    async fn retire(&self, permit: &ApplyPermit) -> Result<Done, Reason> {
+        let to = self.candidate()?;
+        let retired = self.phase(Phase::Retire, beside::retire(self.host, permit, &to)).await?;
+        Ok(retired.map_or(Done::Stopped, Done::Event))
+    }
+
+    fn candidate(&self) -> Result<Release, Reason> {
+        let no_candidate = || Reason::new(Code::Internal, "nothing was started beside a removal; please report this");
+        self.releases()?.1.ok_or_else(no_candidate)
     }
 }
 

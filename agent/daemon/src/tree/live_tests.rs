@@ -16,7 +16,7 @@ fn permit() -> ApplyPermit {
         Event::Staged { to: Some(ReleaseId(1)) },
         Event::BackupStarted { quiet: Vec::new() },
         Event::BackedUp { snapshot: SnapshotDecision::NotConfigured, left_out: vec![] },
-        Event::ApplyStarted { before: vec![], ailing: vec![] },
+        Event::ApplyStarted { before: vec![], ailing: vec![], beside: vec![] },
     ];
     match Progress::replay(&events).unwrap().todo() {
         Some(Todo::Apply(permit)) => permit,

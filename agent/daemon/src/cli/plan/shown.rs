@@ -97,6 +97,7 @@ pub fn service_words(change: ServiceChangeKind) -> (char, &'static str) {
     match change {
         ServiceChangeKind::Create => ('+', "create"),
         ServiceChangeKind::Recreate => ('~', "recreate"),
+        ServiceChangeKind::StartFirst => ('~', "start-first"),
         ServiceChangeKind::Restart => ('~', "restart"),
         ServiceChangeKind::Signal => ('~', "signal"),
         ServiceChangeKind::Remove => ('-', "remove"),
@@ -115,16 +116,23 @@ fn style(sign: char) -> Style {
 
 /// What a change brings with it, each with its label.
 pub fn effect_words(effects: &Effects) -> Vec<(&'static str, String)> {
-    let Effects { pulls, builds, backs_up, down } = effects;
+    let Effects { pulls, builds, backs_up, down, start_first } = effects;
     let longest = down.iter().map(|d| d.stop_secs).max().unwrap_or(0);
     let services: Vec<&str> = down.iter().map(|Down { service, .. }| service.as_str()).collect();
     let down = (!services.is_empty())
         .then(|| format!("{} while made anew (up to {longest} s to stop, then the start)", services.join(", ")));
     let some = |items: &[String]| (!items.is_empty()).then(|| items.join(", "));
-    [("pulls", some(pulls)), ("builds", some(builds)), ("backs up first", some(backs_up)), ("down:", down)]
-        .into_iter()
-        .filter_map(|(label, what)| Some((label, what?)))
-        .collect()
+    let beside = some(start_first).map(|services| format!("{services} (the new ones are started first)"));
+    [
+        ("pulls", some(pulls)),
+        ("builds", some(builds)),
+        ("backs up first", some(backs_up)),
+        ("down:", down),
+        ("not down:", beside),
+    ]
+    .into_iter()
+    .filter_map(|(label, what)| Some((label, what?)))
+    .collect()
 }
 
 fn service_text(service: &ServiceChange, width: usize) -> String {
