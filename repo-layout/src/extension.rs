@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     drift, duration,
     gate::GateSpec,
+    problem::Problem,
     reload::{ON_CHANGE, OnChange, ReloadSaid, SIGNALS},
     section::{Section, Source, Written},
     window::{Window, WindowError},
@@ -25,6 +26,8 @@ pub(crate) const RELOAD_KEYS: &[&str] = &["on", "signal"];
 pub(crate) const DEFAULT_KEYS: &[&str] = &["drift", "gate", "on_change", "window"];
 /// Where the block stands.
 pub(crate) const NAME: &str = "x-evenkeel";
+/// Top-level keys that begin so are Evenkeel's own: it writes them into the rendered model.
+const RESERVED: &str = "x-evenkeel-";
 
 /// What one file says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -58,9 +61,22 @@ impl Extension {
     }
 }
 
+/// What is wrong with a top-level key of a Compose file that would be taken for our own.
+pub fn reserved(key: &str) -> Option<Problem> {
+    let shown: String = key.chars().take(80).collect();
+    let message = format!("`{shown}`: top-level keys that begin with `{RESERVED}` are Evenkeel's own");
+    let help = "write what the stack says of itself under `x-evenkeel:`, or give the key another name";
+    key.starts_with(RESERVED).then(|| Problem::error("x-evenkeel.reserved", message, help))
+}
+
 /// Reads the block of a whole file, and those of its services.
 pub(crate) fn read(source: &Source<'_>, document: &Node) -> Extension {
     let mut extension = Extension::default();
+    for (key, _) in document.entries() {
+        if let Some(problem) = reserved(key) {
+            source.add(&[Step::Key(key)], problem);
+        }
+    }
     if let Some(node) = document.get(NAME) {
         extension = read_block(&Section::new(source, vec![Step::Key(NAME)], node).only(KEYS));
     }

@@ -37,6 +37,7 @@ pub mod yaml;
 
 pub use claims::unclaimed;
 pub use config::{CONFIG_FILE, LayoutConfig};
+pub use extension::reserved;
 pub use nearest::nearest;
 pub use order::waves;
 pub use stack_set::{servers, stack_set};

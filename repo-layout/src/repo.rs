@@ -12,8 +12,10 @@ use crate::{
     tree::{Entry, EntryKind, Tree, TreeError},
 };
 
-/// Folders whose Compose files are somebody else's.
-const VENDORED: &[&str] = &["example", "examples", "node_modules", "vendor"];
+/// Folders whose Compose files are somebody else's, besides those of examples.
+const VENDORED: &[&str] = &["node_modules", "vendor"];
+/// Folders whose Compose files show something and are not meant to run.
+const EXAMPLES: &[&str] = &["example", "examples"];
 
 /// One look at one repository.
 pub(crate) struct Repo<'a> {
@@ -116,10 +118,18 @@ impl<'a> Repo<'a> {
     /// What a folder holds, but for what is ignored, vendored or begins with a dot.
     pub fn entries(&self, dir: &str) -> Vec<Entry> {
         let shown = |e: &&Entry| {
-            let vendored = e.kind == EntryKind::Directory && VENDORED.contains(&e.name.as_str());
+            let is_one_of = |names: &[&str]| e.kind == EntryKind::Directory && names.contains(&e.name.as_str());
+            let vendored = is_one_of(VENDORED) || is_one_of(EXAMPLES);
             !e.name.starts_with('.') && !vendored && !self.ignored(&join(dir, &e.name))
         };
         self.list(dir).iter().filter(shown).cloned().collect()
+    }
+
+    /// The folders of examples in a folder, unless they are ignored.
+    pub fn examples(&self, dir: &str) -> Vec<String> {
+        let listed = self.list(dir);
+        let examples = listed.iter().filter(|e| e.kind == EntryKind::Directory && EXAMPLES.contains(&e.name.as_str()));
+        examples.map(|e| join(dir, &e.name)).filter(|path| !self.ignored(path)).collect()
     }
 
     /// The folders in a folder. Links to folders and submodules are told of and left out.

@@ -63,8 +63,12 @@ impl<'a> Source<'a> {
     }
 
     fn report(&self, name: &str, steps: &[Step<'_>], message: String, help: String) {
+        self.add(steps, Problem::error(&format!("{}.{name}", self.area), message, help));
+    }
+
+    /// Adds what is wrong with this place.
+    pub fn add(&self, steps: &[Step<'_>], problem: Problem) {
         if self.problems.borrow().len() < MAX_PROBLEMS {
-            let problem = Problem::error(&format!("{}.{name}", self.area), message, help);
             let problem = problem.at(self.path, self.line(steps));
             self.problems.borrow_mut().push(problem);
         }

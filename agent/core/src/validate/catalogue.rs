@@ -175,6 +175,12 @@ pub const RULES: &[Rule] = &[
         "it replaces what a signed commit chose, unseen and untested, and the agent takes that for drift",
         "remove it and let a bot propose new versions as commits; or let it only report",
     ),
+    info(
+        "layout.examples",
+        "Compose files in a folder that is called `examples` or `example`",
+        "they are not taken for stacks, whatever the layout",
+        "if some of them are stacks, name them under `stacks:` in evenkeel.yml",
+    ),
     error(
         "layout.none",
         "no Compose file that makes a stack",
@@ -474,6 +480,12 @@ pub const RULES: &[Rule] = &[
         "options of a volume that changed",
         "Compose ignores them for a volume that exists",
         "copy the data, remove the volume by hand and deploy again",
+    ),
+    error(
+        "x-evenkeel.reserved",
+        "a top-level key of a Compose file that begins with `x-evenkeel-`",
+        "Evenkeel writes such keys into the model itself, and would take this one for its own",
+        "write it under `x-evenkeel:`, or give it another name",
     ),
     error(
         "x-evenkeel.unknown-key",

@@ -4,6 +4,7 @@ pub mod accept;
 pub mod adopt;
 pub mod agent;
 mod asked;
+mod cache;
 pub mod check;
 pub mod completions;
 pub mod confirm;

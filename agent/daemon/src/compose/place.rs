@@ -106,8 +106,9 @@ fn word_in(text: &str) -> Option<&str> {
     }
     let rest = text
         .strip_prefix("Invalid ip address ")
+        .or_else(|| text.strip_prefix("unsupported env_file format "))
         .or_else(|| text.strip_prefix("Invalid ")?.split_once(": ").map(|(_, rest)| rest))?;
-    Some(rest.split(' ').next()?.trim_end_matches(':')).filter(|word| word.len() > 1)
+    Some(rest.split(' ').next()?.trim_matches(['"', ':'])).filter(|word| word.len() > 1)
 }
 
 /// The first line with this text, in the highest layer that has one.

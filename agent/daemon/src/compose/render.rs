@@ -11,8 +11,11 @@ use std::{
 use evenkeel_core::{model::Model, relocate};
 use evenkeel_layout::{
     problem::{Problem, Severity},
+    reserved,
     set::Stack,
+    yaml::{self, Step},
 };
+use serde::{Deserialize, Serialize};
 
 use super::{
     Compose, ComposeError,
@@ -46,7 +49,7 @@ pub struct RenderRequest<'a> {
 }
 
 /// A rendered stack.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rendered {
     /// The model with the services that are active, and paths below the request's target.
     pub model: Model,
@@ -94,6 +97,7 @@ impl Compose {
             let said = view.said_of_services(&whole).map_err(|problem| RenderError::Refused(vec![*problem]))?;
             model = model.saying(&said);
         }
+        view.refuse_own(&model).map_err(|problem| RenderError::Refused(vec![*problem]))?;
         let said = message::sort(&done.stderr, request.root);
         let names: BTreeSet<&String> = said.unset.iter().chain(stand_ins.values.keys()).collect();
         let model = stand_ins.emptied(&model).rebased(&text(request.root), &text(request.target));
@@ -251,12 +255,20 @@ fn config_args(
     args
 }
 
-/// What was said by a Compose that came to its end. One that was killed has judged nothing.
+/// What was said by a Compose that came to its end. One that was killed has judged nothing, nor has one that the system gave no
+/// memory or threads.
 fn ended(done: Finished) -> Result<Finished, RenderError> {
-    if done.code.is_some() {
-        return Ok(done);
-    }
-    let (what, message) = ("docker compose config".to_owned(), "something killed it".to_owned());
+    let starved =
+        ["fatal error: runtime: ", "runtime: failed to create new OS thread", "runtime/cgo: pthread_create failed"];
+    let said = || String::from_utf8_lossy(&done.stderr);
+    let message = match done.code {
+        None => "something killed it",
+        Some(code) if code != 0 && starved.iter().any(|words| said().contains(words)) => {
+            "the system gave it too little memory or too few threads"
+        }
+        Some(_) => return Ok(done),
+    };
+    let (what, message) = ("docker compose config".to_owned(), message.to_owned());
     Err(RenderError::Compose(ComposeError::Failed { what, message }))
 }
 
@@ -349,6 +361,18 @@ impl<'a> View<'a> {
         let mut problem = message::problem(errors, &self.layers);
         problem.message = message::redacted(&problem.message, &self.env);
         Box::new(problem)
+    }
+
+    /// Refuses keys that only we write into a model, however a file brought them there.
+    fn refuse_own(&self, model: &Model) -> Result<(), Box<Problem>> {
+        let mut keys = model.value().as_object().into_iter().flatten().map(|(key, _)| key);
+        let Some((key, problem)) = keys.find_map(|key| Some((key, reserved(key)?))) else { return Ok(()) };
+        let line = |layer: &&message::Layer<'_>| yaml::line_of(&layer.text, &[Step::Key(key)]);
+        let layer = self.layers.iter().rev().find(|layer| line(layer).is_some()).or(self.layers.first());
+        Err(Box::new(match layer {
+            Some(layer) => problem.at(layer.path, line(&layer)),
+            None => problem,
+        }))
     }
 
     fn warning(&self, text: &str) -> Problem {

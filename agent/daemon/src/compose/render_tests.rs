@@ -363,3 +363,30 @@ async fn what_services_say_of_themselves_is_merged_and_kept() {
     assert!(probes.iter().any(|probe| probe.ask == command), "{probes:?}");
     assert!(model.service("side").unwrap().said("probes").is_null());
 }
+
+#[tokio::test]
+async fn a_key_of_our_own_is_refused_however_it_came_there() {
+    let compose = compose().await;
+    for (text, line) in [
+        ("x-evenkeel-health-check: /bin/sh\nservices: {a: {image: x}}\n", Some(1)),
+        ("x-a: &a {x-evenkeel-watched: [/etc/shadow]}\n<<: *a\nservices: {a: {image: x}}\n", None),
+    ] {
+        let repo =
+            Repo::new(&[("stacks/web/compose.yml", text), ("stacks/web/more.yml", "services: {a: {init: true}}\n")]);
+        let stack = layers(&["compose.yml", "more.yml"]);
+        let refused = problem(compose.render(&request(&repo, &stack, &[])).await);
+        assert_eq!(refused.code, "x-evenkeel.reserved", "{refused:?}");
+        assert_eq!(
+            line,
+            refused.line.filter(|_| refused.path.as_deref() == Some("stacks/web/compose.yml")),
+            "{refused:?}"
+        );
+    }
+    // What an included file says so stays with it, and a service's own are not in the model.
+    let repo = Repo::new(&[
+        ("stacks/web/compose.yml", "include: [more.yml]\nservices: {a: {image: x, x-evenkeel-reload: {}}}\n"),
+        ("stacks/web/more.yml", "x-evenkeel-watched: [/etc/shadow]\nservices: {b: {image: x}}\n"),
+    ]);
+    let rendered = compose.render(&request(&repo, &layers(&["compose.yml"]), &[])).await.ok().unwrap();
+    assert!(!rendered.model.value().to_string().contains("x-evenkeel-"), "{}", rendered.model.value());
+}

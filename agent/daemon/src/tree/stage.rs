@@ -86,9 +86,36 @@ impl StageError {
 /// Writes `tree` into `dest`, a folder that is made here (mode 0700) and must not exist yet. Files get mode 0644 or 0755,
 /// symlinks are written only if they stay within the tree, submodules are left out.
 pub fn stage(tree: &dyn Tree, dest: &Path, limits: Limits) -> Result<StageReport, StageError> {
+    stage_some(tree, dest, limits, None)
+}
+
+/// The same, but only these of the files are written, with all folders and links and the files that links lead to. The others are
+/// read all the same: whether a tree can be staged does not depend on who asks.
+pub fn stage_only(
+    tree: &dyn Tree,
+    dest: &Path,
+    limits: Limits,
+    files: &BTreeSet<String>,
+) -> Result<StageReport, StageError> {
+    stage_some(tree, dest, limits, Some(files))
+}
+
+fn stage_some(
+    tree: &dyn Tree,
+    dest: &Path,
+    limits: Limits,
+    only: Option<&BTreeSet<String>>,
+) -> Result<StageReport, StageError> {
     make_folder(dest, 0o700)?;
-    let mut stage = Stage { tree, dest, limits, entries: 0, report: StageReport::default() };
+    let (linked, report) = (BTreeSet::new(), StageReport::default());
+    let mut stage = Stage { tree, dest, limits, only, linked, entries: 0, report };
     stage.folder("", 0)?;
+    for path in std::mem::take(&mut stage.linked) {
+        let is_written = only.is_none_or(|only| only.contains(&path));
+        if let (false, Some(EntryKind::File { executable })) = (is_written, tree.kind(&path)?) {
+            stage.write(&path, &tree.read(&path)?.unwrap_or_default(), executable)?;
+        }
+    }
     stage.report.problems.sort();
     Ok(stage.report)
 }
@@ -155,6 +182,9 @@ struct Stage<'a> {
     tree: &'a dyn Tree,
     dest: &'a Path,
     limits: Limits,
+    only: Option<&'a BTreeSet<String>>,
+    /// Where links lead to.
+    linked: BTreeSet<String>,
     entries: usize,
     report: StageReport,
 }
@@ -192,8 +222,9 @@ impl Stage<'_> {
                 if self.report.bytes > self.limits.bytes {
                     return Err(StageError::TooLarge(format!("{} MiB", self.limits.bytes / 1024 / 1024)));
                 }
-                write_file(&to, &bytes, if executable { 0o755 } else { 0o644 })?;
-                self.report.files += 1;
+                if self.only.is_none_or(|only| only.contains(path)) {
+                    self.write(path, &bytes, executable)?;
+                }
             }
             EntryKind::Symlink => self.link(path, &to)?,
             EntryKind::Submodule => {
@@ -204,10 +235,17 @@ impl Stage<'_> {
         Ok(())
     }
 
+    fn write(&mut self, path: &str, bytes: &[u8], executable: bool) -> Result<(), StageError> {
+        write_file(&self.dest.join(path), bytes, if executable { 0o755 } else { 0o644 })?;
+        self.report.files += 1;
+        Ok(())
+    }
+
     fn link(&mut self, path: &str, to: &Path) -> Result<(), StageError> {
         // What the kernel would follow, `..` behind other links too, has to end within the tree.
         let why = match follow(self.tree, path)? {
-            Followed::To(_) => {
+            Followed::To(end) => {
+                self.linked.insert(end);
                 let target = self.tree.read(path)?.unwrap_or_default();
                 let target = String::from_utf8_lossy(&target).into_owned();
                 symlink(target, to).map_err(|source| StageError::Write { path: to.to_owned(), source })?;
@@ -291,6 +329,23 @@ mod tests {
         let left_out: Vec<_> = report.unwrap().problems.into_iter().filter_map(|p| p.path).collect();
         assert_eq!(left_out, ["a/abs", "a/out", "me", "sly"]);
         assert!(root.join("a/abs").symlink_metadata().is_err());
+    }
+
+    #[test]
+    fn of_the_files_only_those_are_written_that_are_asked_for() {
+        let tree = MapTree::new([("a/b/c", "1"), ("a/d", "2"), ("A/d", "3"), ("e", "4")]);
+        let tree = tree.with_symlink("a/link", "b/c").with_symlink("to", "e").with_symlink("out", "/etc");
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("s");
+        let report = stage_only(&tree, &root, Limits::default(), &["a/b/c".to_owned()].into()).unwrap();
+        assert_eq!(fs::read_to_string(root.join("a/link")).unwrap(), "1");
+        assert_eq!(fs::read_to_string(root.join("to")).unwrap(), "4");
+        assert!(!root.join("a/d").exists() && root.join("A").is_dir());
+        let found: Vec<_> = report.problems.into_iter().filter_map(|p| p.path).collect();
+        assert_eq!(found, ["a", "out"], "what is wrong with the rest is told all the same");
+        let few = Limits { bytes: 3, ..Limits::default() };
+        let refused = stage_only(&tree, &folder.path().join("few"), few, &BTreeSet::new());
+        assert!(matches!(refused, Err(StageError::TooLarge(_))));
     }
 
     #[test]

@@ -47,6 +47,49 @@ fn a_file_that_is_not_yaml_rejects_its_own_stack_only() {
 }
 
 #[test]
+fn examples_are_no_stacks_and_are_told_of_once() {
+    let files = [
+        ("stacks/web/compose.yml", PLAIN),
+        ("examples/a/compose.yml", PLAIN),
+        ("examples/b/docker-compose.yml", PLAIN),
+        ("examples/b/examples/c/compose.yml", PLAIN),
+        ("stacks/web/example/compose.yml", PLAIN),
+        ("vendor/x/compose.yml", PLAIN),
+        ("docs/examples/README.md", "nothing to run"),
+    ];
+    let told = |config: &str| {
+        let tree = MapTree::new(files.iter().copied().chain([("evenkeel.yml", config)]));
+        show_problems(&unclaimed(&tree, &[set_of(&tree, "any")], None))
+    };
+    assert_snapshot!(told(""), @"
+    info layout.examples (examples)
+      2 Compose files below this folder: taken for examples, and left out
+      -> if some of them are stacks, name them under `stacks:` in evenkeel.yml
+    info layout.examples (stacks/web/example)
+      a Compose file below this folder: taken for examples, and left out
+      -> if some of them are stacks, name them under `stacks:` in evenkeel.yml
+    ");
+    assert_eq!(told("ignore: ['examples/**', 'stacks/web/example']\n"), "");
+}
+
+#[test]
+fn a_top_level_key_that_would_be_taken_for_our_own_is_refused() {
+    let text = "x-common: &c {a: 1}\nx-evenkeel-health-check: /bin/sh\nx-evenkeels: {}\nservices:\n  app: {image: x, x-evenkeel-x: 1}\n";
+    let set = set(&[("stacks/web/compose.yml", text), ("stacks/web/compose.override.yml", "x-evenkeel-watched: []\n")]);
+    assert_snapshot!(show(&set), @"
+    stacks
+    web [web] stacks/web/compose.yml=folder stacks/web/compose.override.yml=folder
+    error x-evenkeel.reserved (stack web, stacks/web/compose.override.yml:1)
+      `x-evenkeel-watched`: top-level keys that begin with `x-evenkeel-` are Evenkeel's own
+      -> write what the stack says of itself under `x-evenkeel:`, or give the key another name
+    error x-evenkeel.reserved (stack web, stacks/web/compose.yml:2)
+      `x-evenkeel-health-check`: top-level keys that begin with `x-evenkeel-` are Evenkeel's own
+      -> write what the stack says of itself under `x-evenkeel:`, or give the key another name
+    ");
+    assert!(set.rejected().contains("web"));
+}
+
+#[test]
 fn x_evenkeel_refuses_what_it_does_not_know() {
     let text = "x-evenkeel:\n  depend_on: [a]\n  depends_on: db\n  gate:\n    min_healthy_time: 10\n    min_healty: 2s\n    \
                 healthy_deadline: 1m\n  group: x\nservices:\n  app:\n    image: x\n    x-evenkeel: {update: recreate}\n";
