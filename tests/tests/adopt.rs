@@ -289,3 +289,28 @@ fn what_was_taken_over_runs_on_when_the_first_deployment_fails() {
     world.once().exits(0);
     assert_eq!(ids(&world.containers("web")), before);
 }
+
+#[test]
+fn a_file_that_was_pulled_after_the_start_reaches_the_container_that_mounts_it() {
+    let world = World::new();
+    let port = port::free();
+    let page = world.path("web", "index.html");
+    let compose = fixture::web(1, port)
+        + "  clock: { image: 'evenkeel-test/busybox:1', init: true, command: [sleep, '100000'] }\n";
+    world.change("What runs").file(&world.path("web", "compose.yml"), compose).file(&page, "old\n").push();
+    let root = live_root(&world);
+    started_by_hand(&world, &root, &["web"]);
+    let clock = world.container("web", "clock").id();
+    world.change("A page").file(&page, "new\n").push();
+    // Git replaces the file: the container still has the one that was there.
+    Run::of(Command::new("git").args(["pull", "-q"]).current_dir(&root)).ok();
+    let served = wait_until(PATIENCE, "the page is served", || http::text(&page_at(port)));
+    assert_eq!(served, "old");
+    let said = adopt(&world, &root, &["--format", "json"]).json();
+    let index = root.join(&page);
+    let expected = [format!("app recreate {}", index.display()), "clock none".to_owned()];
+    assert_eq!(services(&said, &world.stack("web")), expected);
+    world.once().exits(0);
+    assert_eq!(http::text(&page_at(port)), Ok("new".to_owned()));
+    assert_eq!(world.container("web", "clock").id(), clock);
+}

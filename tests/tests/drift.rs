@@ -80,10 +80,7 @@ fn what_crashed_is_started_again_and_what_a_person_stopped_is_left_alone() {
     let (world, webhook) = running(&fixture::sleeper(1));
     let first = world.container("web", "app").id();
     docker(&["exec", &first, "sh", "-c", "kill -9 $(pidof sleep)"]);
-    wait_until(PATIENCE, "another container runs", || {
-        let now = world.container("web", "app");
-        if now.id() != first && now.state() == "running" { Ok(()) } else { Err(now.shown()) }
-    });
+    world.wait_container("web", "app", "is another one and runs", |c| c.id() != first && c.state() == "running");
     wait_events(&webhook, &["deployed", "drift", "recovered"]);
 
     let second = world.container("web", "app").id();

@@ -35,6 +35,8 @@ pub struct Found {
     pub id: String,
     /// Its name, without the slash.
     pub name: String,
+    /// When it was last started, in milliseconds since 1970; `None` if never.
+    pub started_ms: Option<i64>,
     /// What `GET /containers/{id}/json` answers.
     pub inspected: Value,
     /// The `Config` of the image that it was made from; null if that is gone.
@@ -50,6 +52,9 @@ pub struct Wanted<'a> {
     pub project: &'a str,
     /// The image that each service's reference stands for; one that is not here is not in it.
     pub images: &'a BTreeMap<String, ImageId>,
+    /// When the files of its slice that are on the server were changed last, by their absolute paths, in milliseconds
+    /// since 1970.
+    pub changed: &'a BTreeMap<String, i64>,
 }
 
 /// One difference between a container and its service.

@@ -73,6 +73,8 @@ pub fn differences(pair: &Pair<'_>) -> Vec<Difference> {
         let difference = Difference::new(WhyKind::Volume, target.as_str());
         found.push(difference.between(Some(mount.shown()), Some("nothing".to_owned())));
     }
+    found.extend(newer(pair, &wanted));
+    found.extend(options(pair));
     if tmpfs(&pair.service["tmpfs"]) != mapping_of_tmpfs(pair.host("Tmpfs")) {
         found.push(Difference::new(WhyKind::Volume, "tmpfs"));
     }
@@ -80,6 +82,37 @@ pub fn differences(pair: &Pair<'_>) -> Vec<Difference> {
         found.push(Difference::new(WhyKind::Volume, "volumes_from"));
     }
     found
+}
+
+/// Files that were changed after the container was started: it may still have what they were before, most surely one that
+/// is mounted by itself and that somebody replaced.
+fn newer(pair: &Pair<'_>, wanted: &BTreeMap<String, Mount>) -> Vec<Difference> {
+    let Some(started_ms) = pair.found.started_ms else { return Vec::new() };
+    let mounted = || wanted.values().filter(|mount| mount.kind == "bind").filter_map(|mount| mount.source.as_deref());
+    let watched = || pair.wanted.model.watched();
+    let is_below =
+        |path: &str, mount: &str| path.strip_prefix(mount).is_some_and(|r| r.is_empty() || r.starts_with('/'));
+    let is_seen = |path: &str| mounted().chain(watched()).any(|mount| is_below(path, mount));
+    let newer = pair.wanted.changed.iter().filter(|(path, changed)| **changed > started_ms && is_seen(path));
+    let since = || (Some("changed since the container was started".to_owned()), Some("what the commit has".to_owned()));
+    newer.map(|(path, _)| Difference::new(WhyKind::File, path.as_str()).between(since().0, since().1)).collect()
+}
+
+/// What a mount may say of itself beyond what is compared: how large memory is, which part of a volume it is.
+fn options(pair: &Pair<'_>) -> Vec<Difference> {
+    let said = |target: &str, options: &str, name: &str| {
+        let mounts = pair.host("Mounts").as_array().into_iter().flatten();
+        let mut mine = mounts.filter(|mount| mount["Target"].as_str() == Some(target));
+        mine.next().and_then(|mount| text(&mount[options][name]))
+    };
+    let volumes = pair.service["volumes"].as_array().into_iter().flatten();
+    let differing = volumes.filter_map(|volume| {
+        let target = volume["target"].as_str()?;
+        let same = text(&volume["tmpfs"]["size"]) == said(target, "TmpfsOptions", "SizeBytes")
+            && text(&volume["volume"]["subpath"]) == said(target, "VolumeOptions", "Subpath");
+        (!same).then(|| Difference::new(WhyKind::Volume, target))
+    });
+    differing.collect()
 }
 
 fn wanted(pair: &Pair<'_>) -> BTreeMap<String, Mount> {

@@ -76,13 +76,26 @@ fn model() -> Value {
 
 fn found(inspected: Value) -> Found {
     let id = inspected["Id"].as_str().unwrap().to_owned();
-    Found { service: "app".to_owned(), id, name: "web-app-1".to_owned(), inspected, image: image() }
+    Found {
+        service: "app".to_owned(),
+        id,
+        name: "web-app-1".to_owned(),
+        started_ms: Some(1000),
+        inspected,
+        image: image(),
+    }
 }
 
 fn judged(model: &Value, found: &[Found]) -> Vec<Judged> {
+    judged_with(model, found, &[])
+}
+
+/// The same with files that were changed at these times.
+fn judged_with(model: &Value, found: &[Found], changed: &[(&str, i64)]) -> Vec<Judged> {
+    let changed = changed.iter().map(|(path, ms)| ((*path).to_owned(), *ms)).collect();
     let model = Model::parse(&model.to_string()).unwrap();
     let images = BTreeMap::from([("app".to_owned(), ImageId("sha256:5ffc".to_owned()))]);
-    judge(&Wanted { model: &model, project: "web", images: &images }, found)
+    judge(&Wanted { model: &model, project: "web", images: &images, changed: &changed }, found)
 }
 
 /// The kinds and names of what differs, `kind name`.
@@ -243,6 +256,21 @@ fn a_mount_at_another_place_tells_both_and_a_variable_neither() {
 }
 
 #[test]
+fn a_file_that_was_changed_after_the_start_may_not_be_what_the_container_has() {
+    for (path, changed_ms, stays) in [
+        ("/live/web/conf/a.conf", 999, true),
+        ("/live/web/conf/a.conf", 1001, false),
+        ("/live/web/s.txt", 1001, false),
+        ("/live/web/config/a.conf", 1001, true),
+        ("/live/web/compose.yml", 1001, true),
+    ] {
+        let judged = judged_with(&model(), &[found(container())], &[(path, changed_ms)]);
+        assert_eq!(judged[0].stays(), stays, "{path} {changed_ms}");
+        assert!(stays || judged[0].differences[0].why.name == path, "{:?}", judged[0].differences);
+    }
+}
+
+#[test]
 fn what_compose_copies_into_containers_cannot_be_seen_and_so_does_not_stay() {
     for definition in [json!({"name": "web_s", "environment": "S"}), json!({"name": "web_s", "content": "x"})] {
         let model = with(model(), "/secrets/s", definition);
@@ -278,6 +306,7 @@ fn what_shares_a_namespace_goes_with_it_and_what_is_not_there_is_created() {
         name: "web-side-1".to_owned(),
         id: "9".repeat(64),
         image: Value::Null,
+        started_ms: None,
         inspected: json!({"Image": "y", "HostConfig": {"NetworkMode": format!("container:{id}")}, "Config": {}}),
     };
     let app = found(container());

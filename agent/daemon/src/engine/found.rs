@@ -72,7 +72,9 @@ impl Engine {
                 images.insert(id.clone(), self.image_config(&id).await?);
             }
             let image = images.get(&id).cloned().unwrap_or_default();
-            found.push(Found { service: container.service, id: container.id, name: container.name, inspected, image });
+            let started_ms = started_ms(&inspected["State"]["StartedAt"]);
+            let (service, name) = (container.service, container.name);
+            found.push(Found { service, id: container.id, name, started_ms, inspected, image });
         }
         Ok(found)
     }
@@ -87,6 +89,12 @@ impl Engine {
             },
         }
     }
+}
+
+/// The engine writes the year 1 for never.
+fn started_ms(at: &Value) -> Option<i64> {
+    let at: jiff::Timestamp = at.as_str()?.parse().ok()?;
+    Some(at.as_millisecond()).filter(|ms| *ms > 0)
 }
 
 /// As the API has it. What has no JSON form equals nothing.

@@ -1,12 +1,17 @@
 //! What becomes of containers that somebody else started, before anything is changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    time::UNIX_EPOCH,
+};
 
 use evenkeel_core::{
     adopt::{self, Judged, Wanted},
     change::ServiceChange,
     id::ImageId,
-    release::{Candidate, Release},
+    release::{Candidate, Files, Release},
 };
 use evenkeel_layout::name::StackName;
 
@@ -14,7 +19,7 @@ use crate::engine::{Container, Engine, EngineError};
 
 /// Judges the containers of a candidate's project, if there are any. The images are those that its references stand for
 /// now: what a deployment will pull first is told as another image.
-pub async fn judged(engine: &Engine, candidate: &Candidate) -> Result<Vec<Judged>, EngineError> {
+pub async fn judged(engine: &Engine, live: &Path, candidate: &Candidate) -> Result<Vec<Judged>, EngineError> {
     let found = engine.found(&candidate.project).await?;
     let mut images: BTreeMap<String, ImageId> = BTreeMap::new();
     for (name, service) in candidate.model.services() {
@@ -22,13 +27,25 @@ pub async fn judged(engine: &Engine, candidate: &Candidate) -> Result<Vec<Judged
             images.insert(name.to_owned(), id);
         }
     }
-    let wanted = Wanted { model: &candidate.model, project: &candidate.project, images: &images };
+    let changed = changed(live, &candidate.files);
+    let (model, project) = (&candidate.model, candidate.project.as_str());
+    let wanted = Wanted { model, project, images: &images, changed: &changed };
     Ok(adopt::judge(&wanted, &found))
+}
+
+/// When the files of a slice that are in the live tree were changed last. Of one that cannot be looked at nothing is known.
+pub fn changed(live: &Path, files: &Files) -> BTreeMap<String, i64> {
+    let at = |path: &String| {
+        let path = live.join(path);
+        let modified = fs::symlink_metadata(&path).ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+        Some((path.display().to_string(), i64::try_from(modified.as_millis()).ok()?))
+    };
+    files.keys().filter_map(at).collect()
 }
 
 /// What becomes of the services of candidates that have no release, where containers of their projects stand.
 pub async fn of_strangers(
-    engine: &Engine,
+    (engine, live): (&Engine, &Path),
     candidates: &[Candidate],
     releases: &BTreeMap<StackName, Release>,
     containers: &[Container],
@@ -37,7 +54,7 @@ pub async fn of_strangers(
     let fresh = candidates.iter().filter(|c| !releases.contains_key(&c.stack));
     let mut found = BTreeMap::new();
     for candidate in fresh.filter(|c| projects.contains(c.project.as_str())) {
-        let judged = judged(engine, candidate).await?;
+        let judged = judged(engine, live, candidate).await?;
         found.insert(candidate.stack.clone(), judged.iter().map(Judged::change).collect());
     }
     Ok(found)

@@ -10,7 +10,7 @@ use evenkeel_core::{
     release::Release,
 };
 
-use crate::host::Host;
+use crate::host::{Host, adoption};
 
 /// Finds the services of a first release whose containers stay, and notes on the release which containers these are: what
 /// this deployment made itself is not among them.
@@ -26,7 +26,8 @@ pub async fn take_over(
     let found = host.engine.found(&to.project).await.map_err(|e| e.reason(Code::ApplyFailed))?;
     let images: BTreeMap<String, ImageId> =
         to.images.iter().map(|(service, image)| (service.clone(), image.id.clone())).collect();
-    let wanted = Wanted { model: &to.model, project: &to.project, images: &images };
+    let changed = adoption::changed(host.live.root(), &to.files);
+    let wanted = Wanted { model: &to.model, project: &to.project, images: &images, changed: &changed };
     let stays: Vec<_> = adopt::judge(&wanted, &found).into_iter().filter(adopt::Judged::stays).collect();
     let containers = stays.iter().flat_map(|judged| &judged.containers);
     let adopted: BTreeSet<String> = containers.filter(|id| permit.before().contains(id)).cloned().collect();

@@ -134,7 +134,8 @@ async fn look(host: &Host, cache: &mut Cache, run: &Run<'_>) -> Result<Seen, Fau
         (true, false) => plan::PutBack::Healed(host.settings.drift.mode),
         (true, true) => plan::PutBack::Everything,
     };
-    let found = adoption::of_strangers(&host.engine, &prepared.candidates.accepted, &releases, &containers).await;
+    let (at, accepted) = ((&host.engine, host.live.root()), &prepared.candidates.accepted);
+    let found = adoption::of_strangers(at, accepted, &releases, &containers).await;
     let found = found.map_err(|e| e.reason(Code::EngineUnreachable))?;
     let plan = prepared.plan(host, &releases, (&containers, &found), put_back)?;
     Ok(Seen { prepared, releases, plan })

@@ -201,7 +201,7 @@ impl Looking<'_> {
             let mut one = self.stack(stack, candidate);
             one.problems = problems.filter(|problem| problem.severity == Severity::Error).cloned().collect();
             if let Some(candidate) = candidate {
-                self.judge(&mut one, candidate).await?;
+                self.judge(&mut one, live, candidate).await?;
                 one.in_the_way = in_the_way(live, candidate)?;
             }
             stacks.push(one);
@@ -227,8 +227,8 @@ impl Looking<'_> {
         }
     }
 
-    async fn judge(&self, stack: &mut AdoptedStack, candidate: &Candidate) -> Result<(), Failure> {
-        let judged = adoption::judged(&self.engine, candidate).await.map_err(|e| away(&e))?;
+    async fn judge(&self, stack: &mut AdoptedStack, live: &Path, candidate: &Candidate) -> Result<(), Failure> {
+        let judged = adoption::judged(&self.engine, live, candidate).await.map_err(|e| away(&e))?;
         let names: BTreeMap<&str, &str> =
             self.started.iter().map(|started| (started.id.as_str(), started.name.as_str())).collect();
         let name = |id: &String| names.get(id.as_str()).map_or_else(|| id.clone(), |name| (*name).to_owned());
