@@ -27,6 +27,7 @@ use evenkeel_core::{
 
 pub use leftovers::Mended;
 pub use mounts::User;
+pub use reach::Executed;
 pub use samples::{Check, Happening, Tick};
 pub use standing::Happened;
 
