@@ -15,7 +15,7 @@ use crate::{
     reason::{Code, Reason},
 };
 
-pub use event::{Event, Seen, SnapshotDecision};
+pub use event::{Event, Purpose, Seen, SnapshotDecision};
 pub use restore::{Restore, Swap};
 
 /// How often an apply is begun before the agent gives a candidate up.
@@ -89,6 +89,11 @@ impl State {
             | Self::GatingRollback => None,
         }
     }
+
+    /// Whether the server may have been changed already, and the deployment has not ended.
+    pub fn is_touched(self) -> bool {
+        matches!(self, Self::Applying | Self::Gating | Self::RollingBack | Self::GatingRollback)
+    }
 }
 
 /// An event that cannot happen in a state.
@@ -105,9 +110,7 @@ pub struct Progress {
     state: State,
     digest: Option<Digest>,
     from: Option<ReleaseId>,
-    heal: Vec<String>,
-    again: Option<ReleaseId>,
-    restore: Option<Restore>,
+    purpose: Purpose,
     to: Option<ReleaseId>,
     snapshot: Option<SnapshotDecision>,
     before: Vec<String>,
@@ -148,8 +151,7 @@ pub enum Todo {
 pub struct ApplyPermit {
     before: Vec<String>,
     ailing: Vec<String>,
-    heal: Vec<String>,
-    restore: Option<Restore>,
+    purpose: Purpose,
     again: bool,
     back: bool,
 }
@@ -167,12 +169,12 @@ impl ApplyPermit {
 
     /// Services that are made anew although nothing about them changed.
     pub fn heal(&self) -> &[String] {
-        &self.heal
+        self.purpose.heal()
     }
 
     /// The data that is exchanged, or is put back with the release.
     pub fn restore(&self) -> Option<&Restore> {
-        self.restore.as_ref()
+        self.purpose.restore()
     }
 
     /// Whether an earlier try was interrupted.
@@ -190,13 +192,11 @@ impl Progress {
     /// Begins with the first event, which must be `Intended`.
     pub fn begin(event: &Event) -> Result<Self, Illegal> {
         match event {
-            Event::Intended { digest, from, heal, again, restore } => Ok(Self {
+            Event::Intended { digest, from, purpose } => Ok(Self {
                 state: State::Staging,
                 digest: digest.clone(),
                 from: *from,
-                heal: heal.clone(),
-                again: *again,
-                restore: restore.clone(),
+                purpose: purpose.clone(),
                 to: None,
                 snapshot: None,
                 before: Vec::new(),
@@ -256,6 +256,7 @@ impl Progress {
                 S::Halted
             }
             (state, Event::Interrupted) if state.outcome().is_none() => self.interrupt(),
+            (state, Event::LeftAlone { reason }) if state.outcome().is_none() => self.leave_alone(reason),
             (state, other) => return Err(Illegal { state: Some(state), event: other.name() }),
         };
         Ok(self)
@@ -274,7 +275,7 @@ impl Progress {
     /// Begins the way back. What puts the release back that runs anyway has none: it is tried again later.
     fn turn_back(&mut self, reason: Reason) -> State {
         self.failure = Some(reason);
-        if !self.heal.is_empty() {
+        if !self.heal().is_empty() {
             return State::Aborted;
         }
         self.before.clear();
@@ -293,9 +294,24 @@ impl Progress {
         self.failure = Some(Reason::new(Code::RollbackFailed, message));
     }
 
+    /// Ends what nobody may go on with, wherever it was.
+    fn leave_alone(&mut self, reason: &Reason) -> State {
+        if !self.state.is_touched() {
+            self.failure = Some(reason.clone());
+            return State::Aborted;
+        }
+        let message = format!(
+            "{}. It was being changed when the agent ended, and stays as it was left: {}",
+            reason.message,
+            self.what_to_do()
+        );
+        self.failure = Some(Reason { message, ..reason.clone() });
+        State::Halted
+    }
+
     /// What a person does when the way back failed.
     fn what_to_do(&self) -> String {
-        match &self.restore {
+        match self.restore() {
             None => "look at the stack with `docker compose ps`".to_owned(),
             Some(restore) => format!("nothing is lost; this puts back what was there before: `{}`", restore.by_hand()),
         }
@@ -313,10 +329,10 @@ impl Progress {
         };
         match self.state {
             State::Staging | State::Staged | State::BackingUp | State::BackedUp => {
-                let next = match (self.again, &self.restore) {
-                    (None, None) => "the next sync deploys it again",
-                    (Some(_), _) => "say `evenkeel rollback` again",
-                    (None, Some(_)) => "say `evenkeel restore` again",
+                let next = match &self.purpose {
+                    Purpose::Deploy | Purpose::Heal(_) => "the next sync deploys it again",
+                    Purpose::Again(_) => "say `evenkeel rollback` again",
+                    Purpose::Restore(_) => "say `evenkeel restore` again",
                 };
                 let message = format!("the agent was stopped before this stack was touched; {next}");
                 self.failure = Some(Reason::new(Code::Interrupted, message));
@@ -354,8 +370,7 @@ impl Progress {
         let permit = |tries: u32, back: bool| ApplyPermit {
             before: self.before.clone(),
             ailing: self.ailing.clone(),
-            heal: self.heal.clone(),
-            restore: self.restore.clone(),
+            purpose: self.purpose.clone(),
             again: tries > 1,
             back,
         };
@@ -391,17 +406,20 @@ impl Progress {
 
     /// Services that are to be put back, if the deployment is for that alone.
     pub fn heal(&self) -> &[String] {
-        &self.heal
+        self.purpose.heal()
     }
 
     /// The kept release that a person wants back, if this deployment is for that.
     pub fn again(&self) -> Option<ReleaseId> {
-        self.again
+        match self.purpose {
+            Purpose::Again(release) => Some(release),
+            Purpose::Deploy | Purpose::Heal(_) | Purpose::Restore(_) => None,
+        }
     }
 
     /// The data that a person wants back, if this deployment is for that.
     pub fn restore(&self) -> Option<&Restore> {
-        self.restore.as_ref()
+        self.purpose.restore()
     }
 
     /// The stored candidate.
