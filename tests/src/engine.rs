@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     disk::Disk,
+    docker::Container,
     program::Run,
     skip,
     wait::{seconds, wait_until},
@@ -90,6 +91,29 @@ impl Engine {
             Ok(Some(_)) => Ok(()),
             other => Err(format!("{other:?}")),
         });
+    }
+
+    /// Restarts it as a machine does: what lies in memory only is gone, and containers come up by their restart policies.
+    #[track_caller]
+    pub fn reboot(&mut self) {
+        self.stop();
+        let _ = fs::remove_file(self.folder.join("pid"));
+        fs::remove_dir_all(self.folder.join("x")).expect("nothing of a stopped engine is in use");
+        self.resume();
+    }
+
+    /// The one container of a service, whatever it does, as `docker inspect` shows it; while it is replaced this waits.
+    #[track_caller]
+    pub fn container(&self, service: &str) -> Container {
+        let label = format!("label=com.docker.compose.service={service}");
+        wait_until(seconds(20), &format!("there is one container of {service}"), || {
+            let ids = self.docker(&["ps", "--all", "--quiet", "--filter", &label]).ok();
+            let shown = self.docker(&["inspect", &ids]);
+            if ids.lines().count() == 1 && shown.code == Some(0) {
+                return Ok(Container(shown.json()[0].clone()));
+            }
+            Err(shown.report())
+        })
     }
 
     /// A command that runs a program in the engine's network, where it finds the loopback address.

@@ -1,8 +1,8 @@
 //! An engine that goes away and comes back: nobody's fault, and what was begun is finished.
 
-use evenkeel_core::outcome::Outcome;
+use evenkeel_core::{outcome::Outcome, reason::Code};
 use evenkeel_tests::{
-    docker::image_id,
+    docker::{self, image_id},
     engine::Engine,
     fixture, http,
     receivers::socket::Socket,
@@ -118,6 +118,66 @@ fn a_gate_goes_on_when_the_engine_was_away_or_its_events_broke_off() {
     });
     let outcomes: Vec<_> = world.history().deployments(&world.stack("web")).iter().map(|d| d.outcome).collect();
     assert_eq!(outcomes, [Some(Outcome::Committed); 3]);
+}
+
+#[test]
+fn what_happens_while_the_gates_events_are_cut_off_is_heard_afterwards() {
+    let (mut world, way) = on_the_way();
+    let file = world.path("web", "compose.yml");
+    let small = |image| fixture::slow(image, 100) + "    mem_limit: 16m\n    memswap_limit: 16m\n";
+    world.change("Begin").file(&file, fixture::sleeper(1)).push();
+    world.once().exits(0);
+    world.start_and_wait();
+    let commit = world.change("A worker that dies").file(&file, small(2)).push();
+    let container = world.wait_container("web", "app", "starts", |c| c.health() == "starting");
+    wait_until(PATIENCE, "the gate waits for it", || {
+        let status = world.evenkeel(&["status", "--format", "json"]).json();
+        let doing = status["activity"]["stacks"][0]["detail"].to_string();
+        if doing.contains("to become healthy") { Ok(()) } else { Err(doing) }
+    });
+    way.cut();
+    // Only an event tells of it: the container runs on.
+    assert_eq!(docker::run(&["exec", &container.id(), "tail", "/dev/zero"]).code, Some(137));
+    world.wait_logged("clocks stand still");
+    way.restore();
+    let sync = world.wait_sync(&commit, Outcome::RolledBack);
+    sync.deployment(&world.stack("web")).because(Code::GateOom);
+}
+
+#[test]
+fn what_a_person_stops_while_the_events_are_cut_off_stays_stopped() {
+    let (mut world, way) = on_the_way();
+    world.config.set("gate", "{ min_healthy_time: 500ms, healthy_deadline: 20s, progress_deadline: 60s }");
+    world.change("Begin").file(&world.path("web", "compose.yml"), fixture::sleeper(1)).push();
+    world.once().exits(0);
+    world.start_and_wait();
+    let container = world.container("web", "app");
+    let findings = || {
+        let status = world.evenkeel(&["status", "--format", "json"]).json();
+        status["stacks"][0]["drift"].clone()
+    };
+    // Heard in time, and over again.
+    docker::docker(&["stop", "--time", "1", &container.id()]);
+    wait_until(PATIENCE, "it is told", || {
+        let drift = findings();
+        if drift[0]["by_person"] == true { Ok(()) } else { Err(format!("{drift:#}")) }
+    });
+    docker::docker(&["start", &container.id()]);
+    wait_until(PATIENCE, "it is over", || match findings().as_array().map(Vec::len) {
+        Some(0) => Ok(()),
+        _ => Err(format!("{:#}", findings())),
+    });
+    way.cut();
+    docker::docker(&["stop", "--time", "1", &container.id()]);
+    way.restore();
+    wait_until(PATIENCE, "it is known who stopped it", || {
+        let drift = findings();
+        if drift[0]["by_person"] == true { Ok(()) } else { Err(format!("{drift:#}")) }
+    });
+    stays(seconds(3), "it stays stopped", || {
+        let now = world.container("web", "app");
+        if (now.id(), now.state()) == (container.id(), "exited".to_owned()) { Ok(()) } else { Err(now.shown()) }
+    });
 }
 
 #[test]

@@ -209,6 +209,43 @@ fn a_prune_of_everything_between_any_two_steps_does_no_harm() {
 }
 
 #[test]
+fn a_registry_that_hangs_on_the_way_back_holds_up_no_stop_and_is_asked_again() {
+    let Some((mut world, engine, registry)) =
+        alone("a_registry_that_hangs_on_the_way_back_holds_up_no_stop_and_is_asked_again")
+    else {
+        return;
+    };
+    let images = [1, 2].map(|n| registry.image(&format!("app:{n}")));
+    let file = world.path("app", "compose.yml");
+    world.change("Begin").file(&file, offline(on(&images[0]))).push();
+    world.once().exits(0);
+    let first = container(&engine);
+    let sick = "    healthcheck: { test: [CMD, test, -e, /never], interval: 1s, timeout: 1s, retries: 8 }\n";
+    world.change("Sick").file(&file, offline(on(&images[1])) + sick).push();
+    world.start_and_wait();
+    wait_until(PATIENCE, "the candidate is on trial", || {
+        let starting = engine.docker(&["ps", "--quiet", "--filter", "health=starting"]).stdout;
+        if starting.trim().is_empty() { Err("none yet".to_owned()) } else { Ok(()) }
+    });
+    engine.docker(&["system", "prune", "--all", "--force"]).exits(0);
+    registry.hang();
+    world.wait_logged("asking the registry for it again");
+    let status = world.evenkeel(&["status"]);
+    assert!(status.stdout.contains("bringing back"), "{}", status.report());
+    let (code, _) = world.take_agent().terminate(seconds(20));
+    assert_eq!(code, Some(0));
+    registry.go_on();
+    world.start_and_wait();
+    wait_until(PATIENCE, "the former release runs again", || {
+        let history = world.try_history()?;
+        let last = history.deployments(&world.stack("app")).last().and_then(|d| d.outcome);
+        if last == Some(Outcome::RolledBack) { Ok(()) } else { Err(format!("{last:?}")) }
+    });
+    assert_eq!(container(&engine), first);
+    world.take_agent().terminate(seconds(20));
+}
+
+#[test]
 fn who_updates_and_who_restarts_containers_beside_the_agent_is_told_of_and_left_alone() {
     let mut world = World::new();
     let file = world.path("app", "compose.yml");

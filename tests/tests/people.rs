@@ -5,8 +5,8 @@ use std::fs;
 
 use evenkeel_core::{outcome::Outcome, reason::Code};
 use evenkeel_tests::{
-    docker::image_id,
-    fixture, http,
+    docker::{self, image_id},
+    fixture, http, port,
     program::Run,
     receivers::webhook::Webhook,
     wait::{PATIENCE, seconds, stays, wait_until},
@@ -202,6 +202,81 @@ fn the_panic_switch_holds_everything_until_it_is_lifted() {
     assert_eq!(again.code, Some(1), "{}", again.report());
 }
 
+/// The stacks `a`, `b` and `c`, deployed one after the other by an agent that looks often and has a page on the returned port.
+fn one_after_the_other() -> (World, u16) {
+    let mut world = World::new();
+    let engine = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
+    world.config.set("engine", &format!("{{ socket: \"{engine}\", parallel: 1 }}"));
+    world.config.set("gate", "{ min_healthy_time: 500ms, healthy_deadline: 60s, progress_deadline: 90s }");
+    let page = port::free();
+    world.config.set("listen", &format!("{{ page: 127.0.0.1:{page} }}"));
+    world.config.source(&world.repository.url(), "300ms");
+    push_three(&world, "Begin", &fixture::sleeper(1));
+    world.once().exits(0);
+    (world, page)
+}
+
+fn push_three(world: &World, subject: &str, compose: &str) -> String {
+    let names = ["a", "b", "c"];
+    names.iter().fold(world.change(subject), |c, name| c.file(&world.path(name, "compose.yml"), compose)).push()
+}
+
+#[test]
+fn the_panic_switch_holds_what_has_not_begun_and_all_that_drifts_and_ends_by_itself() {
+    let (mut world, page) = one_after_the_other();
+    let commit = push_three(&world, "Next", &fixture::slow(2, 5));
+    world.start_and_wait();
+    let second = image_id("evenkeel-test/busybox:2").unwrap();
+    wait_until(PATIENCE, "the first is on trial", || {
+        let now = world.containers("a").pop().ok_or("there is none")?;
+        if now.image() == second && now.health() == "starting" { Ok(()) } else { Err(now.shown()) }
+    });
+    world.evenkeel(&["suspend", "--all", "--for", "20s", "--reason", "something is wrong"]).exits(0);
+    // What was under way goes on to its end; what waited for its turn in the same sync does not begin.
+    let sync = world.wait_sync(&commit, Outcome::Held);
+    sync.deployment(&world.stack("a")).ended(Outcome::Committed);
+    for name in ["b", "c"] {
+        let message = sync.deployment(&world.stack(name)).ended(Outcome::Held).because(Code::HeldBySuspension);
+        assert!(message.contains("something is wrong") && message.contains("evenkeel resume --all"), "{message}");
+    }
+    let asked = world.evenkeel(&["sync"]);
+    assert!(asked.exits(1).stdout.contains("something is wrong"), "it says why nothing happens: {}", asked.report());
+    let explained = world.evenkeel(&["explain", &world.stack("b")]);
+    assert!(explained.exits(0).stdout.contains("evenkeel resume --all"), "{}", explained.report());
+    let shown = |path: &str| http::text(&format!("http://127.0.0.1:{page}{path}")).unwrap();
+    assert!(shown("/").contains("Every stack is suspended until") && shown("/").contains("something is wrong"));
+    let metrics = shown("/metrics");
+    for line in
+        ["evenkeel_suspended 1".to_owned(), format!("evenkeel_stack_suspended{{stack=\"{}\"}} 1", world.stack("c"))]
+    {
+        assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
+    }
+    // Nor is anything put back; but what a person orders by name is done.
+    docker::docker(&["rm", "--force", &world.container("a", "app").id()]);
+    docker::docker(&["rm", "--force", &world.container("c", "app").id()]);
+    wait_until(PATIENCE, "the drift is told", || {
+        let status = world.evenkeel(&["status", "--format", "json"]).json();
+        let drift = &status["stacks"][2]["drift"];
+        if drift[0]["kind"] == "missing" { Ok(()) } else { Err(format!("{status:#}")) }
+    });
+    world.evenkeel(&["rollback", &world.stack("a"), "--reason", "it was fine before"]).exits(0);
+    assert_eq!(world.container("a", "app").image(), image_id("evenkeel-test/busybox:1").unwrap());
+    stays(seconds(2), "nothing else is put back", || {
+        let found = world.containers("c").len();
+        if found == 0 { Ok(()) } else { Err(format!("{found}")) }
+    });
+    // It ends by itself, and all that waited is done.
+    for name in ["b", "c"] {
+        world.wait_container(name, "app", "is as the commit wants it", |c| {
+            c.image() == second && c.health() == "healthy"
+        });
+    }
+    wait_until(PATIENCE, "nothing is suspended any more", || {
+        let text = shown("/metrics");
+        if text.contains("\nevenkeel_suspended 0\n") { Ok(()) } else { Err(text) }
+    });
+}
+
 /// A window that is closed for hours, and one that is open.
 fn windows() -> [String; 2] {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() / 60 % 1440;
@@ -264,8 +339,16 @@ fn a_confirm_is_for_the_very_plan_that_it_names() {
         "another plan is not confirmed by it"
     );
     assert_eq!(running(), [1, 1, 1]);
-    world.evenkeel(&["confirm", &second, "--reason", "they are not needed any more"]).exits(0);
-    assert_eq!((running(), waiting()), ([0, 0, 0], Value::Null));
+    // What is confirmed while all is left alone goes when that is over, without being asked for again.
+    world.evenkeel(&["suspend", "--all", "--for", "1h", "--reason", "one moment"]).exits(0);
+    world.evenkeel(&["confirm", &second, "--reason", "they are not needed any more"]).exits(1);
+    assert_eq!(running(), [1, 1, 1]);
+    world.evenkeel(&["sync"]).exits(1);
+    world.evenkeel(&["resume", "--all"]).exits(0);
+    wait_until(PATIENCE, "what was confirmed is gone", || {
+        let now = (running(), waiting());
+        if now == ([0, 0, 0], Value::Null) { Ok(()) } else { Err(format!("{now:?}")) }
+    });
 }
 
 #[test]

@@ -4,15 +4,17 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Child, Stdio},
+    thread,
 };
 
 use evenkeel_core::outcome::Outcome;
 use evenkeel_tests::{
     docker::{Container, docker, image_id},
     journal::Journal,
+    receivers::socket::Socket,
     restic::Restic,
-    wait::{PATIENCE, wait_until},
+    wait::{PATIENCE, seconds, wait_until},
     world::World,
 };
 use serde_json::Value;
@@ -282,6 +284,82 @@ fn a_kill_at_any_step_leaves_all_of_the_old_data_or_all_of_the_restored() {
         server.world.take_agent().terminate(PATIENCE);
         assert_eq!(server.world.processes(), Vec::<String>::new());
     }
+}
+
+impl Server {
+    /// Asks for a restore of bad data and, as soon as the journal says `step`, does `cut`. Gives the asking process.
+    fn goes_back(&self, bad: &str, step: &str, cut: impl FnOnce()) -> Child {
+        let journal = Journal::open(&self.world.server().join("state"));
+        let since = journal.last_deployment();
+        let args = ["restore", &self.stack, "--snapshot", bad, "--reason", "a test", "--config"];
+        let mut command = self.world.command(&args);
+        command.arg(self.world.config.file()).stdout(Stdio::null()).stderr(Stdio::null());
+        let asking = command.spawn().unwrap();
+        journal.wait_for(step, since, 0);
+        cut();
+        asking
+    }
+
+    /// Waits until nothing is open. Gives how the last deployment ended that did something.
+    fn ended(&self) -> Option<Outcome> {
+        wait_until(PATIENCE, "what was begun has ended", || {
+            let history = self.world.try_history()?;
+            if history.syncs.iter().any(|s| s.outcome.is_none()) {
+                return Err(format!("{:#?}", history.syncs.first()));
+            }
+            let mut outcomes = history.deployments(&self.stack).into_iter().rev().filter_map(|d| d.outcome);
+            Ok(outcomes.find(|outcome| *outcome != Outcome::Unchanged))
+        })
+    }
+}
+
+#[test]
+fn an_engine_that_leaves_while_old_data_is_put_back_is_waited_for() {
+    let mut server = Server::new();
+    let way = Socket::to_engine(&server.world.folder().join("engine.sock"));
+    server.world.config.set("engine", &format!("{{ socket: \"{}\" }}", way.url()));
+    let bad = server.bad_snapshot();
+    server.world.start_and_wait();
+    for (round, step) in ["rollback_started", "rollback_applied"].into_iter().enumerate() {
+        let mut asking = server.goes_back(&bad, step, || way.cut());
+        thread::sleep(seconds(3));
+        way.restore();
+        asking.wait().unwrap();
+        assert_eq!(server.ended(), Some(Outcome::RolledBack), "cut off at {step}");
+        server.world.wait_container("db", "app", "is healthy", |c| c.health() == "healthy");
+        assert_eq!(server.sees(), "two two second", "cut off at {step}");
+        assert_eq!(Server::kept(&server.data()).1.len(), round + 1, "what ran is kept");
+        server.check_tidy();
+    }
+}
+
+#[test]
+fn what_somebody_makes_in_place_of_the_data_is_kept_each_time_and_stops_nothing() {
+    let mut server = Server::new();
+    let bad = server.bad_snapshot();
+    server.world.start_and_wait();
+    let agent = server.world.take_agent();
+    let mut asking = server.goes_back(&bad, "rollback_started", || agent.kill());
+    asking.wait().unwrap();
+    // As if the engine had been restarted twice in the middle of it, and had made folders for its volume.
+    let data = server.data();
+    let aside = Server::aside(&data).remove(0).display().to_string();
+    let make = |path: &Path, text: &str| {
+        fs::create_dir(path).unwrap();
+        fs::write(path.join("file"), text).unwrap();
+    };
+    fs::rename(&data, format!("{aside}.failed")).unwrap();
+    make(Path::new(&format!("{aside}.between")), "made first\n");
+    make(&data, "made last\n");
+    server.world.start_and_wait();
+    assert_eq!(server.ended(), Some(Outcome::RolledBack));
+    server.world.wait_container("db", "app", "is healthy", |c| c.health() == "healthy");
+    assert_eq!(server.sees(), "two two second");
+    for (name, text) in [("between", "made first\n"), ("between-2", "made last\n"), ("failed", "bad\n")] {
+        let file = format!("{aside}.{name}/file");
+        assert_eq!(fs::read_to_string(&file).ok().as_deref(), Some(text), "{file}");
+    }
+    server.check_tidy();
 }
 
 #[test]

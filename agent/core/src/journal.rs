@@ -7,18 +7,17 @@
 mod event;
 mod permit;
 mod restore;
-
-use serde::{Deserialize, Serialize};
+mod state;
 
 use crate::{
     id::{Digest, ReleaseId},
-    outcome::Outcome,
     reason::{Code, Reason},
 };
 
-pub use event::{Event, Quiet, Seen, SnapshotDecision};
+pub use event::{Event, Purpose, Quiet, Seen, SnapshotDecision};
 pub use permit::ApplyPermit;
 pub use restore::{Restore, Swap};
+pub use state::State;
 
 /// How often an apply is begun before the agent gives a candidate up.
 pub const APPLY_TRIES: u32 = 2;
@@ -27,84 +26,6 @@ pub const ROLLBACK_TRIES: u32 = 3;
 /// How often a gate may be interrupted before it counts as failed. The same goes for the time when old and new answer, and for
 /// the removal of the old ones, which is then left to the next deployment.
 pub const GATE_TRIES: u32 = 5;
-
-/// Where a deployment is. The names are also those of logs, history and the status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Images are being brought.
-    Staging,
-    /// Both sets of images are here.
-    Staged,
-    /// A backup runs.
-    BackingUp,
-    /// What held still for the backup is made to run again.
-    Waking,
-    /// A backup was taken, or none is configured.
-    BackedUp,
-    /// Files and containers are being changed.
-    Applying,
-    /// The candidate is on trial.
-    Gating,
-    /// The candidate passed; its containers that were started beside the old ones answer with them.
-    Switching,
-    /// They go on alone: the old ones are being removed. There is no way back from here.
-    Retiring,
-    /// The candidate is the release.
-    Committed,
-    /// The former release is being put back.
-    RollingBack,
-    /// The former release is on trial.
-    GatingRollback,
-    /// The former release runs.
-    RolledBack,
-    /// Ended before the server was touched; or the release that runs anyway could not be put back whole.
-    Aborted,
-    /// A person must act.
-    Halted,
-}
-
-impl State {
-    /// Every state.
-    pub const ALL: &[State] = &[
-        Self::Staging,
-        Self::Staged,
-        Self::BackingUp,
-        Self::Waking,
-        Self::BackedUp,
-        Self::Applying,
-        Self::Gating,
-        Self::Switching,
-        Self::Retiring,
-        Self::Committed,
-        Self::RollingBack,
-        Self::GatingRollback,
-        Self::RolledBack,
-        Self::Aborted,
-        Self::Halted,
-    ];
-
-    /// The outcome, if this is an end.
-    pub fn outcome(self) -> Option<Outcome> {
-        match self {
-            Self::Committed => Some(Outcome::Committed),
-            Self::RolledBack => Some(Outcome::RolledBack),
-            Self::Aborted => Some(Outcome::Aborted),
-            Self::Halted => Some(Outcome::Halted),
-            Self::Staging
-            | Self::Staged
-            | Self::BackingUp
-            | Self::Waking
-            | Self::BackedUp
-            | Self::Applying
-            | Self::Gating
-            | Self::Switching
-            | Self::Retiring
-            | Self::RollingBack
-            | Self::GatingRollback => None,
-        }
-    }
-}
 
 /// An event that cannot happen in a state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -120,9 +41,7 @@ pub struct Progress {
     state: State,
     digest: Option<Digest>,
     from: Option<ReleaseId>,
-    heal: Vec<String>,
-    again: Option<ReleaseId>,
-    restore: Option<Restore>,
+    purpose: Purpose,
     to: Option<ReleaseId>,
     quiet: Vec<Quiet>,
     snapshot: Option<SnapshotDecision>,
@@ -170,13 +89,11 @@ impl Progress {
     /// Begins with the first event, which must be `Intended`.
     pub fn begin(event: &Event) -> Result<Self, Illegal> {
         match event {
-            Event::Intended { digest, from, heal, again, restore } => Ok(Self {
+            Event::Intended { digest, from, purpose } => Ok(Self {
                 state: State::Staging,
                 digest: digest.clone(),
                 from: *from,
-                heal: heal.clone(),
-                again: *again,
-                restore: restore.clone(),
+                purpose: purpose.clone(),
                 to: None,
                 quiet: Vec::new(),
                 snapshot: None,
@@ -252,6 +169,7 @@ impl Progress {
                 S::Halted
             }
             (state, Event::Interrupted) if state.outcome().is_none() => self.interrupt(),
+            (state, Event::LeftAlone { reason }) if state.outcome().is_none() => self.leave_alone(reason),
             (state, other) => return Err(Illegal { state: Some(state), event: other.name() }),
         };
         Ok(self)
@@ -300,7 +218,7 @@ impl Progress {
     /// Begins the way back. What puts the release back that runs anyway has none: it is tried again later.
     fn turn_back(&mut self, reason: Reason) -> State {
         self.failure = Some(reason);
-        if !self.heal.is_empty() {
+        if !self.heal().is_empty() {
             return State::Aborted;
         }
         self.before.clear();
@@ -319,9 +237,24 @@ impl Progress {
         self.failure = Some(Reason::new(Code::RollbackFailed, message));
     }
 
+    /// Ends what nobody may go on with, wherever it was.
+    fn leave_alone(&mut self, reason: &Reason) -> State {
+        if !self.state.is_touched() {
+            self.failure = Some(reason.clone());
+            return State::Aborted;
+        }
+        let message = format!(
+            "{}. It was being changed when the agent ended, and stays as it was left: {}",
+            reason.message,
+            self.what_to_do()
+        );
+        self.failure = Some(Reason { message, ..reason.clone() });
+        State::Halted
+    }
+
     /// What a person does when the way back failed.
     fn what_to_do(&self) -> String {
-        match &self.restore {
+        match self.restore() {
             None => "look at the stack with `docker compose ps`".to_owned(),
             Some(restore) => format!("nothing is lost; this puts back what was there before: `{}`", restore.by_hand()),
         }
@@ -340,10 +273,10 @@ impl Progress {
         match self.state {
             State::Waking if self.failure.is_some() => State::Waking,
             State::Staging | State::Staged | State::BackingUp | State::Waking | State::BackedUp => {
-                let next = match (self.again, &self.restore) {
-                    (None, None) => "the next sync deploys it again",
-                    (Some(_), _) => "say `evenkeel rollback` again",
-                    (None, Some(_)) => "say `evenkeel restore` again",
+                let next = match &self.purpose {
+                    Purpose::Deploy | Purpose::Heal(_) => "the next sync deploys it again",
+                    Purpose::Again(_) => "say `evenkeel rollback` again",
+                    Purpose::Restore(_) => "say `evenkeel restore` again",
                 };
                 let message = format!("the agent was stopped before this stack was touched; {next}");
                 let waking = self.state == State::Waking;
@@ -387,8 +320,7 @@ impl Progress {
             ailing: self.ailing.clone(),
             beside: self.beside.clone(),
             stood: self.stood.clone(),
-            heal: self.heal.clone(),
-            restore: self.restore.clone(),
+            purpose: self.purpose.clone(),
             again: tries > 1,
             back,
         };
@@ -427,17 +359,20 @@ impl Progress {
 
     /// Services that are to be put back, if the deployment is for that alone.
     pub fn heal(&self) -> &[String] {
-        &self.heal
+        self.purpose.heal()
     }
 
     /// The kept release that a person wants back, if this deployment is for that.
     pub fn again(&self) -> Option<ReleaseId> {
-        self.again
+        match self.purpose {
+            Purpose::Again(release) => Some(release),
+            Purpose::Deploy | Purpose::Heal(_) | Purpose::Restore(_) => None,
+        }
     }
 
     /// The data that a person wants back, if this deployment is for that.
     pub fn restore(&self) -> Option<&Restore> {
-        self.restore.as_ref()
+        self.purpose.restore()
     }
 
     /// The stored candidate.

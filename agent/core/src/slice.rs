@@ -10,12 +10,17 @@ use evenkeel_layout::{
 use crate::{
     id::Digest,
     model::{Model, Service},
-    path::{Followed, Place, below, follow, is_within, join, resolve},
+    path::{Followed, Place, below, follow, is_within, join, parent, resolve},
     release::{FileRecord, Files},
 };
 
 /// Most names that are looked at for one slice.
 pub const MAX_ENTRIES: usize = 50_000;
+/// Most files that are copied for a health-check script, itself among them.
+pub const MAX_SCRIPT_FILES: usize = 1000;
+/// Most bytes of them.
+pub const MAX_SCRIPT_BYTES: u64 = 32 * MIB;
+const MIB: u64 = 1024 * 1024;
 
 /// A slice, with its files' digests.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -77,6 +82,31 @@ pub fn covered<'a>(files: &'a Files, paths: &BTreeSet<String>) -> BTreeMap<&'a s
         .filter(|(file, _)| paths.iter().any(|path| is_within(file, path)))
         .map(|(file, record)| (file.as_str(), record))
         .collect()
+}
+
+/// Of these files the ones that go with a script, a path in the repository: those in its folder and below.
+pub fn beside(files: &Files, script: &str) -> Files {
+    let of_folder = files.iter().filter(|(file, _)| is_within(file, parent(script)));
+    of_folder.map(|(file, record)| (file.clone(), record.clone())).collect()
+}
+
+/// A health-check script that has more beside it than the gate copies for it.
+pub fn check_script(model: &Model, root: &str, files: &Files) -> Option<Problem> {
+    let script = below(root, model.health_check()?)?;
+    let (count, bytes) = beside(files, script)
+        .values()
+        .fold((0, 0_u64), |(count, bytes), record| (count + 1, bytes.saturating_add(record.size)));
+    if count <= MAX_SCRIPT_FILES && bytes <= MAX_SCRIPT_BYTES {
+        return None;
+    }
+    let message = format!(
+        "the health-check script {script} has {count} files with {} MiB in its folder and below that the stack uses; {MAX_SCRIPT_FILES} \
+         files and {} MiB are the most that is copied for it",
+        bytes.div_ceil(MIB),
+        MAX_SCRIPT_BYTES / MIB
+    );
+    let help = "move the script into a folder of its own, with only what it needs";
+    Some(Problem::error("hooks.size", message, help).at(script, None))
 }
 
 /// Reads the slice: everything at and below the `active` paths, and the `passive` files, as far as the tree has them.

@@ -66,3 +66,19 @@ fn a_layer_that_is_mounted_is_active() {
     assert!(slice.passive.is_empty());
     assert_eq!(slice.files.len(), 1);
 }
+
+#[test]
+fn a_script_with_too_much_beside_it_is_refused() {
+    let model = Model::parse(r#"{"services":{}}"#).unwrap().checked_by("/r/web/scripts/check.sh");
+    let record = |size| FileRecord { digest: Digest::of(b""), size, executable: false };
+    let found = |files: Vec<(String, u64)>| {
+        let files = files.into_iter().map(|(path, size)| (path, record(size))).collect();
+        check_script(&model, "/r", &files).map(|problem| problem.message)
+    };
+    let of = |count: usize| (0..count).map(|n| (format!("web/scripts/{n}"), 1)).collect::<Vec<_>>();
+    assert_eq!(found([of(MAX_SCRIPT_FILES), vec![("web/data/x".to_owned(), u64::MAX)]].concat()), None);
+    assert!(found(of(MAX_SCRIPT_FILES + 1)).unwrap().contains("has 1001 files with 1 MiB in its folder"));
+    assert_eq!(found(vec![("web/scripts/a".to_owned(), MAX_SCRIPT_BYTES)]), None);
+    let large = found(vec![("web/scripts/a".to_owned(), MAX_SCRIPT_BYTES), ("web/scripts/b".to_owned(), 1)]).unwrap();
+    assert!(large.contains("2 files with 33 MiB") && large.contains("32 MiB are the most"), "{large}");
+}

@@ -6,6 +6,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::{
     docker,
     engine::Engine,
@@ -84,6 +86,18 @@ impl Registry {
             .spawn()
             .unwrap_or_else(|e| panic!("cannot run docker-registry ({e}): run `make test`, which gets it first"));
         Self { child, port }
+    }
+
+    /// Takes connections and says nothing from now on, until [`Registry::go_on`].
+    #[track_caller]
+    pub fn hang(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).expect("a child that was not waited for gets signals");
+    }
+
+    /// Answers again.
+    #[track_caller]
+    pub fn go_on(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::CONT).expect("a child that was not waited for gets signals");
     }
 
     /// Its port at 127.0.0.1.

@@ -10,6 +10,76 @@ use crate::{
     reason::Reason,
 };
 
+/// What a deployment is for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
+pub enum Purpose {
+    /// To run a candidate of the repository, or to remove the stack.
+    #[default]
+    Deploy,
+    /// To put back these services of the release that runs.
+    Heal(Vec<String>),
+    /// To put back a kept release that a person wants; nothing is brought for it, all of it is here.
+    Again(ReleaseId),
+    /// To run the release on with data that a person wants back.
+    Restore(Restore),
+}
+
+impl Purpose {
+    /// The services that are put back, if it is for that.
+    pub(super) fn heal(&self) -> &[String] {
+        match self {
+            Self::Heal(services) => services,
+            Self::Deploy | Self::Again(_) | Self::Restore(_) => &[],
+        }
+    }
+
+    /// The data that is wanted back, if it is for that.
+    pub(super) fn restore(&self) -> Option<&Restore> {
+        match self {
+            Self::Restore(restore) => Some(restore),
+            Self::Deploy | Self::Heal(_) | Self::Again(_) => None,
+        }
+    }
+}
+
+/// A purpose as journals have it: at most one of them is there.
+#[derive(Default, Serialize, Deserialize)]
+struct Written {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    heal: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    again: Option<ReleaseId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    restore: Option<Restore>,
+}
+
+impl TryFrom<Written> for Purpose {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Self, Self::Error> {
+        let Written { heal, again, restore } = written;
+        match ((!heal.is_empty()).then_some(heal), again, restore) {
+            (None, None, None) => Ok(Self::Deploy),
+            (Some(services), None, None) => Ok(Self::Heal(services)),
+            (None, Some(release), None) => Ok(Self::Again(release)),
+            (None, None, Some(restore)) => Ok(Self::Restore(restore)),
+            _ => Err("a deployment is for one thing"),
+        }
+    }
+}
+
+impl From<Purpose> for Written {
+    fn from(purpose: Purpose) -> Self {
+        match purpose {
+            Purpose::Deploy => Self::default(),
+            Purpose::Heal(heal) => Self { heal, ..Self::default() },
+            Purpose::Again(release) => Self { again: Some(release), ..Self::default() },
+            Purpose::Restore(restore) => Self { restore: Some(restore), ..Self::default() },
+        }
+    }
+}
+
 /// A container as the gate saw it when it let a release pass: the evidence that stays with the release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
@@ -74,15 +144,9 @@ pub enum Event {
         digest: Option<Digest>,
         /// The release that runs now.
         from: Option<ReleaseId>,
-        /// Services of that release that are to be put back; empty unless the deployment is for that alone.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        heal: Vec<String>,
-        /// The kept release that a person wants back; nothing is brought for it, all of it is here.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        again: Option<ReleaseId>,
-        /// The data that a person wants back for that release, if the deployment is for that alone.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        restore: Option<Restore>,
+        /// What it is for.
+        #[serde(flatten)]
+        purpose: Purpose,
     },
     /// The candidate's images are here and it is stored as a release to be.
     Staged {
@@ -150,6 +214,11 @@ pub enum Event {
     RollbackPassed,
     /// The agent was asked to stop, or found this deployment unfinished when it started.
     Interrupted,
+    /// The agent found this deployment unfinished and must not go on with it.
+    LeftAlone {
+        /// Why.
+        reason: Reason,
+    },
 }
 
 macro_rules! event_names {
@@ -182,13 +251,14 @@ event_names! {
     RollbackApplied = "rollback_applied",
     RollbackPassed = "rollback_passed",
     Interrupted = "interrupted",
+    LeftAlone = "left_alone",
 }
 
 impl Event {
     /// What the event tells besides its name, for people.
     pub fn detail(&self) -> Option<String> {
         match self {
-            Self::Failed { reason } => Some(reason.to_string()),
+            Self::Failed { reason } | Self::LeftAlone { reason } => Some(reason.to_string()),
             Self::BackupStarted { quiet } if !quiet.is_empty() => {
                 let services: BTreeSet<&str> = quiet.iter().map(|quiet| quiet.service.as_str()).collect();
                 Some(format!("{} holding still", services.into_iter().collect::<Vec<_>>().join(", ")))
@@ -208,10 +278,10 @@ impl Event {
                     if left_out.is_empty() { String::new() } else { format!("; not saved: {}", left_out.join(", ")) };
                 Some(decided + &missing)
             }
-            Self::Intended { restore: Some(restore), .. } => {
+            Self::Intended { purpose: Purpose::Restore(restore), .. } => {
                 Some(format!("data of snapshot {}, which a person wants back", restore.snapshot))
             }
-            Self::Intended { again: Some(release), .. } => {
+            Self::Intended { purpose: Purpose::Again(release), .. } => {
                 Some(format!("release {release}, which a person wants back"))
             }
             Self::GatePassed { seen } if !seen.is_empty() => Some(listed(seen)),

@@ -1,6 +1,6 @@
 //! The leave that a journal gives: proof that what is about to be done was written down before.
 
-use super::Restore;
+use super::{Purpose, Restore};
 
 /// Leave to change files, containers and tags of one stack. Only a journalled apply or rollback gives it,
 /// and an apply is only journalled after a [`SnapshotDecision`].
@@ -10,8 +10,7 @@ pub struct ApplyPermit {
     pub(super) ailing: Vec<String>,
     pub(super) beside: Vec<String>,
     pub(super) stood: Vec<String>,
-    pub(super) heal: Vec<String>,
-    pub(super) restore: Option<Restore>,
+    pub(super) purpose: Purpose,
     pub(super) again: bool,
     pub(super) back: bool,
 }
@@ -40,12 +39,12 @@ impl ApplyPermit {
 
     /// Services that are made anew although nothing about them changed.
     pub fn heal(&self) -> &[String] {
-        &self.heal
+        self.purpose.heal()
     }
 
     /// The data that is exchanged, or is put back with the release.
     pub fn restore(&self) -> Option<&Restore> {
-        self.restore.as_ref()
+        self.purpose.restore()
     }
 
     /// Whether an earlier try was interrupted.

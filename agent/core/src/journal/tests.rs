@@ -3,24 +3,13 @@ use std::collections::{BTreeSet, VecDeque};
 use super::*;
 
 fn intended() -> Event {
-    Event::Intended {
-        digest: Some(Digest::of(b"x")),
-        from: Some(ReleaseId(1)),
-        heal: Vec::new(),
-        again: None,
-        restore: None,
-    }
+    Event::Intended { digest: Some(Digest::of(b"x")), from: Some(ReleaseId(1)), purpose: Purpose::Deploy }
 }
 
 /// A person wants a kept release back.
 fn wanted_back() -> Event {
-    Event::Intended {
-        digest: Some(Digest::of(b"x")),
-        from: Some(ReleaseId(2)),
-        heal: Vec::new(),
-        again: Some(ReleaseId(1)),
-        restore: None,
-    }
+    let purpose = Purpose::Again(ReleaseId(1));
+    Event::Intended { digest: Some(Digest::of(b"x")), from: Some(ReleaseId(2)), purpose }
 }
 
 /// A person wants data back.
@@ -33,13 +22,8 @@ fn data_wanted_back() -> Event {
     };
     let restore =
         Restore { stack: "web".to_owned(), project: "web".to_owned(), snapshot: "1a2b".to_owned(), swaps: vec![swap] };
-    Event::Intended {
-        digest: Some(Digest::of(b"x")),
-        from: Some(ReleaseId(2)),
-        heal: Vec::new(),
-        again: None,
-        restore: Some(restore),
-    }
+    let purpose = Purpose::Restore(restore);
+    Event::Intended { digest: Some(Digest::of(b"x")), from: Some(ReleaseId(2)), purpose }
 }
 
 fn passed() -> Event {
@@ -48,6 +32,10 @@ fn passed() -> Event {
 
 fn failed() -> Event {
     Event::Failed { reason: Reason::new(Code::GateUnhealthy, "web is unhealthy") }
+}
+
+fn left_alone() -> Event {
+    Event::LeftAlone { reason: Reason::new(Code::HeldAsOwn, "the agent runs in it") }
 }
 
 fn before(id: &str) -> Vec<String> {
@@ -79,6 +67,7 @@ fn every_event() -> Vec<Event> {
         Event::RollbackApplied,
         Event::RollbackPassed,
         Event::Interrupted,
+        left_alone(),
     ]
 }
 
@@ -182,10 +171,11 @@ fn what_held_still_for_a_backup_runs_again_before_the_end_and_before_the_apply()
     for progress in reachable() {
         let told = progress.failure().is_some();
         match progress.state() {
-            State::BackingUp | State::Waking | State::Aborted => {}
+            // One that must be left alone is left as it is, and that is told.
+            State::BackingUp | State::Waking | State::Aborted | State::Halted => {}
             state => assert!(progress.quiet().is_empty(), "{state:?}: {progress:?}"),
         }
-        if !progress.quiet().is_empty() && progress.state() == State::Aborted {
+        if !progress.quiet().is_empty() && progress.todo().is_none() {
             assert!(told, "it could not be woken, and nobody hears of it");
         }
         if progress.state() == State::BackingUp && !progress.quiet().is_empty() {
@@ -271,13 +261,36 @@ fn a_journal_from_before_people_could_ask_is_read() {
         r#"{"event":"apply_started","before":[]}"#,
     ];
     let events = old.map(|text| serde_json::from_str::<Event>(text).unwrap());
-    assert_eq!(
-        events[0],
-        Event::Intended { digest: None, from: Some(ReleaseId(1)), heal: Vec::new(), again: None, restore: None }
-    );
+    assert_eq!(events[0], Event::Intended { digest: None, from: Some(ReleaseId(1)), purpose: Purpose::Deploy });
     assert_eq!(events[1], Event::GatePassed { seen: vec![] });
     assert_eq!(events[2], Event::BackupStarted { quiet: vec![] });
     assert_eq!(events[3], Event::ApplyStarted { before: vec![], ailing: vec![], beside: vec![] });
+}
+
+#[test]
+fn what_a_deployment_is_for_is_read_as_it_was_written_and_is_one_thing() {
+    let written = |more: &str| format!(r#"{{"event":"intended","digest":null,"from":1{more}}}"#);
+    for (more, purpose) in [
+        ("", Purpose::Deploy),
+        (r#","heal":["web"]"#, Purpose::Heal(vec!["web".to_owned()])),
+        (r#","again":7"#, Purpose::Again(ReleaseId(7))),
+    ] {
+        let event = Event::Intended { digest: None, from: Some(ReleaseId(1)), purpose };
+        assert_eq!(serde_json::from_str::<Event>(&written(more)).unwrap(), event);
+        assert_eq!(serde_json::to_string(&event).unwrap(), written(more));
+    }
+    assert!(serde_json::from_str::<Event>(&written(r#","heal":["web"],"again":7"#)).is_err());
+}
+
+#[test]
+fn what_is_left_alone_ends_where_it_was_and_says_so() {
+    for progress in reachable().into_iter().filter(|p| p.state().outcome().is_none()) {
+        let is_touched = progress.state().is_touched();
+        let left = progress.next(&left_alone()).unwrap();
+        let failure = left.failure().unwrap();
+        assert_eq!(left.state(), if is_touched { State::Halted } else { State::Aborted });
+        assert_eq!((failure.code, failure.message.contains("stays as it was left")), (Code::HeldAsOwn, is_touched));
+    }
 }
 
 #[test]
@@ -336,13 +349,9 @@ fn the_journal_reads_back_what_it_wrote() {
 #[test]
 fn what_could_not_be_put_back_is_left_for_another_try_and_never_rolled_back() {
     let heal = |event: &Event| match event {
-        Event::Intended { digest, from, .. } => Event::Intended {
-            digest: digest.clone(),
-            from: *from,
-            heal: vec!["web".to_owned()],
-            again: None,
-            restore: None,
-        },
+        Event::Intended { digest, from, .. } => {
+            Event::Intended { digest: digest.clone(), from: *from, purpose: Purpose::Heal(vec!["web".to_owned()]) }
+        }
         other => other.clone(),
     };
     let path: Vec<Event> = good_path().iter().map(heal).collect();

@@ -163,6 +163,12 @@ pub const RULES: &[Rule] = &[
         "what depends on a stack is deployed after it, or not at all",
         "correct the stack that it waits for",
     ),
+    error(
+        "hooks.size",
+        "a health-check script with too much in its folder",
+        "the gate runs a private copy of the folder, and a copy of a stack's data would fill the disk and delay the verdict",
+        "move the script into a folder of its own, with only what it needs",
+    ),
     warning(
         "image.latest",
         "an image without a tag, or with `latest`",

@@ -17,6 +17,9 @@ use rustix::{
 /// was in place ever goes into one.
 pub const RESTORING: &str = ".evenkeel-restoring-";
 
+/// How many things of others may have come in between before a person has to look.
+const MOST_BETWEEN: u32 = 100;
+
 /// A disk that does not answer is not the same as nothing there.
 fn is_there(path: &Path) -> io::Result<bool> {
     match fs::symlink_metadata(path) {
@@ -79,13 +82,23 @@ pub fn take_back(swap: &Swap) -> io::Result<()> {
     to_disk(path)
 }
 
-/// Between the two renames the path is free, and an engine that starts then may make a folder there.
+/// Between the two renames the path is free, and an engine that starts then may make a folder there; after an interruption
+/// once more.
 fn step_aside(swap: &Swap) -> io::Result<()> {
     let path = Path::new(&swap.path);
     if !is_there(path)? {
         return Ok(());
     }
-    rename(path, Path::new(&format!("{}.between", swap.aside)))
+    let first = format!("{}.between", swap.aside);
+    for number in 1..=MOST_BETWEEN {
+        let name = if number == 1 { first.clone() } else { format!("{first}-{number}") };
+        if !is_there(Path::new(&name))? {
+            tracing::warn!(path = swap.path, kept = name, "somebody made this meanwhile; it is put aside");
+            return rename(path, Path::new(&name));
+        }
+    }
+    let what = format!("{first} and {MOST_BETWEEN} such names are there already; look at them, and move them away");
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, what))
 }
 
 /// Removes the folder that the data came out into, with what is left in it: what never was in place.
@@ -245,6 +258,32 @@ mod tests {
             exchange(&place.swap).unwrap();
             let between = format!("{}.between", place.swap.aside);
             assert_eq!(Place::content(&between), "made by the engine");
+            let now = if back { ["present", NOTHING] } else { ["saved", "present"] };
+            assert_eq!(place.seen(), now);
+        }
+    }
+
+    #[test]
+    fn what_appears_in_between_again_and_again_is_kept_each_time_up_to_a_point() {
+        for back in [false, true] {
+            let place = cut_after(1);
+            let between = |n: u32| match n {
+                1 => format!("{}.between", place.swap.aside),
+                n => format!("{}.between-{n}", place.swap.aside),
+            };
+            let exchange = if back { take_back } else { put };
+            let make = |path: &str| {
+                fs::create_dir(path).unwrap();
+                fs::write(Path::new(path).join("file"), path).unwrap();
+            };
+            make(&place.swap.path);
+            (1..=MOST_BETWEEN).for_each(|n| make(&between(n)));
+            let error = exchange(&place.swap).unwrap_err().to_string();
+            assert!(error.contains(&between(1)) && error.contains("move them away"), "{error}");
+            fs::remove_dir_all(between(2)).unwrap();
+            exchange(&place.swap).unwrap();
+            assert_eq!(Place::content(&between(1)), between(1));
+            assert_eq!(Place::content(&between(2)), place.swap.path);
             let now = if back { ["present", NOTHING] } else { ["saved", "present"] };
             assert_eq!(place.seen(), now);
         }

@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
+use tokio::{sync::Notify, time::timeout};
+
 use super::{Compose, ComposeError, base_args};
 use crate::process::{Finished, OnLine};
 
@@ -44,14 +46,19 @@ impl Compose {
         self.run_project(project, "pull", (args, PULL_TIMEOUT), on_line).await
     }
 
-    /// Pulls one image by its reference.
-    pub async fn pull_image(&self, reference: &str) -> Result<(), ComposeError> {
-        let args = ["pull", "--quiet", reference].map(str::to_owned).to_vec();
-        let done = self.run(&self.invocation(args, Path::new("/"), PULL_TIMEOUT), None).await?;
-        if done.success() {
-            return Ok(());
+    /// Pulls all images of a project as long as something of them comes. Where there is no terminal Compose tells of each part
+    /// that does; a pull that is silent for so long hangs.
+    pub async fn pull_unless_silent(&self, project: &Project<'_>, silence: Duration) -> Result<(), ComposeError> {
+        let heard = Notify::new();
+        let on_line = |_: &str| heard.notify_one();
+        let silent = async { while timeout(silence, heard.notified()).await.is_ok() {} };
+        tokio::select! {
+            pulled = self.pull(project, &[], Some(&on_line)) => pulled,
+            () = silent => Err(ComposeError::Failed {
+                what: format!("docker compose pull of {}", project.name),
+                message: format!("nothing came from the registry for {silence:?}"),
+            }),
         }
-        Err(ComposeError::Failed { what: format!("docker pull {reference}"), message: complaint(&done) })
     }
 
     /// Builds the images of these services.
@@ -186,7 +193,30 @@ fn failed_step(stdout: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _, time::Instant};
+
     use super::*;
+    use crate::process::Runner;
+
+    #[tokio::test]
+    async fn a_pull_goes_on_as_long_as_something_comes_and_is_ended_when_it_is_silent() {
+        let folder = tempfile::tempdir().unwrap();
+        let docker = folder.path().join("docker");
+        let pull = async |script: &str| {
+            fs::write(&docker, format!("#!/bin/sh\n{script}\n")).unwrap();
+            fs::set_permissions(&docker, fs::Permissions::from_mode(0o755)).unwrap();
+            let env = vec![("PATH".to_owned(), std::env::var("PATH").unwrap())];
+            let compose = Compose { runner: Runner::plain(), docker: docker.clone(), env };
+            let (model, secrets) = (folder.path().join("model.json"), BTreeMap::new());
+            let project = Project { name: "x", model: &model, directory: folder.path(), secrets: &secrets };
+            compose.pull_unless_silent(&project, Duration::from_secs(2)).await.map_err(|e| e.to_string())
+        };
+        assert_eq!(pull("for n in 1 2 3 4 5 6 7 8; do echo $n >&2; sleep 0.5; done").await, Ok(()));
+        let began = Instant::now();
+        let silent = pull("echo Downloading >&2; exec sleep 600").await.unwrap_err();
+        assert_eq!(silent, "docker compose pull of x failed: nothing came from the registry for 2s");
+        assert!(began.elapsed() < Duration::from_secs(60));
+    }
 
     #[test]
     fn of_a_failed_build_the_failed_step_is_told() {

@@ -32,6 +32,7 @@ pub use beside::Attached;
 pub use found::Started;
 pub use leftovers::Mended;
 pub use mounts::User;
+pub use reach::Executed;
 pub use samples::{Check, Happening, Tick};
 pub use standing::Happened;
 

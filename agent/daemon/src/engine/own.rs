@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, path::PathBuf};
 
-use bollard::query_parameters::InspectContainerOptions;
+use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions};
 
 use super::{
     Engine, EngineError, PROJECT,
@@ -80,6 +80,26 @@ impl Engine {
             has_hosts_network: mode.as_deref() == Some("host"),
             labels,
         }))
+    }
+
+    /// The container whose own file system layer is this folder of the host, if there is one: its id.
+    pub async fn with_layer(&self, folder: &str) -> Result<Option<String>, EngineError> {
+        let docker = self.docker()?;
+        let running = docker.list_containers(None::<ListContainersOptions>).await;
+        for id in running.map_err(|e| self.error("list containers", &e))?.into_iter().filter_map(|found| found.id) {
+            let found = match docker.inspect_container(&id, None::<InspectContainerOptions>).await {
+                Ok(found) => found,
+                Err(e) => match self.error("look for its own container", &e) {
+                    EngineError::NotFound(_) => continue, // gone between the list and now
+                    other => return Err(other),
+                },
+            };
+            let layer = found.graph_driver.and_then(|mut driver| driver.data.remove("UpperDir"));
+            if layer.as_deref() == Some(folder) {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
     }
 
     /// The folder that the engine keeps volumes and images in.

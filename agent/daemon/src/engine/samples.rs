@@ -70,8 +70,8 @@ impl Engine {
             ("label".to_owned(), vec![format!("{PROJECT}={project}")]),
         ]);
         let docker = self.docker()?;
-        let since = since_ms.map(|ms| format!("{}.{:03}000000", ms.div_euclid(1000), ms.rem_euclid(1000)));
-        let options = EventsOptions { since, filters: Some(filters), ..EventsOptions::default() };
+        let options =
+            EventsOptions { since: since_ms.map(seconds), filters: Some(filters), ..EventsOptions::default() };
         let happened = docker.events(Some(options)).take_while(|event| std::future::ready(event.is_ok()));
         Ok(happened.filter_map(|event| std::future::ready(event.ok().map(happening))).boxed())
     }
@@ -102,8 +102,17 @@ impl Engine {
 }
 
 fn happening(event: EventMessage) -> Happening {
-    let at_ms = event.time_nano.unwrap_or_default() / 1_000_000;
-    Happening { at_ms, tick: tick(event).unwrap_or(Tick::Other) }
+    Happening { at_ms: at_ms(&event), tick: tick(event).unwrap_or(Tick::Other) }
+}
+
+/// When something happened, in milliseconds since 1970.
+pub(super) fn at_ms(event: &EventMessage) -> i64 {
+    event.time_nano.unwrap_or_default() / 1_000_000
+}
+
+/// A time in milliseconds as the engine takes it: in seconds, with nine digits after the point.
+pub(super) fn seconds(ms: i64) -> String {
+    format!("{}.{:03}000000", ms.div_euclid(1000), ms.rem_euclid(1000))
 }
 
 fn tick(event: EventMessage) -> Option<Tick> {

@@ -9,7 +9,10 @@ use bollard::{
 use evenkeel_core::{drift::Standing, id::ImageId};
 use futures_util::{StreamExt as _, stream::BoxStream};
 
-use super::{Engine, EngineError, PROJECT, container};
+use super::{
+    Engine, EngineError, PROJECT, container,
+    samples::{at_ms, seconds},
+};
 
 /// Compose says here from which files it made a container.
 const MADE_FROM: &str = "com.docker.compose.project.config_files";
@@ -57,18 +60,21 @@ impl Engine {
         Ok(found.into_iter().filter_map(|network| network.name).collect())
     }
 
-    /// What happens from now on. Ends when the engine goes away.
-    pub fn happenings(&self) -> Result<BoxStream<'static, Happened>, EngineError> {
+    /// What happened since `since_ms`, as far as the engine still knows it, and from now on; each with its time in milliseconds
+    /// since 1970, by the engine's clock. Ends when the engine goes away.
+    pub fn happenings(&self, since_ms: i64) -> Result<BoxStream<'static, (i64, Happened)>, EngineError> {
         let mut events = EVENTS.map(str::to_owned).to_vec();
         events.push("remove".to_owned()); // of networks
         let filters = HashMap::from([
             ("type".to_owned(), vec!["container".to_owned(), "network".to_owned()]),
             ("event".to_owned(), events),
         ]);
-        let options = EventsOptions { filters: Some(filters), ..EventsOptions::default() };
+        let options =
+            EventsOptions { since: Some(seconds(since_ms)), filters: Some(filters), ..EventsOptions::default() };
         let stream = self.docker()?.events(Some(options));
         let happened = stream.take_while(|event| std::future::ready(event.is_ok()));
-        Ok(happened.filter_map(|event| std::future::ready(event.ok().as_ref().and_then(happened_of))).boxed())
+        let timed = |event: EventMessage| Some((at_ms(&event), happened_of(&event)?));
+        Ok(happened.filter_map(move |event| std::future::ready(event.ok().and_then(timed))).boxed())
     }
 }
 

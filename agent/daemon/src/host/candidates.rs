@@ -257,6 +257,7 @@ impl Work<'_> {
         let passive = passive.chain(read).chain(files);
         let slice = slice::read(tree, &slice::active_paths(&model, &target_text), passive).map_err(unreadable)?;
         self.problems.extend(slice.problems);
+        self.problems.extend(slice::check_script(&model, &target_text, &slice.files));
         Ok(Some(Candidate {
             stack: self.stack.name.clone(),
             project,

@@ -2,8 +2,8 @@
 
 use evenkeel_core::{
     change::{ServiceChange, ServiceChangeKind},
-    id::{CommitId, DeploymentId, Digest, ReleaseId, SyncId},
-    journal::{Event, Illegal, Progress, Restore, Seen, SnapshotDecision, State},
+    id::{CommitId, DeploymentId, Digest, SyncId},
+    journal::{Event, Illegal, Progress, Purpose, Seen, SnapshotDecision, State},
     outcome::Outcome,
     reason::{Code, Reason},
     release::{Release, removal_digest},
@@ -35,12 +35,8 @@ pub struct Intent<'a> {
     pub commit: Option<&'a report::Commit>,
     /// What changes, service by service.
     pub changes: &'a [ServiceChange],
-    /// Services to put back, if the deployment is for that alone.
-    pub heal: Vec<String>,
-    /// The kept release that a person wants back.
-    pub again: Option<ReleaseId>,
-    /// The data that a person wants back for the release that runs.
-    pub restore: Option<Restore>,
+    /// What it is for.
+    pub purpose: Purpose,
 }
 
 /// A deployment that is under way. Its journal is on disk before anything that the journal announces is done.
@@ -91,9 +87,7 @@ impl Deployment {
         let event = Event::Intended {
             digest: intent.digest.clone(),
             from: intent.from.map(|r| r.id),
-            heal: intent.heal.clone(),
-            again: intent.again,
-            restore: intent.restore.clone(),
+            purpose: intent.purpose.clone(),
         };
         let progress = Progress::begin(&event)?;
         let from_commit = intent.from.map(|r| r.commit.clone());
@@ -179,12 +173,14 @@ impl Deployment {
         let (removal, restores) = (self.is_removal(), self.progress.restore().is_some());
         match event {
             Event::Intended { .. } if removal => "to be removed".to_owned(),
-            Event::Intended { heal, .. } if !heal.is_empty() => format!("to be put back: {}", heal.join(", ")),
-            Event::Intended { again: Some(release), .. } => format!("release {release} to be put back"),
-            Event::Intended { restore: Some(restore), .. } => {
-                format!("data of snapshot {} to be brought back", short(&restore.snapshot))
-            }
-            Event::Intended { .. } => "to be deployed".to_owned(),
+            Event::Intended { purpose, .. } => match purpose {
+                Purpose::Deploy => "to be deployed".to_owned(),
+                Purpose::Heal(services) => format!("to be put back: {}", services.join(", ")),
+                Purpose::Again(release) => format!("release {release} to be put back"),
+                Purpose::Restore(restore) => {
+                    format!("data of snapshot {} to be brought back", short(&restore.snapshot))
+                }
+            },
             Event::Staged { .. } if restores => "its data is here, beside what it uses".to_owned(),
             Event::Staged { .. } => "its images are here".to_owned(),
             Event::BackupStarted { .. } => match event.detail() {
@@ -222,6 +218,7 @@ impl Deployment {
             Event::RollbackApplied => "put back, watching its health".to_owned(),
             Event::RollbackPassed => "rolled back".to_owned(),
             Event::Interrupted => "interrupted".to_owned(),
+            Event::LeftAlone { reason } => format!("left as it is: {reason}"),
         }
     }
 
@@ -299,6 +296,8 @@ impl Deployment {
     /// Not what ran before and runs again: a container that was missing and could not be made at once may be missing again.
     fn kept_out(&self, host: &Host, next: &Progress) -> Result<Option<KeptOut>, StoreError> {
         let halted = match next.state() {
+            // What the agent may not touch is nothing that it would keep out.
+            State::Halted if next.failure().is_some_and(|reason| reason.code == Code::HeldAsOwn) => return Ok(None),
             State::Halted => true,
             // A disk that is full says nothing about these bytes.
             State::RolledBack if next.failure().is_some_and(|reason| reason.code.is_of_disk()) => return Ok(None),

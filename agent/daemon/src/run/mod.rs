@@ -143,6 +143,10 @@ impl SyncEnd {
     }
 }
 
+fn blocks(ends: &[End], stack: &StackName) -> bool {
+    ends.iter().any(|e| e.stack == *stack && !matches!(e.outcome, Outcome::Committed | Outcome::Unchanged))
+}
+
 /// A sync as it runs.
 pub struct Run<'h> {
     /// The host it runs on.
@@ -255,8 +259,22 @@ impl<'h> Run<'h> {
 
     /// Whether a stack ended in this sync without running what the commit wants.
     pub fn blocks(&self, stack: &StackName) -> bool {
+        blocks(&self.ends.lock().unwrap_or_else(PoisonError::into_inner), stack)
+    }
+
+    /// Whether what depends on a stack has to wait for it: it ended in this sync without running what the commit wants, and
+    /// that is the agent's business. The agent's own stack is not, and runs as long as somebody asks.
+    pub fn is_waited_for(&self, stack: &StackName) -> bool {
         let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        ends.iter().any(|e| e.stack == *stack && !matches!(e.outcome, Outcome::Committed | Outcome::Unchanged))
+        let is_own = |end: &End| end.reason.as_ref().is_some_and(|reason| reason.code == Code::HeldAsOwn);
+        !ends.iter().any(|end| end.stack == *stack && is_own(end)) && blocks(&ends, stack)
+    }
+
+    /// Whether a stack was set aside in this sync until a time comes.
+    pub fn waits_for_time(&self, stack: &StackName) -> bool {
+        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = |reason: &Reason| matches!(reason.code, Code::HeldByWindow | Code::HeldBySuspension);
+        ends.iter().any(|end| end.stack == *stack && end.reason.as_ref().is_some_and(waits))
     }
 
     /// A stack's part in this sync ends without a deployment. It is recorded and told once, not at every poll.

@@ -32,8 +32,14 @@ pub(super) enum Misplaced {
 /// another engine runs, there is nothing to check; otherwise this gives the container that it is in.
 pub(super) async fn check(settings: &Settings) -> Result<Option<Own>, Misplaced> {
     let mountinfo = std::fs::read_to_string(MOUNTINFO).unwrap_or_default();
-    let Some(id) = own_id(&mountinfo) else { return Ok(None) };
     let engine = Engine::new(&settings.engine.socket);
+    let id = match (own_id(&mountinfo), own_layer(&mountinfo)) {
+        (Some(id), _) => Some(id),
+        // Whoever mounts files of his own there leaves the layer that all else is in.
+        (None, Some(layer)) => engine.with_layer(layer).await?,
+        (None, None) => None,
+    };
+    let Some(id) = id else { return Ok(None) };
     let Some(own) = engine.own(&id).await? else { return Ok(None) };
     let volumes = match settings.backup {
         Some(_) => Some(engine.root().await?.join("volumes")),
@@ -60,6 +66,14 @@ fn own_id(mountinfo: &str) -> Option<String> {
         let is_id = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
         is_id.then(|| id.to_owned())
     })
+}
+
+/// The folder of the host that holds what this container itself wrote, if its file system is made of layers.
+fn own_layer(mountinfo: &str) -> Option<&str> {
+    // mount id, parent, device, root, mount point, options, any number of fields, -, type, source, options of the file system
+    let of_root = |line: &&str| line.split(' ').nth(4) == Some("/");
+    let (_, file_system) = mountinfo.lines().rfind(of_root)?.split_once(" - ")?;
+    file_system.split(' ').nth(2)?.split(',').find_map(|option| option.strip_prefix("upperdir="))
 }
 
 /// What is wrong with the mounts of a container in which the agent has these settings, for people.
@@ -116,6 +130,16 @@ mod tests {
         assert_eq!(own_id(&elsewhere), None, "somebody looks at the engine's folders");
         assert_eq!(own_id(&line("/etc/hostname", "/etc/hostname")), None);
         assert_eq!(own_id("nonsense\n\n"), None);
+    }
+
+    #[test]
+    fn the_layer_is_the_one_that_the_root_is_laid_over() {
+        let overlay = "640 500 0:60 / / ro,relatime master:1 - overlay overlay rw,lowerdir=/a:/b,upperdir=/d/l/diff,workdir=/d/l/work\n";
+        let other = "641 640 0:61 / /mnt rw - overlay overlay rw,lowerdir=/a,upperdir=/other,workdir=/w\n";
+        assert_eq!(own_layer(&format!("{other}{overlay}{other}")), Some("/d/l/diff"));
+        assert_eq!(own_layer("25 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n"), None);
+        assert_eq!(own_layer(other), None);
+        assert_eq!(own_layer("nonsense\n\n"), None);
     }
 
     #[test]

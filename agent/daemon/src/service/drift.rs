@@ -37,47 +37,53 @@ pub(super) async fn watch(service: Arc<Service>, waker: Waker<SyncEnd, Order>) {
 async fn follow(service: &Service, waker: &Waker<SyncEnd, Order>) {
     let mut files = LiveFiles::default();
     let mut events = None;
+    // When something was heard last, by the engine's clock: what happens while the stream is cut is asked for afterwards.
+    let mut heard_ms = now_ms();
     let mut next_look = Instant::now() + service.settings().drift.interval;
     loop {
         if events.is_none() {
-            events = Engine::new(&service.settings().engine.socket).happenings().ok();
-            // What happened while nobody listened is seen by looking.
+            events = Engine::new(&service.settings().engine.socket).happenings(heard_ms).ok();
+            // What the engine does not know any more is seen by looking.
             waker.wake(Trigger::Drift);
         }
         files.keep_up(service);
         tokio::select! {
             happened = next(&mut events) => {
-                let Some(happened) = happened else {
+                let Some((at_ms, happened)) = happened else {
                     events = None;
                     sleep(RECONNECT).await;
                     continue;
                 };
+                heard_ms = at_ms;
                 note(service, &happened);
             }
             () = files.changed() => {}
             () = sleep_until(next_look) => {}
         }
-        gather(service, &mut events).await;
+        heard_ms = gather(service, &mut events).await.unwrap_or(heard_ms);
         next_look = Instant::now() + service.settings().drift.interval;
         waker.wake(Trigger::Drift);
     }
 }
 
-type Events = Option<BoxStream<'static, Happened>>;
+type Events = Option<BoxStream<'static, (i64, Happened)>>;
 
-async fn next(events: &mut Events) -> Option<Happened> {
+async fn next(events: &mut Events) -> Option<(i64, Happened)> {
     match events {
         Some(events) => events.next().await,
         None => None,
     }
 }
 
-/// Notes what else happens within a moment.
-async fn gather(service: &Service, events: &mut Events) {
+/// Notes what else happens within a moment. Gives when the last of it was.
+async fn gather(service: &Service, events: &mut Events) -> Option<i64> {
     let until = Instant::now() + GATHER;
-    while let Ok(Some(happened)) = tokio::time::timeout_at(until, next(events)).await {
+    let mut heard_ms = None;
+    while let Ok(Some((at_ms, happened))) = tokio::time::timeout_at(until, next(events)).await {
+        heard_ms = Some(at_ms);
         note(service, &happened);
     }
+    heard_ms
 }
 
 /// Remembers who stopped what. While a stack is being deployed it is the agent.

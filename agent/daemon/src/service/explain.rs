@@ -159,6 +159,7 @@ fn next(settings: &Settings, status: &Status, one: &StackStatus, why: Option<&Re
     }
     let commit = "the next commit that changes this stack is deployed";
     match (one.state, why.map(|why| (why.code, why.class))) {
+        (_, Some((Code::HeldAsOwn, _))) => "nothing by itself: the agent does not replace itself".to_owned(),
         (StackState::Halted, _) => format!("nothing by itself; {commit}, with all its containers made anew"),
         (StackState::RolledBack | StackState::Rejected, _) => {
             format!("{commit}; the repository is looked at every {every} s")
@@ -171,9 +172,6 @@ fn next(settings: &Settings, status: &Status, one: &StackStatus, why: Option<&Re
         },
         (StackState::Held, Some((Code::HeldByDependency, _))) => "it is deployed after what it waits for".to_owned(),
         (StackState::Held, Some((Code::PruneGuard, _))) => "nothing is removed until a person confirms it".to_owned(),
-        (StackState::Held, Some((Code::HeldAsOwn, _))) => {
-            "nothing by itself: the agent does not replace itself".to_owned()
-        }
         (StackState::Held, Some((Code::Observing, _))) => "nothing, as long as `observe` is on".to_owned(),
         (StackState::Aborted, Some((_, Class::Stalled))) => {
             format!("{commit}; a person or a restart has it tried again")
@@ -202,6 +200,11 @@ fn can(status: &Status, one: &StackStatus, why: Option<&Reason>) -> Vec<Can> {
         all.push(can("evenkeel resume --all".to_owned(), "end the suspension of all stacks now"));
     }
     match (one.state, why.map(|why| why.code)) {
+        (_, Some(Code::HeldAsOwn)) => {
+            // The reason has the exact command between backticks: it is known only to the agent in its container.
+            let command = why.and_then(|why| why.message.split('`').nth(1)).map(str::to_owned);
+            all.extend(command.map(|command| can(command, "replace the agent's own container, on the server")));
+        }
         (StackState::Halted, _) => {
             let last_good = can(format!("evenkeel rollback {name} --reason WHY"), "make the last good release anew");
             all.extend([last_good, retry, accept, releases]);
@@ -216,11 +219,6 @@ fn can(status: &Status, one: &StackStatus, why: Option<&Reason>) -> Vec<Can> {
         (StackState::Held, Some(Code::HeldByWindow)) => {
             let command = "evenkeel sync --override --reason WHY".to_owned();
             all.push(can(command, "deploy now, outside of maintenance windows"));
-        }
-        (StackState::Held, Some(Code::HeldAsOwn)) => {
-            // The reason has the exact command between backticks: it is known only to the agent in its container.
-            let command = why.and_then(|why| why.message.split('`').nth(1)).map(str::to_owned);
-            all.extend(command.map(|command| can(command, "replace the agent's own container, on the server")));
         }
         (StackState::Held, _) if one.hold.is_some() => all.extend([retry, releases]),
         (StackState::Rejected, _) => {

@@ -1,6 +1,10 @@
 //! Images: those of kept releases stay here under a tag of ours, and what we brought goes when nobody needs it any more.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    time::Duration,
+};
 
 use evenkeel_core::{
     id::{DeploymentId, ImageId, ReleaseId},
@@ -9,7 +13,14 @@ use evenkeel_core::{
 };
 use evenkeel_layout::name::StackName;
 
-use crate::{engine::EngineError, host::Host};
+use crate::{
+    compose::apply::{PULL_TIMEOUT, Project},
+    engine::EngineError,
+    host::{Host, write_private},
+};
+
+/// How long a registry may be silent while an image is brought back. The stack waits for it.
+const SILENCE: Duration = Duration::from_secs(10 * 60);
 
 /// Gives a candidate's images a tag of our own, so that `docker image prune` leaves them alone.
 pub async fn keep(host: &Host, release: ReleaseId) -> Result<(), Reason> {
@@ -32,24 +43,47 @@ fn keep_tags(release: &Release) -> Vec<(String, ImageId)> {
 /// must be the very same.
 pub async fn be_here(host: &Host, release: &Release) -> Result<(), Reason> {
     for (service, image) in &release.images {
-        if !is_here(host, image).await.map_err(|e| e.reason(Code::ImageMissing))? {
+        if !is_here(host, &release.stack, image).await? {
             return Err(gone(service, image, release));
         }
     }
     Ok(())
 }
 
-/// Whether an image is here, or could be brought back.
-pub async fn is_here(host: &Host, image: &ReleaseImage) -> Result<bool, EngineError> {
-    if host.engine.image(&image.id.0).await?.is_some() {
+/// Whether an image of a stack's release is here, or could be brought back. When the agent is asked to stop, nothing is waited
+/// for: that is an error.
+pub async fn is_here(host: &Host, stack: &StackName, image: &ReleaseImage) -> Result<bool, Reason> {
+    let missing = |e: EngineError| e.reason(Code::ImageMissing);
+    if host.engine.image(&image.id.0).await.map_err(missing)?.is_some() {
         return Ok(true);
     }
     let Some(pinned) = &image.pinned else { return Ok(false) };
     tracing::warn!(image = %image.id, pinned, "an image of a release is gone: asking the registry for it again");
-    if let Err(error) = host.compose.pull_image(pinned).await {
+    tokio::select! {
+        brought = bring_back(host, stack, pinned) => brought?,
+        () = host.stop.cancelled() => {
+            let what = format!("the agent was asked to stop while {pinned} was brought back");
+            return Err(Reason::new(Code::Interrupted, what));
+        }
+    }
+    Ok(host.engine.image(&image.id.0).await.map_err(missing)?.is_some())
+}
+
+/// Pulls an image by its reference. That this fails is a warning: what counts is whether it is here afterwards.
+async fn bring_back(host: &Host, stack: &StackName, pinned: &str) -> Result<(), Reason> {
+    let _doing = host.activity.phase(Some(stack.as_str()), "stage", PULL_TIMEOUT + SILENCE);
+    host.activity.at_work(stack.as_str(), &format!("bringing back {pinned}"));
+    let (folder, model) = (host.staging(), host.staging().join(format!("{stack}.image.json")));
+    let failed = |e: std::io::Error| Reason::new(Code::FileWrite, format!("cannot make {}: {e}", folder.display()));
+    fs::create_dir_all(&folder).map_err(failed)?;
+    let text = serde_json::json!({ "services": { "image": { "image": pinned } } }).to_string();
+    write_private(&model, text.as_bytes())?;
+    let secrets = BTreeMap::new();
+    let project = Project { name: "evenkeel-image", model: &model, directory: &folder, secrets: &secrets };
+    if let Err(error) = host.compose.pull_unless_silent(&project, SILENCE).await {
         tracing::warn!(pinned, %error, "cannot bring an image back");
     }
-    Ok(host.engine.image(&image.id.0).await?.is_some())
+    fs::remove_file(&model).map_err(failed)
 }
 
 fn gone(service: &str, image: &ReleaseImage, release: &Release) -> Reason {

@@ -1,6 +1,11 @@
 //! Probes at work: rounds of questions to a release's containers, asked beside the gate's looks so that they hold up none.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use evenkeel_core::{
     health::{Activity, ContainerSample, Health},
@@ -21,7 +26,10 @@ use tokio::{
 };
 
 use super::{masked::shown, script::Script};
-use crate::{engine::Engine, host::Host};
+use crate::{
+    engine::{Engine, Executed},
+    host::Host,
+};
 
 /// How long between the end of a round and the beginning of the next.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -29,6 +37,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const MAX_SAID: usize = 200;
 /// Most characters that are shown of a probe.
 const MAX_PROBE: usize = 80;
+/// Said of a command that does not end and that the agent cannot end.
+const STILL: &str = "; it is still at work and cannot be ended from here, so it is not asked again until it has ended";
 
 /// What came of a round: the complaint about each container that was asked, and that of the script.
 struct Round {
@@ -65,6 +75,7 @@ impl Prober {
                 model: release.model.clone(),
                 secret_env: release.secret_env.clone(),
                 is_apart: host.own.as_ref().is_some_and(|own| !own.has_hosts_network),
+                hanging: Arc::default(),
             },
             under_way: None,
             has_asks: false,
@@ -137,6 +148,8 @@ struct Asker {
     secret_env: SecretEnv,
     /// Whether the agent is in a container that has a network of its own.
     is_apart: bool,
+    /// Commands that took too long and are still at work, by container.
+    hanging: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 impl Asker {
@@ -164,34 +177,51 @@ impl Asker {
     }
 
     async fn complaint(&self, container: &str, probe: &Probe) -> Option<String> {
-        let why = match timeout(probe.timeout, self.ask(container, &probe.ask)).await {
-            Ok(Ok(())) => return None,
-            Ok(Err(why)) => self.shown(&why),
-            Err(_) => format!("no answer within {:?}", probe.timeout),
+        let limit = probe.timeout;
+        let asked = match &probe.ask {
+            Ask::Http { port, path, status } => within(limit, self.get(container, *port, path, *status)).await,
+            Ask::Tcp { port } => within(limit, self.connect(container, *port)).await.map(drop),
+            Ask::Command(words) => self.command(container, words, limit).await,
         };
+        let why = self.shown(&asked.err()?);
         let probe = shown(&self.model, &self.secret_env, &probe.to_string(), MAX_PROBE);
         Some(format!("whose probe {probe} says: {why}"))
     }
 
-    async fn ask(&self, container: &str, ask: &Ask) -> Result<(), String> {
-        match ask {
-            Ask::Http { port, path, status } => {
-                let stream = self.connect(container, *port).await?;
-                match (get(stream, path).await?, *status) {
-                    (found, Some(wanted)) if found != wanted => Err(format!("status {found}, not {wanted}")),
-                    (found, None) if !(200..400).contains(&found) => Err(format!("status {found}")),
-                    _ => Ok(()),
-                }
-            }
-            Ask::Tcp { port } => self.connect(container, *port).await.map(drop),
-            Ask::Command(words) => {
-                let done = self.engine.execute(container, words).await.map_err(|e| e.to_string())?;
-                match done {
-                    (Some(0), _) => Ok(()),
-                    (code, printed) => Err(ended(code, &printed)),
-                }
-            }
+    async fn get(&self, container: &str, port: u16, path: &str, status: Option<u16>) -> Result<(), String> {
+        let stream = self.connect(container, port).await?;
+        match (get(stream, path).await?, status) {
+            (found, Some(wanted)) if found != wanted => Err(format!("status {found}, not {wanted}")),
+            (found, None) if !(200..400).contains(&found) => Err(format!("status {found}")),
+            _ => Ok(()),
         }
+    }
+
+    /// Asks with a command, unless the last one is still at work: they would pile up in the container.
+    async fn command(&self, container: &str, words: &[String], limit: Duration) -> Result<(), String> {
+        let known = self.hanging().get(container).cloned();
+        if let Some(exec) = known {
+            if self.engine.is_at_work(&exec).await.map_err(|e| e.to_string())? {
+                return Err(no_answer(limit) + STILL);
+            }
+            self.hanging().remove(container);
+        }
+        let asked = self.engine.execute(container, words, limit).await.map_err(|e| e.to_string())?;
+        let exec = match asked {
+            Executed::Ended(Some(0), _) => return Ok(()),
+            Executed::Ended(code, printed) => return Err(ended(code, &printed)),
+            Executed::Overdue(exec) => exec,
+        };
+        let Some(exec) = exec else { return Err(no_answer(limit)) };
+        if let Ok(true) = self.engine.end(&exec).await {
+            return Err(no_answer(limit) + ", and was ended");
+        }
+        self.hanging().insert(container.to_owned(), exec);
+        Err(no_answer(limit) + STILL)
+    }
+
+    fn hanging(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.hanging.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn connect(&self, container: &str, port: u16) -> Result<TcpStream, String> {
@@ -203,6 +233,14 @@ impl Asker {
     fn shown(&self, said: &str) -> String {
         shown(&self.model, &self.secret_env, said, MAX_SAID)
     }
+}
+
+async fn within<T>(limit: Duration, asked: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    timeout(limit, asked).await.unwrap_or_else(|_| Err(no_answer(limit)))
+}
+
+fn no_answer(within: Duration) -> String {
+    format!("no answer within {within:?}")
 }
 
 /// Where a container is asked. An agent in a container with a network of its own would ask itself at the host's loopback.

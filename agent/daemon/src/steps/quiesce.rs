@@ -10,10 +10,12 @@ use evenkeel_core::{
     release::Release,
 };
 use futures_util::future::try_join_all;
-use tokio::time::timeout;
 
 use super::{masked::shown, probe::ended};
-use crate::{engine::Container, host::Host};
+use crate::{
+    engine::{Container, Executed},
+    host::Host,
+};
 
 /// How long a container without a healthcheck is paused at most: those who talk to it wait that long.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
@@ -99,11 +101,18 @@ async fn command(host: &Host, of: &Release, one: &Quiet, (words, most): (&[Strin
         let how = shown(&of.model, &of.secret_env, how, MAX_SAID);
         Reason::new(Code::BackupFailed, format!("{}: its x-evenkeel.quiesce command {name} failed: {how}", one.service))
     };
-    match timeout(most, host.engine.execute(&one.container, words)).await {
-        Err(_) => Err(failed(&format!("it still ran after {} s and may go on", most.as_secs()))),
-        Ok(Err(error)) if error.is_unreachable() => Err(error.reason(Code::EngineUnreachable)),
-        Ok(Err(error)) => Err(failed(&error.to_string())),
-        Ok(Ok((Some(0), _))) => Ok(()),
-        Ok(Ok((code, printed))) => Err(failed(&ended(code, &printed))),
+    match host.engine.execute(&one.container, words, most).await {
+        Err(error) if error.is_unreachable() => Err(error.reason(Code::EngineUnreachable)),
+        Err(error) => Err(failed(&error.to_string())),
+        Ok(Executed::Overdue(made)) => {
+            let has_ended = match &made {
+                Some(exec) => host.engine.end(exec).await.unwrap_or(false),
+                None => true,
+            };
+            let now = if has_ended { "and was ended" } else { "and may go on" };
+            Err(failed(&format!("it still ran after {} s, {now}", most.as_secs())))
+        }
+        Ok(Executed::Ended(Some(0), _)) => Ok(()),
+        Ok(Executed::Ended(code, printed)) => Err(failed(&ended(code, &printed))),
     }
 }

@@ -10,10 +10,12 @@ use std::{
 };
 
 use evenkeel_core::{
-    path::{below, is_within, parent},
+    path::{below, parent},
     release::{Files, Release},
+    slice::{self, MAX_SCRIPT_BYTES, MAX_SCRIPT_FILES},
 };
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 
 use super::probe::ended;
 use crate::{compose::Compose, host::Host, process::Invocation, store::Store};
@@ -32,6 +34,8 @@ pub(super) struct Script {
     store: Arc<Store>,
     /// Where copies are made.
     copies: PathBuf,
+    /// The copy, once it is made; it goes with the last of those who may run it.
+    copy: Arc<OnceCell<TempDir>>,
     invocation: Invocation,
     compose: Compose,
 }
@@ -39,8 +43,7 @@ pub(super) struct Script {
 impl Script {
     pub(super) fn of(host: &Host, release: &Release) -> Option<Self> {
         let path = below(&host.live.root().display().to_string(), release.model.health_check()?)?.to_owned();
-        let mut files = release.files.clone();
-        files.retain(|file, _| is_within(file, parent(&path)));
+        let files = slice::beside(&release.files, &path);
         let copies = host.settings.paths.state.join("scripts").join(release.stack.as_str());
         let mut invocation = host.compose.invocation(Vec::new(), &copies, TIMEOUT);
         invocation.env.retain(|(name, _)| ENVIRONMENT.contains(&name.as_str()));
@@ -49,7 +52,7 @@ impl Script {
             ("EVENKEEL_STACK".to_owned(), release.stack.to_string()),
         ]);
         let (store, compose) = (Arc::clone(&host.store), host.compose.clone());
-        Some(Self { path, files, store, copies, invocation, compose })
+        Some(Self { path, files, store, copies, copy: Arc::default(), invocation, compose })
     }
 
     /// For people.
@@ -57,24 +60,34 @@ impl Script {
         format!("the script {}", self.path)
     }
 
-    /// Runs what the release has, in a folder that nobody else may write to and that is gone afterwards.
+    /// Runs what the release has, in a folder that nobody else may write to. It is made for the first run and gone after the
+    /// last one.
     pub(super) async fn run(&self) -> Result<(), String> {
-        let content = self.content(&self.path)?;
-        let folder = fresh(&self.copies).map_err(|e| format!("cannot make a private copy: {e}"))?;
-        for (path, record) in &self.files {
-            let to = folder.path().join(self.beside(path));
-            write(&to, &self.content(path)?, record.executable)
-                .map_err(|e| format!("cannot make a private copy of {path}: {e}"))?;
-        }
-        let (program, mut args) = interpreter(&content);
-        args.push(folder.path().join(self.beside(&self.path)).display().to_string());
-        let invocation = Invocation { program, args, cwd: folder.path().to_owned(), ..self.invocation.clone() };
+        let folder = self.copy.get_or_try_init(async || self.copied()).await?.path();
+        let (program, mut args) = interpreter(&self.content(&self.path)?);
+        args.push(folder.join(self.beside(&self.path)).display().to_string());
+        let invocation = Invocation { program, args, cwd: folder.to_owned(), ..self.invocation.clone() };
         let done = self.compose.run_alone(&invocation).await.map_err(|e| e.to_string())?;
         if done.success() {
             return Ok(());
         }
         let printed = [done.stdout, done.stderr].concat();
         Err(ended(done.code.map(i64::from), &String::from_utf8_lossy(&printed)))
+    }
+
+    fn copied(&self) -> Result<TempDir, String> {
+        // A release of an earlier version may have more than is deployed now.
+        let bytes = self.files.values().fold(0_u64, |bytes, record| bytes.saturating_add(record.size));
+        if self.files.len() > MAX_SCRIPT_FILES || bytes > MAX_SCRIPT_BYTES {
+            return Err("its folder has too much in it for a private copy; move it into one of its own".to_owned());
+        }
+        let folder = fresh(&self.copies).map_err(|e| format!("cannot make a private copy: {e}"))?;
+        for (path, record) in &self.files {
+            let to = folder.path().join(self.beside(path));
+            write(&to, &self.content(path)?, record.executable)
+                .map_err(|e| format!("cannot make a private copy of {path}: {e}"))?;
+        }
+        Ok(folder)
     }
 
     /// A file's path below the script's folder.

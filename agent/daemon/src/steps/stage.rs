@@ -177,7 +177,7 @@ pub async fn check_way_back(host: &Host, from: Option<&Release>) -> Result<(), R
     let Some(from) = from else { return Ok(()) };
     let unreachable = |e: EngineError| e.reason(Code::ImageMissing);
     for (service, image) in &from.images {
-        if !images::is_here(host, image).await.map_err(unreachable)? {
+        if !images::is_here(host, &from.stack, image).await? {
             if host.engine.project(&from.project).await.map_err(unreachable)?.is_empty() {
                 tracing::warn!(stack = %from.stack, service, "the former image is gone and nothing runs");
                 continue;

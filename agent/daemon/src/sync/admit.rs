@@ -29,9 +29,9 @@ pub(super) struct Removals {
 }
 
 impl Removals {
-    /// Whether a person let them go ahead.
-    pub(super) fn is_confirmed(&self) -> bool {
-        self.confirmed
+    /// Whether what a person let go ahead is done with in this run: none of it waits for a window or the end of a suspension.
+    pub(super) fn is_over(&self, run: &Run<'_>) -> bool {
+        self.confirmed && !self.depends_on.keys().any(|stack| run.waits_for_time(stack))
     }
 }
 
@@ -246,7 +246,7 @@ impl Run<'_> {
             );
             return Ok(Some((Outcome::Held, Reason::new(Code::HeldByDependency, what))));
         }
-        if let Some(blocking) = candidate.depends_on.iter().find(|d| self.blocks(d)) {
+        if let Some(blocking) = candidate.depends_on.iter().find(|d| self.is_waited_for(d)) {
             let what = format!("{stack} waits: it depends on {blocking}, which does not run what this commit wants");
             return Ok(Some((Outcome::Held, Reason::new(Code::HeldByDependency, what))));
         }

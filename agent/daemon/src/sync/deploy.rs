@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use evenkeel_core::{
     change::{ServiceChange, ServiceChangeKind, StackChange, Why, WhyKind},
     id::ReleaseId,
-    journal::{ApplyPermit, Event, Restore, SnapshotDecision, State, Todo},
+    journal::{ApplyPermit, Event, Purpose, Restore, SnapshotDecision, Todo},
     outcome::Outcome,
     plan::{self, Side},
     reason::{Code, Reason},
@@ -14,7 +14,7 @@ use evenkeel_core::{
 
 use super::Prepared;
 use crate::{
-    host::Host,
+    host::{Host, people},
     run::{Deployment, End, Intent, Phase, Run},
     steps::{
         apply::{self, Target},
@@ -40,12 +40,15 @@ pub async fn deploy(
         from,
         commit: run.commit(),
         changes: &change.services,
-        heal: Vec::new(),
-        again: None,
-        restore: None,
+        purpose: Purpose::Deploy,
     };
     if run.host.stop.is_cancelled() {
         return Err(stopped()); // it waited for its turn within the wave
+    }
+    if let Some(suspension) = people::suspension_of(&run.host.store, &change.stack).map_err(|e| e.reason())? {
+        // Somebody suspended it while it waited.
+        let (from, reason) = (from.map(|release| &release.commit), people::suspension_reason(&suspension));
+        return run.set_aside(&change.stack, from, Outcome::Held, reason).map_err(|e| e.reason());
     }
     let deployment = Deployment::intend(run.host, &intent).map_err(|e| e.reason())?;
     let material =
@@ -62,9 +65,7 @@ pub async fn heal(run: &Run<'_>, release: &Release, changes: &[ServiceChange]) -
         from: Some(release),
         commit: None,
         changes,
-        heal: changes.iter().map(|change| change.service.clone()).collect(),
-        again: None,
-        restore: None,
+        purpose: Purpose::Heal(changes.iter().map(|change| change.service.clone()).collect()),
     };
     let deployment = Deployment::intend(run.host, &intent).map_err(|e| e.reason())?;
     drive(run, deployment, None).await
@@ -81,9 +82,7 @@ pub async fn put_back(run: &Run<'_>, kept: &Release, from: Option<&Release>) -> 
         from,
         commit: run.commit(),
         changes: &changes,
-        again: Some(kept.id),
-        heal: Vec::new(),
-        restore: None,
+        purpose: Purpose::Again(kept.id),
     };
     let deployment = Deployment::intend(run.host, &intent).map_err(|e| e.reason())?;
     drive(run, deployment, None).await
@@ -105,9 +104,7 @@ pub async fn restore(run: &Run<'_>, release: &Release, wanted: Restore) -> Resul
         from: Some(release),
         commit: run.commit(),
         changes: &changes,
-        again: None,
-        heal: Vec::new(),
-        restore: Some(wanted),
+        purpose: Purpose::Restore(wanted),
     };
     let deployment = Deployment::intend(run.host, &intent).map_err(|e| e.reason())?;
     drive(run, deployment, None).await
@@ -154,6 +151,12 @@ pub async fn drive(run: &Run<'_>, mut deployment: Deployment, material: Option<&
     conclude(run, &deployment).await
 }
 
+/// Ends what was found unfinished and what nobody may go on with. It is told as any other end.
+pub async fn leave_alone(run: &Run<'_>, mut deployment: Deployment, reason: Reason) -> Result<(), Reason> {
+    record(run.host, &mut deployment, &Event::LeftAlone { reason })?;
+    conclude(run, &deployment).await
+}
+
 /// Journals an event. Before a restore ends, what it leaves behind is tidied; where a person must act, all stays.
 pub fn record(host: &Host, deployment: &mut Deployment, event: &Event) -> Result<(), Reason> {
     let ends = deployment
@@ -174,12 +177,7 @@ pub fn stopped() -> Reason {
 
 /// Whether the server may have been changed already.
 fn touched(deployment: &Deployment) -> bool {
-    use State as S;
-    let state = deployment.progress().state();
-    matches!(
-        state,
-        S::Waking | S::Applying | S::Gating | S::Switching | S::Retiring | S::RollingBack | S::GatingRollback
-    )
+    deployment.progress().state().is_touched()
 }
 
 /// What came of a step.
@@ -311,6 +309,9 @@ impl Step<'_> {
         if let Some(release) = shall_run
             && let Err(reason) = images::be_here(self.host, release).await
         {
+            if reason.code == Code::Interrupted {
+                return Ok(if touched(self.deployment) { Done::Stopped } else { Done::Event(Event::Interrupted) });
+            }
             // Of a candidate that was staged a moment ago: the next sync brings it anew.
             let code = if forward && reason.code == Code::ImageMissing { Code::ImagePull } else { reason.code };
             return Ok(Done::Event(Event::Failed { reason: Reason::new(code, reason.message) }));

@@ -183,7 +183,7 @@ async fn line(host: &Host, cache: &mut Cache, run: &Run<'_>) -> Result<(), Fault
             .into_iter()
             .collect::<Result<(), Reason>>()?;
     }
-    if removals.is_confirmed() {
+    if removals.is_over(run) {
         // What was confirmed is done, once.
         host.store.guard(None, now_ms())?;
     }

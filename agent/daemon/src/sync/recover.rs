@@ -55,15 +55,15 @@ async fn take_up(host: &Host, found: Unfinished) -> Result<(), Reason> {
         ));
     }
     let mut sides = from.iter().chain(&to);
-    if let Some(reason) = sides.find_map(|r| host.own_stack(&found.stack, &r.project, &r.model)) {
-        // An agent that did not know its own stack began it. To go on would end this agent as it ended that one.
-        tracing::warn!(stack = %found.stack, %reason, "an unfinished deployment is left as it is");
-        return Ok(());
-    }
+    let own = sides.find_map(|r| host.own_stack(&found.stack, &r.project, &r.model));
     let repo = Repo::open(&host.mirror()).ok();
     let commit = found.commit.as_ref().map(|id| messages::commit(repo.as_ref(), id, None));
     let run = Run::resume(host, found.sync);
     let mut deployment = Deployment::found(found, commit, from.as_ref());
+    if let Some(reason) = own {
+        // An agent that did not know its own stack began it. To go on would end this agent as it ended that one.
+        return deploy::leave_alone(&run, deployment, reason).await;
+    }
     deploy::record(host, &mut deployment, &Event::Interrupted)?;
     deploy::drive(&run, deployment, None).await
 }

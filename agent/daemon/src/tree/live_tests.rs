@@ -5,14 +5,14 @@ use std::{
 
 use evenkeel_core::{
     id::ReleaseId,
-    journal::{Event, Progress, SnapshotDecision, Todo},
+    journal::{Event, Progress, Purpose, SnapshotDecision, Todo},
 };
 
 use super::*;
 
 fn permit() -> ApplyPermit {
     let events = [
-        Event::Intended { digest: None, from: None, heal: Vec::new(), again: None, restore: None },
+        Event::Intended { digest: None, from: None, purpose: Purpose::Deploy },
         Event::Staged { to: Some(ReleaseId(1)) },
         Event::BackupStarted { quiet: Vec::new() },
         Event::BackedUp { snapshot: SnapshotDecision::NotConfigured, left_out: vec![] },

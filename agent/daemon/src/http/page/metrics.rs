@@ -164,6 +164,13 @@ fn stacks(out: &mut Text, status: &Status) {
         let steady = flag(stack.state == StackState::Steady);
         out.sample("evenkeel_stack_steady", &[("stack", &stack.name)], steady);
     }
+    let help = "Whether every stack is left alone, as a person wants it: 1 or 0.";
+    out.one("evenkeel_suspended", help, flag(status.suspended.is_some()));
+    out.gauge("evenkeel_stack_suspended", "Whether a stack is left alone, by itself or with all: 1 or 0.");
+    for stack in &status.stacks {
+        let is_suspended = stack.suspended.is_some() || status.suspended.is_some();
+        out.sample("evenkeel_stack_suspended", &[("stack", &stack.name)], flag(is_suspended));
+    }
     out.gauge("evenkeel_stack_drift", "In how many things the server differs from the stack's release.");
     for stack in &status.stacks {
         out.sample("evenkeel_stack_drift", &[("stack", &stack.name)], float(stack.drift.len() as u64));
