@@ -32,6 +32,10 @@ pub struct Desired<'a> {
     pub halted: &'a [StackName],
 }
 
+/// What keeps old containers, at least for a while: not where nobody knows what they were made from.
+const LESSER: [ServiceChangeKind; 4] =
+    [ServiceChangeKind::None, ServiceChangeKind::Signal, ServiceChangeKind::Restart, ServiceChangeKind::StartFirst];
+
 /// What a plan puts back although nothing about it changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutBack {
@@ -118,9 +122,7 @@ fn change(
     if same && !(missing && desired.put_back.is_for(candidate)) {
         return None;
     }
-    use ServiceChangeKind as Kind;
-    let lesser = [Kind::None, Kind::Signal, Kind::Restart, Kind::StartFirst];
-    for service in services.iter_mut().filter(|s| halted && lesser.contains(&s.change)) {
+    for service in services.iter_mut().filter(|s| halted && LESSER.contains(&s.change)) {
         service.change = ServiceChangeKind::Recreate;
         service.why.push(Why { kind: WhyKind::Other, name: "halted".to_owned() });
     }
