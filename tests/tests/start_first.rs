@@ -144,7 +144,7 @@ fn no_call_fails_while_a_bad_version_is_tried() {
     let sick = page(2, "").replace("wget, -q, -O, /dev/null, 'http://127.0.0.1/evenkeel-release'", "'false'");
     let loops = page(3, "").replace("[httpd, -f, -p, '80', -h, /etc]", "[sh, -c, 'exit 3']");
     let no_start =
-        page(2, "").replace("init: true", "init: false").replace("[httpd, -f, -p, '80', -h, /etc]", "[/no/such]");
+        page(2, "").replacen("init: true", "init: false", 1).replace("[httpd, -f, -p, '80', -h, /etc]", "[/no/such]");
     let bad = [("never healthy", sick, Code::GateUnhealthy), ("a crash loop", loops, Code::GateExited)];
     for (what, text, code) in bad.into_iter().chain([("it cannot be started", no_start, Code::ApplyFailed)]) {
         let callers = Callers::start(&world);

@@ -427,3 +427,37 @@ fn what_is_started_beside_is_decided_with_the_first_try() {
     assert_eq!((permit.beside(), permit.stood()), (before("web").as_slice(), before("a").as_slice()));
     assert_eq!(permit.before(), ["a"]);
 }
+
+/// The steps from one state to another that the function knows, by their names in the journal.
+fn known_steps() -> BTreeSet<(String, String)> {
+    let name = |state: State| serde_json::to_value(state).unwrap().as_str().unwrap().to_owned();
+    let mut steps = BTreeSet::new();
+    for progress in reachable() {
+        for next in every_event().iter().filter_map(|event| progress.clone().next(event).ok()) {
+            steps.insert((name(progress.state()), name(next.state())));
+        }
+    }
+    steps
+}
+
+#[test]
+fn the_drawing_in_the_architecture_shows_every_state_and_only_steps_that_there_are() {
+    let text = include_str!("../../../../ARCHITECTURE.md");
+    let section = text.split("## A deployment\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let drawing: Vec<&str> = section.lines().filter(|line| line.starts_with("    ")).collect();
+    let known = known_steps();
+    let states: BTreeSet<&str> = known.iter().flat_map(|(from, to)| [from.as_str(), to.as_str()]).collect();
+    let is_drawn = |state: &&str| {
+        drawing.iter().any(|line| line.split(|c: char| c != '_' && !c.is_alphabetic()).any(|w| w == *state))
+    };
+    assert_eq!(states.iter().find(|state| !is_drawn(state)), None);
+    let mut drawn = 0;
+    for line in drawing {
+        let words: Vec<&str> = line.split("->").map(|part| part.trim_matches(['-', '+', ' ', '|', '^', '>'])).collect();
+        for pair in words.windows(2).filter(|pair| pair.iter().all(|word| states.contains(word))) {
+            assert!(known.contains(&(pair[0].to_owned(), pair[1].to_owned())), "{pair:?} is no step");
+            drawn += 1;
+        }
+    }
+    assert!(drawn >= 9, "{drawn} steps are drawn from left to right");
+}

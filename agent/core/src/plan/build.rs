@@ -35,6 +35,10 @@ pub struct Desired<'a> {
     pub halted: &'a [StackName],
 }
 
+/// What keeps old containers, at least for a while: not where nobody knows what they were made from.
+const LESSER: [ServiceChangeKind; 4] =
+    [ServiceChangeKind::None, ServiceChangeKind::Signal, ServiceChangeKind::Restart, ServiceChangeKind::StartFirst];
+
 /// What a plan puts back although nothing about it changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutBack {
@@ -112,7 +116,6 @@ fn change(
     release: Option<&Release>,
     observed: Option<&Containers>,
 ) -> Option<StackChange> {
-    use ServiceChangeKind as Kind;
     let halted = desired.halted.contains(&candidate.stack);
     let same = !halted && release.is_some_and(|release| release.digest == candidate.digest());
     let by_others = desired.found.get(&candidate.stack).filter(|_| release.is_none());
@@ -124,8 +127,7 @@ fn change(
     if same && !(missing && desired.put_back.is_for(candidate)) {
         return None;
     }
-    let lesser = [Kind::None, Kind::Signal, Kind::Restart, Kind::StartFirst];
-    for service in services.iter_mut().filter(|s| halted && lesser.contains(&s.change)) {
+    for service in services.iter_mut().filter(|s| halted && LESSER.contains(&s.change)) {
         service.change = ServiceChangeKind::Recreate;
         service.why.push(Why { kind: WhyKind::Other, name: "halted".to_owned() });
     }

@@ -39,7 +39,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// after a second.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
-fn failed(error: EngineError) -> Reason {
+fn failed(error: &EngineError) -> Reason {
     error.reason(Code::ApplyFailed)
 }
 
@@ -56,7 +56,7 @@ pub async fn chosen(host: &Host, from: &Release, to: &Release) -> Result<Vec<Str
     if wanted.is_empty() {
         return Ok(wanted);
     }
-    let standing = host.engine.project(&to.project).await.map_err(failed)?;
+    let standing = host.engine.project(&to.project).await.map_err(|e| failed(&e))?;
     let mut found = Vec::new();
     for service in wanted {
         let old: Vec<&Container> = standing.iter().filter(|c| c.service == service).collect();
@@ -78,13 +78,13 @@ async fn obstacle(host: &Host, to: &Release, service: &str, old: &[&Container]) 
         return Ok(Some("it is scaled to nothing".to_owned()));
     }
     for container in old {
-        if let Some(target) = host.engine.unnamed_volumes(&container.id).await.map_err(failed)?.first() {
+        if let Some(target) = host.engine.unnamed_volumes(&container.id).await.map_err(|e| failed(&e))?.first() {
             return Ok(Some(format!("{} has a volume without a name at {target}", container.name)));
         }
     }
     let Some(image) = to.images.get(service) else { return Ok(None) };
     let named = to.model.service(service).map(Service::mount_targets).unwrap_or_default();
-    let wanted = host.engine.wanted_volumes(&image.id).await.map_err(failed)?;
+    let wanted = host.engine.wanted_volumes(&image.id).await.map_err(|e| failed(&e))?;
     let target = wanted.iter().find(|target| !named.contains(target.trim_end_matches('/')));
     Ok(target.map(|target| format!("its image wants a volume at {target}, and none is named")))
 }
@@ -107,7 +107,7 @@ pub async fn clear(host: &Host, permit: &ApplyPermit, project: &str) -> Result<(
     if permit.beside().is_empty() {
         return Ok(());
     }
-    let mut new = host.engine.project(project).await.map_err(failed)?;
+    let mut new = host.engine.project(project).await.map_err(|e| failed(&e))?;
     new.retain(|container| is_new(permit, container));
     // They may have sickened while both answered: nobody shall find them while they stop, and who has found them is answered.
     if leave_all(host, &new).await? == Some(Names::Gone) {
@@ -117,8 +117,8 @@ pub async fn clear(host: &Host, permit: &ApplyPermit, project: &str) -> Result<(
         tracing::info!(container = container.name, "removing: it was started beside what stays");
         host.engine.retire(&container.id)
     }));
-    removed.await.into_iter().collect::<Result<(), _>>().map_err(failed)?;
-    host.engine.remove_networks(project, update::APART).await.map_err(failed)
+    removed.await.into_iter().collect::<Result<(), _>>().map_err(|e| failed(&e))?;
+    host.engine.remove_networks(project, update::APART).await.map_err(|e| failed(&e))
 }
 
 /// Makes and starts the new containers, where no name leads to them yet. `made` are the services that were made anew just now.
@@ -130,7 +130,7 @@ pub async fn start(
     made: &[String],
 ) -> Result<(), Reason> {
     let expected = expectations(&to.model);
-    let standing = host.engine.project(&to.project).await.map_err(failed)?;
+    let standing = host.engine.project(&to.project).await.map_err(|e| failed(&e))?;
     let count = |service: &String| {
         let old = standing.iter().filter(|c| c.service == *service).count();
         let new = expected.get(service).map_or(1, |expected| expected.replicas);
@@ -148,7 +148,7 @@ pub async fn start(
         for container in new_ones(host, permit, to).await? {
             unname(host, to, &container).await?;
         }
-        host.engine.remove_networks(&to.project, update::APART).await.map_err(failed)?;
+        host.engine.remove_networks(&to.project, update::APART).await.map_err(|e| failed(&e))?;
         ready(host, permit, to, made).await?;
         let started = host.compose.start_beside(project, &counts, deadline, Some(&on_line)).await;
         explained(host, to, permit.before(), started).await
@@ -183,17 +183,17 @@ async fn create(
 async fn unname(host: &Host, to: &Release, container: &Container) -> Result<(), Reason> {
     let stand_ins = update::apart(&to.model, &container.service).map(|(_, stand_ins)| stand_ins).unwrap_or_default();
     let nobody = BTreeSet::new();
-    for network in host.engine.attached(&container.id).await.map_err(failed)?.into_keys() {
-        host.engine.leave(&container.id, &network).await.map_err(failed)?;
+    for network in host.engine.attached(&container.id).await.map_err(|e| failed(&e))?.into_keys() {
+        host.engine.leave(&container.id, &network).await.map_err(|e| failed(&e))?;
         let real = stand_ins.iter().find(|(stand_in, _)| *stand_in == network).map_or(&network, |(_, real)| real);
-        host.engine.join(&container.id, real, &nobody).await.map_err(failed)?;
+        host.engine.join(&container.id, real, &nobody).await.map_err(|e| failed(&e))?;
     }
     Ok(())
 }
 
 /// The new containers, by service and then by number.
 async fn new_ones(host: &Host, permit: &ApplyPermit, to: &Release) -> Result<Vec<Container>, Reason> {
-    let mut found = host.engine.project(&to.project).await.map_err(failed)?;
+    let mut found = host.engine.project(&to.project).await.map_err(|e| failed(&e))?;
     found.retain(|container| is_new(permit, container));
     found.sort_by_key(|container| (container.service.clone(), number(&container.name)));
     Ok(found)
@@ -212,12 +212,12 @@ fn address_lock(network: &str) -> String {
 /// does not wait for it.
 async fn ready(host: &Host, permit: &ApplyPermit, to: &Release, made: &[String]) -> Result<(), Reason> {
     let services = to.model.services();
-    let of = |name: &String| services.get(name.as_str()).map(|s| s.depends_on()).unwrap_or_default();
+    let of = |name: &String| services.get(name.as_str()).map(Service::depends_on).unwrap_or_default();
     let needs: BTreeSet<(&str, &str)> = permit.beside().iter().flat_map(of).collect();
     let needs: Vec<_> = needs.into_iter().filter(|(name, _)| made.iter().any(|made| made == name)).collect();
     let until = Instant::now() + host.settings.gate.progress_deadline;
     while !needs.is_empty() {
-        let standing = host.engine.project(&to.project).await.map_err(failed)?;
+        let standing = host.engine.project(&to.project).await.map_err(|e| failed(&e))?;
         let missing = needs.iter().find(|(name, condition)| {
             let mut of_service = standing.iter().filter(|c| c.service == *name).peekable();
             of_service.peek().is_none() || !of_service.all(|container| is_ready(container, condition))
@@ -272,7 +272,7 @@ fn overlap(permit: &ApplyPermit, model: &Model) -> Duration {
 
 /// Gives a new container its names on each of its networks. `own` is the name that it will have.
 async fn join(host: &Host, to: &Release, container: &Container, own: &str) -> Result<(), Reason> {
-    let before = host.engine.attached(&container.id).await.map_err(failed)?;
+    let before = host.engine.attached(&container.id).await.map_err(|e| failed(&e))?;
     for (network, names) in update::aliases(&to.model, &container.service) {
         let names: BTreeSet<String> = names.into_iter().chain([own]).map(str::to_owned).collect();
         let there = before.get(network);
@@ -281,18 +281,18 @@ async fn join(host: &Host, to: &Release, container: &Container, own: &str) -> Re
         }
         let _locks = host.tags.take(BTreeSet::from([address_lock(network)])).await;
         if there.is_some() {
-            host.engine.leave(&container.id, network).await.map_err(failed)?;
+            host.engine.leave(&container.id, network).await.map_err(|e| failed(&e))?;
         }
-        host.engine.join(&container.id, network, &names).await.map_err(failed)?;
+        host.engine.join(&container.id, network, &names).await.map_err(|e| failed(&e))?;
     }
-    let after = host.engine.attached(&container.id).await.map_err(failed)?;
+    let after = host.engine.attached(&container.id).await.map_err(|e| failed(&e))?;
     let is_moved = |(network, there): (&String, &Attached)| {
         after.get(network).is_some_and(|now| !there.addresses.is_empty() && now.addresses != there.addresses)
     };
     if before.iter().any(is_moved) {
         // What it had opened, to a database perhaps, would hang for long.
         tracing::warn!(stack = %to.stack, container = container.name, "restarting: its address has changed");
-        host.engine.restart(&container.id).await.map_err(failed)?;
+        host.engine.restart(&container.id).await.map_err(|e| failed(&e))?;
     }
     Ok(())
 }
@@ -300,7 +300,7 @@ async fn join(host: &Host, to: &Release, container: &Container, own: &str) -> Re
 /// Removes the old containers: first no name leads to them any more, then they stay for those who still know their addresses,
 /// then they are stopped. `None`: the agent was asked to stop.
 pub async fn retire(host: &Host, permit: &ApplyPermit, to: &Release) -> Result<Option<Event>, Reason> {
-    let mut old = host.engine.project(&to.project).await.map_err(failed)?;
+    let mut old = host.engine.project(&to.project).await.map_err(|e| failed(&e))?;
     old.retain(|container| is_old(permit, container));
     if leave_all(host, &old).await?.is_some_and(|names| names > Names::Stay) {
         host.activity.at_work(to.stack.as_str(), "letting the old containers finish what they do");
@@ -318,7 +318,7 @@ pub async fn retire(host: &Host, permit: &ApplyPermit, to: &Release) -> Result<O
     for (container, done) in removed.await {
         match done {
             Ok(()) => {}
-            Err(error) if error.is_unreachable() => return Err(failed(error)),
+            Err(error) if error.is_unreachable() => return Err(failed(&error)),
             Err(error) => {
                 tracing::warn!(stack = %to.stack, container = container.name, %error, "an old container stays");
                 left.push(format!("{} ({error})", container.name));
@@ -341,7 +341,7 @@ async fn leave_all(host: &Host, containers: &[Container]) -> Result<Option<Names
     for container in containers.iter().filter(|c| c.activity == Activity::Running) {
         match leave(host, container).await {
             Ok(names) => most = most.max(Some(names)),
-            Err(error) if error.is_unreachable() => return Err(failed(error)),
+            Err(error) if error.is_unreachable() => return Err(failed(&error)),
             Err(error) => tracing::warn!(container = container.name, %error, "it keeps its names"),
         }
     }
@@ -381,10 +381,10 @@ async fn leave(host: &Host, container: &Container) -> Result<Names, EngineError>
 
 /// Gives the containers of a project the names that they would have if they were made alone: from 1 on, without gaps.
 pub async fn straighten(host: &Host, project: &str) -> Result<(), Reason> {
-    let standing = host.engine.project(project).await.map_err(failed)?;
+    let standing = host.engine.project(project).await.map_err(|e| failed(&e))?;
     for (id, name) in straightened(project, &standing) {
         tracing::info!(container = name, "renaming: it has the name of one that is gone");
-        host.engine.rename(&id, &name).await.map_err(failed)?;
+        host.engine.rename(&id, &name).await.map_err(|e| failed(&e))?;
     }
     Ok(())
 }

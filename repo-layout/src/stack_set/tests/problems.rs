@@ -92,7 +92,7 @@ fn a_top_level_key_that_would_be_taken_for_our_own_is_refused() {
 #[test]
 fn x_evenkeel_refuses_what_it_does_not_know() {
     let text = "x-evenkeel:\n  depend_on: [a]\n  depends_on: db\n  gate:\n    min_healthy_time: 10\n    min_healty: 2s\n    \
-                healthy_deadline: 1m\n  group: x\nservices:\n  app:\n    image: x\n    x-evenkeel: {update: recreate}\n";
+                healthy_deadline: 1m\n  group: x\nservices:\n  app:\n    image: x\n    x-evenkeel: {first: start}\n";
     let set = set(&[("stacks/web/compose.yml", text)]);
     assert_snapshot!(show(&set), @r#"
     stacks
@@ -107,7 +107,7 @@ fn x_evenkeel_refuses_what_it_does_not_know() {
       unknown key `x-evenkeel.group`
       -> remove it; known here: depends_on, drift, gate, hooks, on_change, window
     error x-evenkeel.unknown-key (stack web, stacks/web/compose.yml:12)
-      unknown key `services.app.x-evenkeel.update`
+      unknown key `services.app.x-evenkeel.first`
       -> remove it; known here: overlap, probes, reload, update
     error x-evenkeel.value (stack web, stacks/web/compose.yml:3)
       `x-evenkeel.depends_on` is a single value

@@ -98,7 +98,7 @@ pub async fn look(
     (server, set): (&ServerName, &StackSet),
     place: &Place,
 ) -> Result<Document, Failure> {
-    let compose = repo::compose().await?;
+    let (compose, _) = repo::compose().await?;
     let engine = Engine::new(&place.socket);
     engine.version().await.map_err(|e| away(&e))?;
     let started = engine.started().await.map_err(|e| away(&e))?;
@@ -188,6 +188,7 @@ impl Looking<'_> {
             target: live,
             env_dir: Some(&self.place.env),
             live: Some(live),
+            committed: None,
             allowed: &self.place.allowed,
             identities: self.place.identities.as_deref(),
             place: RenderPlace::Server,
