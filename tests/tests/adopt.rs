@@ -351,3 +351,27 @@ fn a_stack_that_runs_under_another_project_is_told() {
     let text = adopt(&world, &root, &[]).ok();
     assert!(text.contains(&format!("runs as the project {other}")), "{text}");
 }
+
+#[test]
+fn what_was_built_from_the_same_files_stays() {
+    let world = World::new();
+    let compose = "services:
+  app: { build: { context: ., network: none }, init: true, command: [sleep, '100000'] }
+";
+    world
+        .change("What runs")
+        .file(&world.path("web", "compose.yml"), compose)
+        .file(
+            &world.path("web", "Dockerfile"),
+            "FROM evenkeel-test/busybox:1\nCOPY a.txt /a.txt\nRUN cat /a.txt > /b.txt\n",
+        )
+        .file(&world.path("web", "a.txt"), format!("{}\n", world.prefix()))
+        .push();
+    let root = live_root(&world);
+    started_by_hand(&world, &root, &["web"]);
+    let before = world.containers("web");
+    let said = adopt(&world, &root, &["--format", "json"]).json();
+    assert_eq!(services(&said, &world.stack("web")), ["app none"]);
+    world.once().exits(0);
+    assert_eq!(ids(&world.containers("web")), ids(&before));
+}
