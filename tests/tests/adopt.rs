@@ -7,7 +7,7 @@ use std::{
 
 use evenkeel_core::{outcome::Outcome, reason::Code};
 use evenkeel_tests::{
-    docker::{Container, docker, make_image},
+    docker::{Container, docker, image_id, make_image},
     fixture, http, port,
     program::Run,
     wait::{PATIENCE, wait_until},
@@ -313,4 +313,65 @@ fn a_file_that_was_pulled_after_the_start_reaches_the_container_that_mounts_it()
     world.once().exits(0);
     assert_eq!(http::text(&page_at(port)), Ok("new".to_owned()));
     assert_eq!(world.container("web", "clock").id(), clock);
+}
+
+#[test]
+fn a_takeover_that_is_killed_is_finished_and_what_matches_still_stays() {
+    let mut world = World::new();
+    let compose = world.path("web", "compose.yml");
+    let both = |image| {
+        let beside = "  beside: { image: 'evenkeel-test/busybox:1', init: true, command: [sleep, '100000'] }\n";
+        fixture::stubborn(image, 4) + beside
+    };
+    world.change("What runs").file(&compose, both(1)).push();
+    let root = live_root(&world);
+    started_by_hand(&world, &root, &["web"]);
+    let (app, beside) = (world.container("web", "app"), world.container("web", "beside"));
+    world.change("Another image").file(&compose, both(2)).push();
+    Run::of(Command::new("git").args(["pull", "-q"]).current_dir(&root)).ok();
+    world.start();
+    world.wait_logged("Recreate");
+    world.take_agent().kill();
+    world.once().exits(0);
+    let now = world.container("web", "app");
+    assert_eq!(Some(now.image()), image_id("evenkeel-test/busybox:2"));
+    assert_ne!(now.id(), app.id());
+    assert_eq!(ids(&[world.container("web", "beside")]), ids(&[beside]));
+    world.history().deployments(&world.stack("web"))[0].ended(Outcome::Committed);
+}
+
+#[test]
+fn a_stack_that_runs_under_another_project_is_told() {
+    let world = World::new();
+    world.change("What runs").file(&world.path("web", "compose.yml"), fixture::sleeper(1)).push();
+    let root = live_root(&world);
+    started_by_hand(&world, &root, &[]);
+    let (folder, other) = (root.join("stacks").join(world.stack("web")), world.stack("other"));
+    Run::of(Command::new("docker").args(["compose", "-p", &other, "up", "-d"]).current_dir(folder)).ok();
+    let text = adopt(&world, &root, &[]).ok();
+    assert!(text.contains(&format!("runs as the project {other}")), "{text}");
+}
+
+#[test]
+fn what_was_built_from_the_same_files_stays() {
+    let world = World::new();
+    let compose = "services:
+  app: { build: { context: ., network: none }, init: true, command: [sleep, '100000'] }
+";
+    world
+        .change("What runs")
+        .file(&world.path("web", "compose.yml"), compose)
+        .file(
+            &world.path("web", "Dockerfile"),
+            "FROM evenkeel-test/busybox:1\nCOPY a.txt /a.txt\nRUN cat /a.txt > /b.txt\n",
+        )
+        .file(&world.path("web", "a.txt"), format!("{}\n", world.prefix()))
+        .push();
+    let root = live_root(&world);
+    started_by_hand(&world, &root, &["web"]);
+    let before = world.containers("web");
+    let said = adopt(&world, &root, &["--format", "json"]).json();
+    assert_eq!(services(&said, &world.stack("web")), ["app none"]);
+    world.once().exits(0);
+    assert_eq!(ids(&world.containers("web")), ids(&before));
 }

@@ -108,6 +108,8 @@ struct AdoptedStack {
     started_from: Vec<String>,
     /// The Compose files that they were started from.
     files: Vec<String>,
+    /// Other projects that were started from a folder like this stack's: likely the same under another name.
+    runs_as: Vec<String>,
     services: Vec<AdoptedService>,
     /// Services of its project that the repository does not have: they are left alone.
     left_alone: Vec<String>,

@@ -215,8 +215,10 @@ impl Looking<'_> {
         let told = |what: fn(&Started) -> Option<&str>| {
             project.as_deref().map(|project| self.told(project, what)).unwrap_or_default()
         };
+        let runs_as = self.runs_as(stack, project.as_deref());
         AdoptedStack {
             name: stack.name.clone(),
+            runs_as,
             runs: self.started.iter().any(|started| started.project.is_some() && started.project == project),
             started_from: told(|started| started.folder.as_deref()),
             files: told(|started| started.files.as_deref()),
@@ -226,6 +228,18 @@ impl Looking<'_> {
             problems: Vec::new(),
             project,
         }
+    }
+
+    /// Projects of no stack that were started from a folder which ends as this stack's does.
+    fn runs_as(&self, stack: &Stack, project: Option<&str>) -> Vec<String> {
+        let is_known = |name: &str| self.set.stacks.iter().any(|stack| stack.project.as_deref() == Some(name));
+        let is_like = |folder: &str| {
+            !stack.directory().is_empty() && !roots([(stack.directory(), [folder.to_owned()].as_slice())]).is_empty()
+        };
+        let like = self.started.iter().filter(|started| started.folder.as_deref().is_some_and(is_like));
+        let names: BTreeSet<&str> = like.filter_map(|started| started.project.as_deref()).collect();
+        let others = names.into_iter().filter(|name| Some(*name) != project && !is_known(name));
+        others.map(str::to_owned).collect()
     }
 
     async fn judge(&self, stack: &mut AdoptedStack, live: &Path, candidate: &Candidate) -> Result<(), Failure> {

@@ -66,6 +66,11 @@ fn stack_text(stack: &AdoptedStack) -> String {
     for service in &stack.services {
         out.push_str(&service_text(service, width));
     }
+    for project in stack.runs_as.iter().filter(|_| !stack.runs) {
+        let project = shown(project);
+        let what = "with that `name:` in its Compose file it is the same";
+        let _ = writeln!(out, "      {YELLOW}! runs as the project {project}{YELLOW:#}: {what}");
+    }
     for service in &stack.left_alone {
         let _ = writeln!(out, "      {DIM}  {}  left alone: the repository has no such service{DIM:#}", shown(service));
     }

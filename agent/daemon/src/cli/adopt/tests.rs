@@ -20,6 +20,7 @@ fn stack(name: &str, folder: Option<&str>, services: Vec<AdoptedService>) -> Ado
         runs: folder.is_some(),
         started_from: folder.map(str::to_owned).into_iter().collect(),
         files: Vec::new(),
+        runs_as: Vec::new(),
         services,
         left_alone: Vec::new(),
         in_the_way: Vec::new(),
@@ -44,8 +45,10 @@ fn document() -> Document {
     let mut broken = stack("broken", None, vec![]);
     let problem = Problem::error("env.unset", "the variable TAG is used and set nowhere", "set it in .env");
     broken.problems.push(problem.in_stack(&broken.name));
+    let mut named = stack("named", None, vec![]);
+    named.runs_as.push("infra".to_owned());
     let new = stack("new", None, vec![service("app", Kind::Create, &[], vec![])]);
-    let stacks = vec![broken, immich, new];
+    let stacks = vec![broken, immich, named, new];
     let configured = AtRoot { path: "/srv/evenkeel".to_owned(), taken_over: 0, recreated: 2, missing: 1, rejected: 1 };
     Document {
         schema: 1,
