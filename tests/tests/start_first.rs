@@ -10,6 +10,7 @@ use evenkeel_tests::{
     docker::{Container, docker, image_id},
     program::Run,
     skip,
+    wait::seconds,
     world::World,
 };
 use serde_json::Value;
@@ -123,6 +124,13 @@ fn no_call_fails_while_a_good_version_takes_over_again_and_again() {
         ["compose", "-p", &stack, "--project-directory", folder.to_str().unwrap(), "-f", model.to_str().unwrap()];
     docker(&[&args[..], &["up", "--detach", "--no-build"]].concat());
     assert_eq!(world.container("web", "app").id(), app);
+    // A person who goes back does it the same way.
+    let mut world = world;
+    world.start_and_wait();
+    let callers = Callers::start(&world);
+    world.evenkeel(&["rollback", &stack, "--reason", "three was better"]).exits(0);
+    assert_eq!(callers.end_without_failure("a person's rollback"), versions(&["1", "3"]));
+    world.take_agent().terminate(seconds(20));
     // What is made anew the plain way has its plain name again.
     let plain = page(2, "").replace("update: start-first, ", "");
     world.change("Plain").file(&file, plain).push();

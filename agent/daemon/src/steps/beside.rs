@@ -348,10 +348,10 @@ async fn leave_all(host: &Host, containers: &[Container]) -> Result<Option<Names
     Ok(most)
 }
 
-/// What became of a container's names.
+/// What became of a container's names, on the network where most became of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Names {
-    /// Some lead to it still.
+    /// They lead to it still.
     Stay,
     /// None led to it, perhaps because an earlier try took them away.
     WereGone,
@@ -362,19 +362,19 @@ enum Names {
 /// Takes a container's names away, on each network. Where it would not get its address back they stay: to be found by a name is no
 /// worse than not to be found by an address that somebody still knows.
 async fn leave(host: &Host, container: &Container) -> Result<Names, EngineError> {
-    let mut names = Names::WereGone;
+    let mut names = Names::Stay;
     for (network, there) in host.engine.attached(&container.id).await? {
         // Older engines tell the short id, too.
         if there.aliases.iter().all(|alias| container.id.starts_with(alias.as_str())) {
+            names = names.max(Names::WereGone);
             continue;
         }
         let _locks = host.tags.take(BTreeSet::from([address_lock(&network)])).await;
-        if !host.engine.keeps_addresses(&there.addresses, &network).await? {
-            return Ok(Names::Stay);
+        if host.engine.keeps_addresses(&there.addresses, &network).await? {
+            host.engine.leave(&container.id, &network).await?;
+            host.engine.join(&container.id, &network, &BTreeSet::new()).await?;
+            names = Names::Gone;
         }
-        host.engine.leave(&container.id, &network).await?;
-        host.engine.join(&container.id, &network, &BTreeSet::new()).await?;
-        names = Names::Gone;
     }
     Ok(names)
 }
