@@ -229,7 +229,7 @@ fn check_all(count: usize) {
     let (mut ours, mut theirs) = (Duration::ZERO, Duration::ZERO);
     for _ in 0..ROUNDS {
         let began = Instant::now();
-        Run::of(&mut world.command(&["check", "--repo", &repo])).exits(0);
+        Run::of(&mut world.command(&["check", "--no-cache", "--repo", &repo])).exits(0);
         ours += began.elapsed();
         let began = Instant::now();
         for folder in &folders {
@@ -244,6 +244,31 @@ fn check_all(count: usize) {
         theirs.as_secs_f64() / f64::from(ROUNDS),
         "s",
         1.0,
+    );
+}
+
+/// Checking what was checked before beside checking it for the first time.
+fn check_again(count: usize) {
+    const ROUNDS: u32 = 3;
+    let world = world();
+    push_stacks(&world, count);
+    let repo = world.repository.work.to_string_lossy().into_owned();
+    let (mut first, mut second) = (Duration::ZERO, Duration::ZERO);
+    for _ in 0..ROUNDS {
+        // Nobody has one in the first round.
+        let _ = fs::remove_dir_all(world.folder().join("cache"));
+        for time in [&mut first, &mut second] {
+            let began = Instant::now();
+            Run::of(&mut world.command(&["check", "--repo", &repo])).exits(0);
+            *time += began.elapsed();
+        }
+    }
+    print(
+        &format!("a second check of {count} stacks / the first"),
+        second.as_secs_f64() / f64::from(ROUNDS),
+        first.as_secs_f64() / f64::from(ROUNDS),
+        "s",
+        0.2,
     );
 }
 
@@ -313,8 +338,9 @@ fn idle() {
 
 fn main() {
     let filter = std::env::args().skip(1).find(|a| !a.starts_with("--")).unwrap_or_default();
-    let benches: [(&str, fn()); 7] = [
+    let benches: [(&str, fn()); 8] = [
         ("check of all stacks", || check_all(20)),
+        ("check again", || check_again(100)),
         ("large repository", large_repository),
         ("one changed stack", one_changed_stack),
         ("nothing to do 20", || nothing_to_do(20)),

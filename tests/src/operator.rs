@@ -36,6 +36,7 @@ impl Operator {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(program::evenkeel());
         command.args(args).env(MARK, &self.mark).env_remove("EVENKEEL_CONFIG").current_dir(&self.folder);
+        command.env("XDG_CACHE_HOME", self.folder.join("cache"));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }

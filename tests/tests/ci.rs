@@ -25,6 +25,7 @@ impl Job<'_> {
         let mut command = Command::new(script);
         command
             .env("EVENKEEL_BIN", program::evenkeel())
+            .env("XDG_CACHE_HOME", self.world.folder().join("cache"))
             .env("REPO", &self.world.repository.work)
             .env("FROM", &self.from)
             .env("TO", &self.to)

@@ -7,6 +7,7 @@ pub mod store;
 pub mod terminal;
 
 pub mod backup;
+pub mod cache;
 pub mod compose;
 pub mod engine;
 pub mod git;

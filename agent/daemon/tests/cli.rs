@@ -61,7 +61,14 @@ impl World {
     /// Runs `evenkeel VERB --repo REPO …`.
     fn run(&self, args: &[&str]) -> Done {
         let (verb, rest) = args.split_first().unwrap();
-        run(Command::new(EVENKEEL).arg(verb).arg("--repo").arg(self.repo()).args(rest))
+        run(self.evenkeel().arg(verb).arg("--repo").arg(self.repo()).args(rest))
+    }
+
+    /// The program, with a cache of this world's own.
+    fn evenkeel(&self) -> Command {
+        let mut command = Command::new(EVENKEEL);
+        command.env("XDG_CACHE_HOME", self.folder.path().join("cache"));
+        command
     }
 }
 
@@ -243,7 +250,7 @@ fn render_has_paths_as_if_the_revision_were_checked_out() {
     assert_eq!(done.json()["services"]["web"]["volumes"][0]["source"], source(&world.repo()), "{}", done.stderr());
     let bare = world.folder.path().join("bare.git");
     world.git(&["clone", "-q", "--bare", ".", bare.to_str().unwrap()]);
-    let done = run(Command::new(EVENKEEL).args(["render", "web", "--repo"]).arg(&bare));
+    let done = run(world.evenkeel().args(["render", "web", "--repo"]).arg(&bare));
     assert_eq!(done.json()["services"]["web"]["volumes"][0]["source"], source(&bare), "{}", done.stderr());
     assert_eq!(done.json()["services"]["web"]["image"], "nginx:1");
 }

@@ -36,6 +36,8 @@ fn found(files: &[(&str, String)]) -> Vec<(String, String, String)> {
         fs::write(file, content).unwrap();
     }
     let mut command = Command::new(env!("CARGO_BIN_EXE_evenkeel"));
+    let cache = tempfile::tempdir().unwrap();
+    command.env("XDG_CACHE_HOME", cache.path());
     let done = command.args(["check", "--format", "json", "--repo"]).arg(folder.path()).output().unwrap();
     let said: Value = serde_json::from_slice(&done.stdout).unwrap();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

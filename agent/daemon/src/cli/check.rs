@@ -26,15 +26,13 @@ use evenkeel_layout::{
 
 use self::findings::{Document, as_text, findings};
 use super::{
+    cache::{CacheArgs, With},
     output::{Failure, Format, Output, SCHEMA},
-    repo::{self, RepoArgs, Source},
+    repo::{RepoArgs, Source},
     runtime,
     secrets::IdentityArgs,
 };
-use crate::{
-    compose::{Compose, renders::Renders},
-    host::candidates::{CandidateInput, Candidates, Place, candidates},
-};
+use crate::host::candidates::{CandidateInput, Candidates, Place, candidates};
 
 /// Find what is wrong with a repository, for every server at once.
 ///
@@ -62,13 +60,15 @@ pub struct Args {
     strict: bool,
     #[command(flatten)]
     identity: IdentityArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
 }
 
 /// Prints all problems. Fails if one of them is an error.
 pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
     let source = Source::open(&args.repo.repo, args.rev.as_deref())?;
     let sets = source.sets(args.repo.server.as_deref())?;
-    let mut seen = runtime()?.block_on(seen(&source, &sets, args.identity.file()?))?;
+    let mut seen = runtime()?.block_on(seen(&source, &sets, args.identity.file()?, args.cache))?;
     // One server's stacks say nothing of the files of the others.
     if args.repo.server.is_none() {
         let only_sets: Vec<StackSet> = sets.iter().map(|(_, set)| set.clone()).collect();
@@ -150,10 +150,15 @@ fn sources(source: &Source, stack: &Stack) -> Result<Sources, Box<Problem>> {
 }
 
 /// The problems of the sets and, if there is a Compose, those of their models.
-async fn seen(source: &Source, sets: &[(ServerName, StackSet)], identities: Option<&Path>) -> Result<Seen, Failure> {
+async fn seen(
+    source: &Source,
+    sets: &[(ServerName, StackSet)],
+    identities: Option<&Path>,
+    cache: CacheArgs,
+) -> Result<Seen, Failure> {
     let mut seen = Seen { problems: Vec::new(), files: BTreeMap::new(), is_whole: true };
-    let compose = match repo::compose().await {
-        Ok(compose) => compose,
+    let with = match With::of(cache).await {
+        Ok(with) => with,
         Err(missing) => {
             seen.is_whole = false;
             seen.problems.push(Problem::error(&missing.code, missing.message, missing.help));
@@ -169,19 +174,12 @@ async fn seen(source: &Source, sets: &[(ServerName, StackSet)], identities: Opti
     };
     let prepared = source.prepare(sets, true)?;
     seen.problems.extend(prepared.problems);
-    let with = With { compose, renders: Renders::default() };
     for (server, set) in sets {
         let found = offline((source, identities), &with, (server, set), &prepared.root).await;
         seen.policy(source, (server, set), &found);
         seen.problems.extend(found.problems);
     }
     Ok(seen)
-}
-
-/// Compose, and what it rendered: servers and revisions have many stacks in common.
-pub(super) struct With {
-    pub compose: Compose,
-    pub renders: Renders,
 }
 
 /// The candidates of one server, made from what the repository has and what a file of keys opens of it.
@@ -206,6 +204,7 @@ pub(super) async fn offline(
         allowed: &[],
         identities,
         place: Place::Elsewhere,
+        committed: Some(source.committed()),
     })
     .await
 }

@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod agent;
 mod asked;
+mod cache;
 pub mod check;
 pub mod completions;
 pub mod confirm;

@@ -18,13 +18,14 @@ use evenkeel_layout::{
 use serde::Serialize;
 
 use super::{
-    check::{With, offline},
+    cache::{CacheArgs, With},
+    check::offline,
     output::{Failure, Format, Output, SCHEMA},
-    repo::{self, RepoArgs, Source},
+    repo::{RepoArgs, Source},
     runtime,
     secrets::IdentityArgs,
 };
-use crate::{compose::renders::Renders, host::candidates::Candidates};
+use crate::host::candidates::Candidates;
 
 /// How many stacks a server removes at once unless its `prune.max` says otherwise.
 const PRUNE_MAX: usize = 1;
@@ -58,6 +59,8 @@ pub struct Args {
     to: Option<String>,
     #[command(flatten)]
     identity: IdentityArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
     /// End with exit code 3 if anything changes
     #[arg(long)]
     exit_code: bool,
@@ -85,7 +88,7 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
     let to = Source::open(&args.repo.repo, args.to.as_deref())?;
     let from = if args.from == EMPTY { None } else { Some(Source::open(&args.repo.repo, Some(&args.from))?) };
     let sides = Sides::of(from, to, args.repo.server.as_deref())?;
-    let servers = runtime()?.block_on(sides.plans(args.identity.file()?))?;
+    let servers = runtime()?.block_on(sides.plans(args.identity.file()?, args.cache))?;
     let changes = servers.iter().any(|s| !s.plan.is_empty());
     let broken = sides.to_sets.iter().any(|(_, set)| set.is_broken());
     let document = Document { schema: SCHEMA, servers };
@@ -130,8 +133,8 @@ impl Sides {
         Ok(Self { from, to, from_sets, to_sets })
     }
 
-    async fn plans(&self, identities: Option<&Path>) -> Result<Vec<ServerPlan>, Failure> {
-        let with = With { compose: repo::compose().await?, renders: Renders::default() };
+    async fn plans(&self, identities: Option<&Path>, cache: CacheArgs) -> Result<Vec<ServerPlan>, Failure> {
+        let with = With::of(cache).await?;
         let before = match &self.from {
             Some(from) => made((from, identities), &with, &self.from_sets).await?,
             None => BTreeMap::new(),

@@ -8,7 +8,7 @@ use std::{
 use evenkeel_core::{
     outcome::Exit,
     provenance::{self, Said},
-    references::{ReferenceKind, references},
+    references::{ReferenceKind, reads, references},
 };
 use evenkeel_layout::{
     name::StackName,
@@ -20,6 +20,7 @@ use evenkeel_layout::{
 use serde::Serialize;
 
 use super::{
+    cache::{CacheArgs, With},
     output::{Failure, Output, SCHEMA},
     repo::{self, RepoArgs, Source},
     runtime,
@@ -27,13 +28,20 @@ use super::{
     text::{self, DIM},
 };
 use crate::{
-    compose::render::{RenderError, RenderRequest, Rendered},
+    compose::{
+        render::{RenderError, RenderRequest, Rendered},
+        renders::Inputs,
+    },
     host::{
         candidates::Place,
         encrypted::{self, Encrypted},
         examples::Examples,
+        lasting::Origin,
     },
 };
+
+/// The end of the advice on variables that may be empty.
+const OR_ALLOW_UNSET: &str = ", or --allow-unset";
 
 /// Print the Compose model of one stack, as it would be applied.
 ///
@@ -62,6 +70,8 @@ pub struct Args {
     explain: bool,
     #[command(flatten)]
     identity: IdentityArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
     /// Take variables that are set nowhere for empty, as Compose does
     #[arg(long)]
     allow_unset: bool,
@@ -102,7 +112,15 @@ pub fn run(args: &Args, out: &Output) -> Result<Exit, Failure> {
         return Err(failed(&errors));
     }
     let examples = Examples::of(source.tree(), stack, &server);
-    let rendered = runtime()?.block_on(async { Ok::<_, Failure>(repo::compose().await?.render(&request).await) })?;
+    let reads = reads(source.tree(), &stack.layers).map_err(|e| unreadable(&e))?;
+    let origin = Origin { tree: source.tree(), committed: source.committed(), encrypted: &encrypted };
+    let may_last = origin.is_plain(&request, &reads);
+    // A file that was named may be a pipe, which is there to be read once.
+    let inputs = reads.inputs.as_ref().filter(|_| args.env_files.is_empty()).map(|files| Inputs { files, may_last });
+    let rendered = runtime()?.block_on(async {
+        let With { compose, renders } = With::of(args.cache).await?;
+        Ok::<_, Failure>(renders.render(&compose, &request, inputs).await)
+    })?;
     let mut rendered = rendered.map_err(|e| failure(e, args.allow_unset, &examples))?;
     rendered.warnings.extend(warnings);
     rendered.unset.retain(|problem| !encrypted.may_set(stack, problem));
@@ -129,10 +147,7 @@ struct Explained {
 
 fn explained(source: &Source, stack: &Stack, rendered: &Rendered) -> Result<Explained, Failure> {
     let tree = source.tree();
-    let unreadable = |e: TreeError| {
-        Failure::failed("tree.unreadable", e.to_string(), "check the repository; `git fsck` finds broken objects")
-    };
-    let references = references(tree, &stack.layers).map_err(unreadable)?;
+    let references = references(tree, &stack.layers).map_err(|e| unreadable(&e))?;
     let of_kind = |kinds: &'static [ReferenceKind]| {
         references.iter().filter(|r| kinds.contains(&r.kind)).filter_map(|r| r.path.clone())
     };
@@ -146,6 +161,10 @@ fn explained(source: &Source, stack: &Stack, rendered: &Rendered) -> Result<Expl
     let env_files: Vec<_> = of_kind(&[ReferenceKind::EnvFile]).filter_map(text).collect();
     let keys = provenance::explain(&rendered.model, &layers, &env_files);
     Ok(Explained { schema: SCHEMA, stack: stack.name.clone(), keys })
+}
+
+fn unreadable(e: &TreeError) -> Failure {
+    Failure::failed("tree.unreadable", e.to_string(), "check the repository; `git fsck` finds broken objects")
 }
 
 fn explained_text(document: &Explained) -> String {
@@ -183,7 +202,7 @@ fn failed(problems: &[Problem]) -> Failure {
         failure.help.push_str("; or name a file with --env-file");
         // A variable that Compose demands (`${NAME:?}`) may not be unset.
         if problems.iter().all(|p| p.message.ends_with("set nowhere")) {
-            failure.help.push_str(", or --allow-unset");
+            failure.help.push_str(OR_ALLOW_UNSET);
         }
     }
     failure
@@ -207,7 +226,12 @@ fn failure(error: RenderError, allow_unset: bool, examples: &Examples) -> Failur
             // Variables that may be unset are not what is wrong, unless Compose says so.
             let others = problems.iter().any(|p| p.code != "env.unset");
             problems.retain(|p| !(allow_unset && others && p.code == "env.unset"));
-            failed(&problems)
+            let mut failure = failed(&problems);
+            if allow_unset && !others {
+                failure.message = format!("Compose refuses the stack while these are empty\n{}", failure.message);
+                failure.help = failure.help.replace(OR_ALLOW_UNSET, "");
+            }
+            failure
         }
         RenderError::Compose(e) => match e.code() {
             Some(code) => Failure::transient(code, e.to_string(), "install Docker's command line with Compose"),

@@ -3,9 +3,16 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
-use evenkeel_core::{id::CommitId, outcome::Exit, reason::Code};
+use evenkeel_core::{
+    id::CommitId,
+    outcome::Exit,
+    path::{Followed, follow},
+    reason::Code,
+    references::reads,
+};
 use evenkeel_layout::{
     LayoutConfig,
     name::ServerName,
@@ -14,8 +21,9 @@ use evenkeel_layout::{
     servers,
     set::StackSet,
     stack_set,
-    tree::Tree,
+    tree::{MapTree, Tree},
 };
+use semver::Version;
 
 use super::output::{Failure, Format, Output};
 use crate::{
@@ -49,6 +57,8 @@ pub struct Source {
     dir: PathBuf,
     commit: Option<CommitId>,
     tree: Box<dyn Tree + Sync>,
+    /// What the commit has that a work tree stands on; looked up when it is asked for.
+    committed: OnceLock<Box<dyn Tree + Sync>>,
 }
 
 impl Source {
@@ -73,10 +83,10 @@ impl Source {
                     whole.display()
                 ));
             }
-            return Ok(Self { dir, commit: None, tree: Box::new(tree) });
+            return Ok(Self { dir, commit: None, tree: Box::new(tree), committed: OnceLock::new() });
         };
         let (commit, tree) = revision(&dir, rev)?;
-        Ok(Self { dir, commit: Some(commit), tree: Box::new(tree) })
+        Ok(Self { dir, commit: Some(commit), tree: Box::new(tree), committed: OnceLock::new() })
     }
 
     /// The repository's folder, absolute.
@@ -87,6 +97,20 @@ impl Source {
     /// The files.
     pub fn tree(&self) -> &(dyn Tree + Sync) {
         self.tree.as_ref()
+    }
+
+    /// The files that a commit has: the revision's, or those of the commit that the work tree stands on; none if there is no such.
+    pub fn committed(&self) -> &(dyn Tree + Sync) {
+        if self.commit.is_some() {
+            return self.tree();
+        }
+        let of_head = || -> Box<dyn Tree + Sync> {
+            match revision(&self.dir, "HEAD") {
+                Ok((_, tree)) => Box::new(tree),
+                Err(_) => Box::new(MapTree::default()),
+            }
+        };
+        self.committed.get_or_init(of_head).as_ref()
     }
 
     /// The commit; all zeros for a work tree.
@@ -134,6 +158,20 @@ impl Source {
         (server, set)
     }
 
+    /// Everything that Compose reads to render these stacks, without symlinks on the way; `None` if that cannot be told of each.
+    fn read(&self, sets: &[(ServerName, StackSet)]) -> Option<BTreeSet<String>> {
+        let mut files = BTreeSet::new();
+        for stack in sets.iter().flat_map(|(_, set)| &set.stacks) {
+            files.extend(reads(self.tree(), &stack.layers).ok()?.inputs?);
+            files.extend(stack.paths().map(str::to_owned).chain(stack.env_files.iter().cloned()));
+        }
+        let target = |path: String| match follow(self.tree(), &path) {
+            Ok(Followed::To(target)) => Some(target),
+            _ => None,
+        };
+        files.into_iter().map(target).collect()
+    }
+
     /// Makes a folder in which Compose finds everything that these stacks name: the work tree itself if it has it all. Environment
     /// files that only a server has are empty there if `stand_in`.
     pub fn prepare(&self, sets: &[(ServerName, StackSet)], stand_in: bool) -> Result<Prepared, Failure> {
@@ -158,7 +196,12 @@ impl Source {
         let root = folder.path().join(self.dir.file_name().unwrap_or("root".as_ref()));
         let mut problems = Vec::new();
         if self.commit.is_some() {
-            problems = stage::stage(self.tree(), &root, stage::Limits::default()).map_err(|e| failed(&e))?.problems;
+            let limits = stage::Limits::default();
+            let staged = match self.read(sets) {
+                Some(files) => stage::stage_only(self.tree(), &root, limits, &files),
+                None => stage::stage(self.tree(), &root, limits),
+            };
+            problems = staged.map_err(|e| failed(&e))?.problems;
             for path in &missing {
                 stage::stand_in(&root, path).map_err(|e| failed(&e))?;
             }
@@ -169,7 +212,7 @@ impl Source {
     }
 }
 
-/// A folder with a source's files, which lives as long as this value.
+/// A folder with what Compose reads of a source's files, which lives as long as this value.
 pub struct Prepared {
     /// The folder.
     pub root: PathBuf,
@@ -179,11 +222,11 @@ pub struct Prepared {
 }
 
 /// Finds Compose and checks its version.
-pub async fn compose() -> Result<Compose, Failure> {
+pub async fn compose() -> Result<(Compose, Version), Failure> {
     let found = async {
         let compose = Compose::find(Runner::supervised(), None, None)?;
-        compose.version().await?;
-        Ok(compose)
+        let version = compose.version().await?;
+        Ok((compose, version))
     };
     found.await.map_err(|e: crate::compose::ComposeError| {
         let code = e.code().unwrap_or(Code::ComposeMissing);

@@ -5,13 +5,17 @@
 //! `HERE` it means its own folder: for Evenkeel that is `.`, for the oracle, which resolves beside the first file, the
 //! absolute path.
 //!
+//! And whatever was kept of a rendering is read as it was written.
+//!
 //! The projects are the same in each run. `EVENKEEL_CASES=500` takes so many others, by chance.
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, process::Command};
 
+use evenkeel_core::references::reads;
 use evenkeel_layout::{
     name::StackName,
     set::{Layer, Origin},
+    tree::MapTree,
 };
 use proptest::{
     collection::{btree_map, vec},
@@ -20,10 +24,15 @@ use proptest::{
     sample::{select, subsequence},
     test_runner::{Config, TestRng, TestRunner},
 };
+use semver::Version;
 use serde_json::Value;
 
 use super::*;
-use crate::process::Runner;
+use crate::{
+    cache::{Cache, Limits},
+    compose::renders::{Inputs, Renders},
+    process::Runner,
+};
 
 /// Projects without `EVENKEEL_CASES`. Each starts Compose two or three times.
 const CASES: u32 = 40;
@@ -250,11 +259,26 @@ impl Project {
             Stack { project: Some("p".to_owned()), ..Stack::new(StackName::new("web").unwrap(), layers.collect()) };
         let env_files: Vec<PathBuf> = ENV.iter().map(|path| root.join(path)).collect();
         let request = RenderRequest { stack: &stack, env_files: &env_files, root, target: root, lenient: false };
-        match compose.render(&request).await {
-            Ok(rendered) => Some(rendered.model.value().clone()),
-            Err(RenderError::Refused(_)) => None,
-            Err(other) => panic!("{other}"),
+        let paths =
+            PLACES.iter().flat_map(|(dir, file, _)| [file, "base.yml", "inc.yml"].map(|f| format!("{dir}/{f}")));
+        let tree = MapTree::new(paths.filter_map(|path| Some((path.clone(), fs::read(root.join(&path)).ok()?))));
+        let files = reads(&tree, &stack.layers).unwrap().inputs;
+        let inputs = files.as_ref().map(|files| Inputs { files, may_last: true });
+        let mut answers = Vec::new();
+        // The second one reads what the first one kept.
+        for _ in 0..2 {
+            let cache = Cache::open(&root.join("cache"), "x", Limits::default()).unwrap();
+            let renders = Renders::lasting(cache, compose, &Version::new(2, 26, 1));
+            answers.push(match renders.render(compose, &request, inputs).await {
+                Ok(rendered) => Ok(rendered),
+                Err(RenderError::Refused(problems)) => Err(problems),
+                Err(other) => panic!("{other}"),
+            });
         }
+        let same = answers[0] == answers[1];
+        assert!(same, "what was kept is not what was rendered");
+        let rendered = answers.remove(0).ok()?;
+        Some(rendered.model.value().clone())
     }
 
     /// What Compose makes of the same files, the first of which says where it runs.

@@ -31,12 +31,13 @@ use super::{
     delivered::{Delivered, deliver},
     encrypted::{self, Encrypted},
     examples::Examples,
+    lasting::Origin,
 };
 use crate::{
     compose::{
         Compose,
         render::{RenderRequest, Rendered},
-        renders::Renders,
+        renders::{Inputs, Renders},
     },
     tree::stage,
 };
@@ -88,6 +89,8 @@ pub struct CandidateInput<'a> {
     pub identities: Option<&'a Path>,
     /// Where this is.
     pub place: Place,
+    /// The files of a commit of which renderings may outlive the process; `None`: nothing may.
+    pub committed: Option<&'a (dyn Tree + Sync)>,
 }
 
 /// What came of the stacks.
@@ -216,12 +219,13 @@ struct Work<'a> {
 impl Work<'_> {
     async fn candidate(&mut self) -> Result<Option<Candidate>, Box<Problem>> {
         let CandidateInput { tree, root, target, .. } = self.input;
-        let Reads { references, inputs } = reads(tree, &self.stack.layers).map_err(unreadable)?;
-        let overlaid = self.overlay(&references)?;
+        let reads = reads(tree, &self.stack.layers).map_err(unreadable)?;
+        let references = &reads.references;
+        let overlaid = self.overlay(references)?;
         let env_files = self.env_files(&overlaid);
-        self.refuse_ciphertext(&env_files, &references);
-        self.refuse_references(&references).map_err(unreadable)?;
-        self.note_missing(&references);
+        self.refuse_ciphertext(&env_files, references);
+        self.refuse_references(references).map_err(unreadable)?;
+        self.note_missing(references);
         if self.problems.iter().any(|p| p.severity == Severity::Error) {
             return Ok(None);
         }
@@ -232,15 +236,10 @@ impl Work<'_> {
             target,
             lenient: self.input.place == Place::Elsewhere,
         };
-        let CandidateInput { compose, renders, .. } = self.input;
-        let rendered = renders.render(compose, &request, inputs.as_ref()).await.map_err(|e| self.render_failed(e));
-        let Ok(Rendered { model, project, unset, warnings }) = rendered else { return Ok(None) };
-        self.problems.extend(warnings);
-        let unset = unset.into_iter().map(|problem| self.unset(problem));
-        self.problems.extend(unset.collect::<Vec<_>>());
+        let Some((model, project, may_last)) = self.rendered(&request, &reads).await else { return Ok(None) };
         let target_text = target.display().to_string();
-        self.problems.extend(self.outside(&model, &references));
-        let mut secret_env = self.secrets(&request, &model.environment_secrets()).await;
+        self.problems.extend(self.outside(&model, references));
+        let mut secret_env = self.secrets(&request, &model.environment_secrets(), may_last).await;
         let Delivered { model, values, files, configs, problems } = deliver(&model, tree, &target_text, self.encrypted);
         self.note(problems);
         self.refuse_older_compose(configs).await;
@@ -272,6 +271,21 @@ impl Work<'_> {
             passive: slice.passive,
             secret_env,
         }))
+    }
+
+    /// The model and its project, and whether what is made of the same files may outlive the process.
+    async fn rendered(&mut self, request: &RenderRequest<'_>, reads: &Reads) -> Option<(Model, String, bool)> {
+        let CandidateInput { tree, compose, renders, committed, .. } = self.input;
+        let encrypted = self.encrypted;
+        let may_last =
+            committed.is_some_and(|committed| Origin { tree, committed, encrypted }.is_plain(request, reads));
+        let inputs = reads.inputs.as_ref().map(|files| Inputs { files, may_last });
+        let rendered = renders.render(compose, request, inputs).await.map_err(|e| self.render_failed(e));
+        let Rendered { model, project, unset, warnings } = rendered.ok()?;
+        self.problems.extend(warnings);
+        let unset = unset.into_iter().map(|problem| self.unset(problem));
+        self.problems.extend(unset.collect::<Vec<_>>());
+        Some((model, project, may_last))
     }
 
     /// Copies environment files that exist on the server only beside the staged ones. Returns the `.env` files among them that
@@ -417,11 +431,11 @@ impl Work<'_> {
     }
 
     /// The values of secrets and configs that come from variables.
-    async fn secrets(&mut self, request: &RenderRequest<'_>, names: &BTreeSet<&str>) -> SecretEnv {
+    async fn secrets(&mut self, request: &RenderRequest<'_>, names: &BTreeSet<&str>, may_last: bool) -> SecretEnv {
         if names.is_empty() {
             return SecretEnv::default();
         }
-        let values = match self.input.renders.values(self.input.compose, request, names).await {
+        let values = match self.input.renders.values(self.input.compose, request, names, may_last).await {
             Ok(values) => values,
             Err(e) => {
                 self.render_failed(e);

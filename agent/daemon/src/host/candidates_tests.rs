@@ -49,6 +49,7 @@ impl World {
             allowed: &[],
             identities: None,
             place,
+            committed: None,
         })
         .await
     }

@@ -147,6 +147,11 @@ impl Encrypted {
         self.files.contains_key(path)
     }
 
+    /// Whether this file is one of them and nobody tried to open it.
+    pub fn is_sealed(&self, path: &str) -> bool {
+        matches!(self.files.get(path), Some(State::Sealed(..)))
+    }
+
     /// Whether a variable that seems to be set nowhere may be set in a file of this stack that was not opened.
     pub fn may_set(&self, stack: &Stack, problem: &Problem) -> bool {
         let sealed = stack.env_files.iter().filter_map(|path| match self.files.get(path)? {

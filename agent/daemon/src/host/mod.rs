@@ -8,6 +8,7 @@ pub mod delivered;
 pub mod encrypted;
 pub mod examples;
 pub mod keeping;
+pub mod lasting;
 pub mod messages;
 pub mod outbox;
 mod own;

@@ -138,6 +138,7 @@ async fn prepare(host: &Host, revision: &Revision, renders: &Renders) -> Result<
         allowed: &host.settings.engine.allow_host_paths,
         identities: host.settings.secrets.age_identities.as_deref(),
         place: Place::Server,
+        committed: None,
     })
     .await;
     renders.end();

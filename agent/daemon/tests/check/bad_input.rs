@@ -237,6 +237,7 @@ fn check(world: &World) -> Done {
     let mut command = Command::new("sh");
     let limited = format!("ulimit -v {MAX_KIB} && ulimit -t {MAX_CPU_S} && exec \"$@\"");
     command.args(["-c", &limited, "sh", env!("CARGO_BIN_EXE_evenkeel"), "check", "--repo"]).arg(world.repo());
+    command.env("XDG_CACHE_HOME", world.folder.path().join("cache"));
     let done = command.env("RUST_BACKTRACE", "0").output().unwrap();
     let stderr = String::from_utf8_lossy(&done.stderr);
     assert!(!stderr.contains("panicked"), "{stderr}");

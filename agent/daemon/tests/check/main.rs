@@ -143,6 +143,7 @@ impl World {
 
     fn check(&self, args: &[&str]) -> Done {
         let mut command = Command::new(env!("CARGO_BIN_EXE_evenkeel"));
+        command.env("XDG_CACHE_HOME", self.folder.path().join("cache"));
         let done = command.args(["check", "--repo"]).arg(self.repo()).args(args).output().unwrap();
         Done { code: done.status.code().unwrap(), stdout: String::from_utf8(done.stdout).unwrap() }
     }
