@@ -7,7 +7,10 @@ use std::{
     ffi::CStr,
     fs::{self, File},
     io::{self, Read as _, Write as _},
-    os::fd::{AsFd as _, OwnedFd},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    },
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -64,13 +67,21 @@ pub fn place(xdg_cache_home: Option<&Path>, home: Option<&Path>) -> Option<PathB
     stated.or_else(|| Some(home.filter(|path| path.is_absolute())?.join(".cache")))
 }
 
+/// Whether this folder, or the nearest one above it that is there, belongs to us. `sudo` may leave `HOME` as it is: what root makes
+/// there would be in its owner's way.
+pub fn is_own(place: &Path) -> bool {
+    let existing = place.ancestors().find_map(|folder| fs::metadata(folder).ok());
+    existing.is_some_and(|meta| meta.uid() == rustix::process::geteuid().as_raw())
+}
+
 impl Cache {
     /// Opens `evenkeel/<name>` below `place`, making what is not there. `place` itself may be anybody's, what is below it must
     /// belong to us, and nobody else may write there.
     pub fn open(place: &Path, name: &str, limits: Limits) -> Result<Self, NoCache> {
         let failed = |path: &Path, why: &dyn std::fmt::Display| NoCache { path: path.to_owned(), why: why.to_string() };
         if !place.exists() {
-            make(place).map_err(|e| failed(place, &e))?;
+            // For nobody else's eyes, as the specification has it.
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(place).map_err(|e| failed(place, &e))?;
         }
         let mut path = place.to_owned();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -185,17 +196,6 @@ impl Drop for Cache {
             let _ = self.sweep();
         }
     }
-}
-
-/// Makes the folder of all caches, which nobody else may look into, as the specification has it.
-fn make(place: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-    let existing = place.ancestors().find(|folder| folder.exists()).unwrap_or(place);
-    if fs::metadata(existing)?.uid() != rustix::process::geteuid().as_raw() {
-        // `sudo` may leave HOME as it is: a folder of root's in it would be in its owner's way.
-        return Err(io::Error::other(format!("{} belongs to somebody else", existing.display())));
-    }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(place)
 }
 
 fn size(stat: &Stat) -> u64 {

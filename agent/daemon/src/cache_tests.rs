@@ -115,8 +115,11 @@ fn a_folder_of_somebody_else_is_no_cache_and_gets_none() {
     // A home as `sudo` leaves it to root: nothing of root's is put there.
     fs::create_dir(folder.path().join("home")).unwrap();
     give(&folder.path().join("home"));
-    assert!(Cache::open(&folder.path().join("home/.cache"), "x", SMALL).is_err());
-    assert!(!folder.path().join("home/.cache").exists());
+    assert!(is_own(folder.path()) && is_own(&folder.path().join("not/there/yet")));
+    assert!(!is_own(&folder.path().join("home/.cache")));
+    fs::create_dir(folder.path().join("home/.cache")).unwrap();
+    give(&folder.path().join("home/.cache"));
+    assert!(!is_own(&folder.path().join("home/.cache")));
     // A file of theirs is not read, wherever it is.
     let cache = opened(folder.path());
     cache.put(&key("a"), b"one");

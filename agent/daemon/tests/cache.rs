@@ -275,6 +275,15 @@ fn without_a_place_for_it_everything_works_and_a_place_that_was_named_is_told_of
     fs::create_dir(world.at("home")).unwrap();
     assert_eq!(run(None, &world.at("home")), "");
     assert!(world.at("home/.cache/evenkeel/renders").is_dir());
+    if rustix::process::geteuid().is_root() {
+        // As `sudo` may leave it: a home of somebody else gets nothing of root's.
+        fs::create_dir_all(world.at("theirs/.cache")).unwrap();
+        for path in ["theirs", "theirs/.cache"] {
+            std::os::unix::fs::chown(world.at(path), Some(12345), None).unwrap();
+        }
+        assert_eq!(run(None, &world.at("theirs")), "");
+        assert_eq!(fs::read_dir(world.at("theirs/.cache")).unwrap().count(), 0);
+    }
     // Others may write there: what lies there counts for nothing.
     fs::set_permissions(world.at("cache/evenkeel/renders"), fs::Permissions::from_mode(0o777)).unwrap();
     assert!(run(Some(&world.at("cache")), Path::new("/")).contains("others may write there"));

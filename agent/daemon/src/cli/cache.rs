@@ -48,6 +48,9 @@ fn open() -> Option<Cache> {
     let path = |name: &str| env::var_os(name).map(PathBuf::from);
     let (stated, home) = (path("XDG_CACHE_HOME").filter(|path| path.is_absolute()), path("HOME"));
     let place = cache::place(stated.as_deref(), home.as_deref())?;
+    if stated.is_none() && !cache::is_own(&place) {
+        return None;
+    }
     match Cache::open(&place, FOLDER, Limits::default()) {
         Ok(cache) => Some(cache),
         Err(error) => {
