@@ -108,7 +108,7 @@ fn x_evenkeel_refuses_what_it_does_not_know() {
       -> remove it; known here: depends_on, drift, gate, hooks, on_change, window
     error x-evenkeel.unknown-key (stack web, stacks/web/compose.yml:12)
       unknown key `services.app.x-evenkeel.first`
-      -> remove it; known here: overlap, probes, reload, update
+      -> remove it; known here: overlap, probes, quiesce, reload, update
     error x-evenkeel.value (stack web, stacks/web/compose.yml:3)
       `x-evenkeel.depends_on` is a single value
       -> make it a list
