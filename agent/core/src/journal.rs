@@ -9,6 +9,8 @@ mod permit;
 mod restore;
 mod state;
 
+use std::collections::BTreeSet;
+
 use crate::{
     id::{Digest, ReleaseId},
     reason::{Code, Reason},
@@ -240,7 +242,14 @@ impl Progress {
     /// Ends what nobody may go on with, wherever it was.
     fn leave_alone(&mut self, reason: &Reason) -> State {
         if !self.state.is_touched() {
-            self.failure = Some(reason.clone());
+            let held: BTreeSet<&str> = self.quiet.iter().map(|quiet| quiet.service.as_str()).collect();
+            let held: Vec<&str> = held.into_iter().collect();
+            let message = if held.is_empty() {
+                reason.message.clone()
+            } else {
+                format!("{}; {} held still for a backup and may not run", reason.message, held.join(", "))
+            };
+            self.failure = Some(Reason { message, ..reason.clone() });
             return State::Aborted;
         }
         let message = format!(

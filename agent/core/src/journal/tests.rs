@@ -191,6 +191,15 @@ fn what_held_still_for_a_backup_runs_again_before_the_end_and_before_the_apply()
 }
 
 #[test]
+fn what_held_still_in_a_stack_that_is_left_alone_is_named() {
+    let mut events = good_path()[..2].to_vec();
+    events.extend([Event::BackupStarted { quiet: quiet() }, left_alone()]);
+    let progress = Progress::replay(&events).unwrap();
+    let message = &progress.failure().unwrap().message;
+    assert!(progress.state() == State::Aborted && message.contains("db held still"), "{message}");
+}
+
+#[test]
 fn what_cannot_be_woken_is_told_together_with_why_the_backup_failed() {
     let mut events = good_path()[..2].to_vec();
     events.extend([Event::BackupStarted { quiet: quiet() }, failed()]);
