@@ -1,7 +1,7 @@
 //! Free TCP ports on the loopback address.
 
 use std::{
-    net::TcpListener,
+    net::{Ipv4Addr, TcpListener},
     process,
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -25,4 +25,11 @@ pub fn free() -> u16 {
         }
     }
     panic!("no free port between {FIRST} and {}", FIRST + COUNT)
+}
+
+/// A listener on a port of the loopback address. Between [`free`] and its use another process may take a port: then it is the next.
+pub fn listener() -> TcpListener {
+    (0..COUNT)
+        .find_map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, free())).ok())
+        .expect("one of so many ports can be listened on")
 }

@@ -34,13 +34,20 @@ impl Server {
     /// Serves `router` on a free port.
     #[track_caller]
     pub fn start(router: Router) -> Self {
-        Self::start_on(port::free(), router)
+        Self::serving(port::listener(), router)
     }
 
     /// Serves `router` on this port.
     #[track_caller]
     pub fn start_on(port: u16, router: Router) -> Self {
-        Self::run_on(port, async |listener| {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let listener = std::net::TcpListener::bind(address);
+        Self::serving(listener.unwrap_or_else(|e| panic!("cannot listen on {address}: {e}")), router)
+    }
+
+    #[track_caller]
+    fn serving(listener: std::net::TcpListener, router: Router) -> Self {
+        Self::run_on(listener, async |listener| {
             axum::serve(listener, router).await.expect("axum serves until it is dropped");
         })
     }
@@ -48,17 +55,15 @@ impl Server {
     /// Does what `work` says with a free port, until it is dropped.
     #[track_caller]
     pub fn run<F: Future<Output = ()>>(work: impl FnOnce(tokio::net::TcpListener) -> F + Send + 'static) -> Self {
-        Self::run_on(port::free(), work)
+        Self::run_on(port::listener(), work)
     }
 
     #[track_caller]
     fn run_on<F: Future<Output = ()>>(
-        port: u16,
+        listener: std::net::TcpListener,
         work: impl FnOnce(tokio::net::TcpListener) -> F + Send + 'static,
     ) -> Self {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let listener =
-            std::net::TcpListener::bind(address).unwrap_or_else(|e| panic!("cannot listen on {address}: {e}"));
+        let address = listener.local_addr().expect("a listener has an address");
         listener.set_nonblocking(true).expect("a listener can be made non-blocking");
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = thread::spawn(move || {
