@@ -273,6 +273,8 @@ fn overlap(permit: &ApplyPermit, model: &Model) -> Duration {
 /// Gives a new container its names on each of its networks. `own` is the name that it will have.
 async fn join(host: &Host, to: &Release, container: &Container, own: &str) -> Result<(), Reason> {
     let before = host.engine.attached(&container.id).await.map_err(|e| failed(&e))?;
+    // An earlier try was killed while the container was off a network: it may have got another address there.
+    let was_off = update::aliases(&to.model, &container.service).iter().any(|(name, _)| !before.contains_key(*name));
     for (network, names) in update::aliases(&to.model, &container.service) {
         let names: BTreeSet<String> = names.into_iter().chain([own]).map(str::to_owned).collect();
         let there = before.get(network);
@@ -289,7 +291,7 @@ async fn join(host: &Host, to: &Release, container: &Container, own: &str) -> Re
     let is_moved = |(network, there): (&String, &Attached)| {
         after.get(network).is_some_and(|now| !there.addresses.is_empty() && now.addresses != there.addresses)
     };
-    if before.iter().any(is_moved) {
+    if was_off || before.iter().any(is_moved) {
         // What it had opened, to a database perhaps, would hang for long.
         tracing::warn!(stack = %to.stack, container = container.name, "restarting: its address has changed");
         host.engine.restart(&container.id).await.map_err(|e| failed(&e))?;
@@ -300,8 +302,9 @@ async fn join(host: &Host, to: &Release, container: &Container, own: &str) -> Re
 /// Removes the old containers: first no name leads to them any more, then they stay for those who still know their addresses,
 /// then they are stopped. `None`: the agent was asked to stop.
 pub async fn retire(host: &Host, permit: &ApplyPermit, to: &Release) -> Result<Option<Event>, Reason> {
+    let down = let_run(host, permit, to).await?;
     let mut old = host.engine.project(&to.project).await.map_err(|e| failed(&e))?;
-    old.retain(|container| is_old(permit, container));
+    old.retain(|container| is_old(permit, container) && !down.contains(&container.service));
     if leave_all(host, &old).await?.is_some_and(|names| names > Names::Stay) {
         host.activity.at_work(to.stack.as_str(), "letting the old containers finish what they do");
         tokio::select! {
@@ -314,7 +317,7 @@ pub async fn retire(host: &Host, permit: &ApplyPermit, to: &Release) -> Result<O
         tracing::info!(stack = %to.stack, container = container.name, "removing: the new ones go on alone");
         (container, host.engine.retire(&container.id).await)
     }));
-    let mut left = Vec::new();
+    let mut left: Vec<String> = down.iter().map(|service| format!("{service} (no new one runs)")).collect();
     for (container, done) in removed.await {
         match done {
             Ok(()) => {}
@@ -333,6 +336,22 @@ pub async fn retire(host: &Host, permit: &ApplyPermit, to: &Release) -> Result<O
     }
     let seen: Vec<Seen> = gate::seen_now(host, to).await;
     Ok(Some(Event::Retired { seen, left }))
+}
+
+/// Starts the new containers that ended, perhaps with the machine. Gives the services of which none runs: nobody takes their old
+/// ones away.
+async fn let_run(host: &Host, permit: &ApplyPermit, to: &Release) -> Result<BTreeSet<String>, Reason> {
+    for container in new_ones(host, permit, to).await? {
+        if !matches!(container.activity, Activity::Running | Activity::Restarting) {
+            tracing::warn!(stack = %to.stack, container = container.name, "starting: it is to go on alone");
+            if let Err(error) = host.engine.start(&container.id).await {
+                tracing::warn!(stack = %to.stack, container = container.name, %error, "it does not start");
+            }
+        }
+    }
+    let new = new_ones(host, permit, to).await?;
+    let runs = |service: &String| new.iter().any(|c| c.service == *service && c.activity == Activity::Running);
+    Ok(permit.beside().iter().filter(|service| !runs(service)).cloned().collect())
 }
 
 /// Takes the names of those away that run. Gives the most that became of one's names; `None`: none runs.
