@@ -1,18 +1,28 @@
 //! Services hold still while their data is saved, and run again whatever comes of it.
 
+use std::thread::sleep;
+
 use evenkeel_core::{outcome::Outcome, reason::Code};
 use evenkeel_tests::{
     docker::docker,
     fixture, http,
+    journal::Journal,
     range::{Operation, Range},
     restic::Restic,
-    wait::{PATIENCE, wait_until},
+    wait::{PATIENCE, seconds, stays, wait_until},
     world::{World, page_at},
 };
 
 /// A page, and beside it a service with data that says `quiesce` and is changed by nobody. It writes down whether it runs.
 fn compose(image: u8, port: u16, quiesce: &str) -> String {
-    let data = "[sh, -c, 'trap \"echo stopped > /data/state; exit 0\" TERM; echo running > /data/state; while :; do sleep 0.1; done']";
+    stopping_in(0, image, port, quiesce)
+}
+
+/// The same, with a service that takes so many seconds to stop.
+fn stopping_in(seconds: u8, image: u8, port: u16, quiesce: &str) -> String {
+    let data = format!(
+        "[sh, -c, 'trap \"sleep {seconds}; echo stopped > /data/state; exit 0\" TERM; echo running > /data/state; while :; do sleep 0.1; done']"
+    );
     format!(
         "{}  db:
     image: evenkeel-test/busybox:1
@@ -77,7 +87,7 @@ fn a_service_that_says_stop_is_stopped_while_its_data_is_saved_and_is_not_made_a
         other => Err(other),
     });
     let history = server.world.evenkeel(&["history", "--format", "json"]).json().to_string();
-    assert!(history.contains("db holding still") && history.contains("woken"), "{history}");
+    assert!(history.contains("db to hold still") && history.contains("woken"), "{history}");
 }
 
 #[test]
@@ -102,6 +112,46 @@ fn commands_make_data_whole_and_what_they_left_is_taken_away_again() {
     server.world.once().exits(0);
     assert_eq!(server.saved("dump").as_deref(), Some("whole"));
     assert_eq!(server.in_db("ls /data"), "state");
+}
+
+#[test]
+fn what_undoes_a_command_finds_the_others_running_again() {
+    let server = Server::new("stop");
+    let asking = "
+  asks:
+    image: evenkeel-test/busybox:1
+    command: [sleep, '100000']
+    init: true
+    x-evenkeel: { quiesce: { before: ['true'], after: [ping, -c, '1', -W, '5', db] } }
+volumes: {";
+    for image in [1, 2] {
+        let text = compose(image, server.port, "stop").replace("\nvolumes: {", asking);
+        server.world.change("With one that asks").file(&server.world.path("web", "compose.yml"), text).push();
+        server.world.once().exits(0);
+    }
+    assert_eq!(server.saved("state").as_deref(), Some("stopped"));
+}
+
+#[test]
+fn a_kill_while_a_service_is_being_stopped_leaves_it_running() {
+    let mut server = Server::new("stop");
+    let slow = |image| stopping_in(4, image, server.port, "stop");
+    server.world.change("Slow").file(&server.world.path("web", "compose.yml"), slow(1)).push();
+    server.world.once().exits(0);
+    let before = server.world.container("web", "db");
+    let journal = Journal::open(&server.world.server().join("state"));
+    let since = journal.last_deployment();
+    let commit = server.world.change("Next").file(&server.world.path("web", "compose.yml"), slow(2)).push();
+    server.world.start();
+    journal.wait_for("calming", since, 0);
+    sleep(seconds(1));
+    server.world.take_agent().kill();
+    server.world.start();
+    server.world.wait_sync(&commit, Outcome::Committed);
+    stays(seconds(6), "it runs on, whatever was asked of the engine", || {
+        let db = server.world.container("web", "db");
+        if (db.id(), db.state()) == (before.id(), "running".to_owned()) { Ok(()) } else { Err(db.state()) }
+    });
 }
 
 #[test]

@@ -46,6 +46,7 @@ pub struct Progress {
     purpose: Purpose,
     to: Option<ReleaseId>,
     quiet: Vec<Quiet>,
+    calmed: bool,
     snapshot: Option<SnapshotDecision>,
     before: Vec<String>,
     ailing: Vec<String>,
@@ -98,6 +99,7 @@ impl Progress {
                 purpose: purpose.clone(),
                 to: None,
                 quiet: Vec::new(),
+                calmed: false,
                 snapshot: None,
                 before: Vec::new(),
                 ailing: Vec::new(),
@@ -132,6 +134,7 @@ impl Progress {
                 self.quiet.clone_from(quiet);
                 S::BackingUp
             }
+            (S::BackingUp, Event::Calming { ailing }) if !self.quiet.is_empty() && !self.calmed => self.calm(ailing),
             (S::BackingUp, Event::BackedUp { snapshot, .. }) => {
                 self.snapshot = Some(snapshot.clone());
                 self.after_backup()
@@ -142,7 +145,7 @@ impl Progress {
                 if self.apply_tries < APPLY_TRIES =>
             {
                 if self.apply_tries == 0 {
-                    self.ailing.clone_from(ailing);
+                    self.ailing = self.ailed(ailing);
                     self.beside.clone_from(beside);
                     self.stood.clone_from(before);
                 }
@@ -150,7 +153,10 @@ impl Progress {
                 S::Applying
             }
             (S::Applying, Event::Applied) if !self.must_spend() => S::Gating,
-            (S::Gating, Event::GatePassed { .. }) if !self.beside.is_empty() => S::Switching,
+            (S::Gating, Event::GatePassed { .. }) if !self.beside.is_empty() => {
+                self.gate_interruptions = 0;
+                S::Switching
+            }
             (S::Gating, Event::GatePassed { .. }) | (S::Retiring, Event::Retired { .. }) => S::Committed,
             (S::Switching, Event::Switched) => {
                 self.gate_interruptions = 0;
@@ -177,8 +183,22 @@ impl Progress {
         Ok(self)
     }
 
+    fn calm(&mut self, ailing: &[String]) -> State {
+        self.calmed = true;
+        ailing.clone_into(&mut self.ailing);
+        State::BackingUp
+    }
+
+    /// Of what is not well now, what was not well before anything held still.
+    fn ailed(&self, now: &[String]) -> Vec<String> {
+        now.iter().filter(|id| !self.calmed || self.ailing.contains(id)).cloned().collect()
+    }
+
     /// Whatever became of the backup: what held still for it runs again before anything else.
-    fn after_backup(&self) -> State {
+    fn after_backup(&mut self) -> State {
+        if !self.calmed {
+            self.quiet.clear();
+        }
         match (self.quiet.is_empty(), &self.failure) {
             (false, _) => State::Waking,
             (true, None) => State::BackedUp,
@@ -225,6 +245,7 @@ impl Progress {
         }
         self.before.clear();
         self.needs_try = false;
+        self.gate_interruptions = 0;
         State::RollingBack
     }
 
@@ -241,24 +262,20 @@ impl Progress {
 
     /// Ends what nobody may go on with, wherever it was.
     fn leave_alone(&mut self, reason: &Reason) -> State {
-        if !self.state.is_touched() {
-            let held: BTreeSet<&str> = self.quiet.iter().map(|quiet| quiet.service.as_str()).collect();
-            let held: Vec<&str> = held.into_iter().collect();
-            let message = if held.is_empty() {
-                reason.message.clone()
-            } else {
-                format!("{}; {} held still for a backup and may not run", reason.message, held.join(", "))
-            };
-            self.failure = Some(Reason { message, ..reason.clone() });
-            return State::Aborted;
+        let held: BTreeSet<&str> = self.quiet.iter().map(|quiet| quiet.service.as_str()).collect();
+        let held: Vec<&str> = held.into_iter().filter(|_| self.calmed).collect();
+        let mut message = reason.message.clone();
+        if !held.is_empty() {
+            message = format!("{message}; {} held still for a backup and may not run", held.join(", "));
         }
-        let message = format!(
-            "{}. It was being changed when the agent ended, and stays as it was left: {}",
-            reason.message,
-            self.what_to_do()
-        );
+        let is_touched = self.state.is_touched();
+        if is_touched {
+            let to_do = self.what_to_do();
+            message =
+                format!("{message}. It was being changed when the agent ended, and stays as it was left: {to_do}");
+        }
         self.failure = Some(Reason { message, ..reason.clone() });
-        State::Halted
+        if is_touched { State::Halted } else { State::Aborted }
     }
 
     /// What a person does when the way back failed.
@@ -392,6 +409,11 @@ impl Progress {
     /// The containers that hold still for the backup, until they run again.
     pub fn quiet(&self) -> &[Quiet] {
         &self.quiet
+    }
+
+    /// Whether they were made to hold still, or may have been.
+    pub fn has_calmed(&self) -> bool {
+        self.calmed
     }
 
     /// What was decided about a backup.

@@ -155,9 +155,14 @@ pub enum Event {
     },
     /// A backup begins.
     BackupStarted {
-        /// The containers that hold still meanwhile, and run again before anything else is done.
+        /// The containers that are to hold still meanwhile, and run again before anything else is done.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         quiet: Vec<Quiet>,
+    },
+    /// The repository can be used: now they are made to hold still.
+    Calming {
+        /// The containers that were not well before. What only suffers from it is not among them.
+        ailing: Vec<String>,
     },
     /// The backup is decided.
     BackedUp {
@@ -240,6 +245,7 @@ event_names! {
     Staged = "staged",
     BackupStarted = "backup_started",
     BackedUp = "backed_up",
+    Calming = "calming",
     Woken = "woken",
     ApplyStarted = "apply_started",
     Applied = "applied",
@@ -261,7 +267,7 @@ impl Event {
             Self::Failed { reason } | Self::LeftAlone { reason } => Some(reason.to_string()),
             Self::BackupStarted { quiet } if !quiet.is_empty() => {
                 let services: BTreeSet<&str> = quiet.iter().map(|quiet| quiet.service.as_str()).collect();
-                Some(format!("{} holding still", services.into_iter().collect::<Vec<_>>().join(", ")))
+                Some(format!("{} to hold still", services.into_iter().collect::<Vec<_>>().join(", ")))
             }
             Self::BackedUp { snapshot, left_out } => {
                 let decided = match snapshot {

@@ -2,6 +2,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::*;
 
+mod quiet;
+
 fn intended() -> Event {
     Event::Intended { digest: Some(Digest::of(b"x")), from: Some(ReleaseId(1)), purpose: Purpose::Deploy }
 }
@@ -46,6 +48,10 @@ fn quiet() -> Vec<Quiet> {
     vec![Quiet { service: "db".to_owned(), container: "d".to_owned() }]
 }
 
+fn backed_up() -> Event {
+    Event::BackedUp { snapshot: SnapshotDecision::NotConfigured, left_out: vec![] }
+}
+
 fn every_event() -> Vec<Event> {
     vec![
         intended(),
@@ -54,7 +60,8 @@ fn every_event() -> Vec<Event> {
         Event::Staged { to: Some(ReleaseId(2)) },
         Event::BackupStarted { quiet: vec![] },
         Event::BackupStarted { quiet: quiet() },
-        Event::BackedUp { snapshot: SnapshotDecision::NotConfigured, left_out: vec![] },
+        Event::Calming { ailing: vec![] },
+        backed_up(),
         Event::Woken,
         Event::ApplyStarted { before: before("a"), ailing: vec![], beside: vec![] },
         Event::ApplyStarted { before: before("a"), ailing: vec![], beside: before("web") },
@@ -76,7 +83,7 @@ fn good_path() -> Vec<Event> {
         intended(),
         Event::Staged { to: Some(ReleaseId(2)) },
         Event::BackupStarted { quiet: vec![] },
-        Event::BackedUp { snapshot: SnapshotDecision::NotConfigured, left_out: vec![] },
+        backed_up(),
         Event::ApplyStarted { before: before("a"), ailing: vec![], beside: vec![] },
         Event::Applied,
         passed(),
@@ -167,47 +174,15 @@ fn there_is_no_apply_without_a_decision_about_the_backup() {
 }
 
 #[test]
-fn what_held_still_for_a_backup_runs_again_before_the_end_and_before_the_apply() {
-    for progress in reachable() {
-        let told = progress.failure().is_some();
-        match progress.state() {
-            // One that must be left alone is left as it is, and that is told.
-            State::BackingUp | State::Waking | State::Aborted | State::Halted => {}
-            state => assert!(progress.quiet().is_empty(), "{state:?}: {progress:?}"),
-        }
-        if !progress.quiet().is_empty() && progress.todo().is_none() {
-            assert!(told, "it could not be woken, and nobody hears of it");
-        }
-        if progress.state() == State::BackingUp && !progress.quiet().is_empty() {
-            for event in [failed(), Event::Interrupted, every_event().remove(6)] {
-                let next = progress.clone().next(&event).unwrap();
-                assert_eq!(next.todo(), Some(Todo::Wake), "{event:?}");
-                let stopped = next.next(&Event::Interrupted).unwrap();
-                assert_eq!(stopped.todo(), Some(Todo::Wake));
-                assert_eq!(stopped.next(&Event::Woken).unwrap().state(), State::Aborted);
-            }
-        }
+fn a_way_back_may_be_interrupted_as_often_as_any() {
+    let mut progress = Progress::replay(&good_path()[..6]).unwrap();
+    for _ in 0..GATE_TRIES {
+        progress = progress.next(&Event::Interrupted).unwrap();
     }
-}
-
-#[test]
-fn what_held_still_in_a_stack_that_is_left_alone_is_named() {
-    let mut events = good_path()[..2].to_vec();
-    events.extend([Event::BackupStarted { quiet: quiet() }, left_alone()]);
-    let progress = Progress::replay(&events).unwrap();
-    let message = &progress.failure().unwrap().message;
-    assert!(progress.state() == State::Aborted && message.contains("db held still"), "{message}");
-}
-
-#[test]
-fn what_cannot_be_woken_is_told_together_with_why_the_backup_failed() {
-    let mut events = good_path()[..2].to_vec();
-    events.extend([Event::BackupStarted { quiet: quiet() }, failed()]);
-    events.push(Event::Failed { reason: Reason::new(Code::BackupFailed, "db-1 cannot be started") });
-    let progress = Progress::replay(&events).unwrap();
-    let message = &progress.failure().unwrap().message;
-    assert_eq!(progress.state(), State::Aborted);
-    assert!(message.contains("db-1 cannot be started") && message.contains("web is unhealthy"), "{message}");
+    for event in [Event::RollbackStarted { before: vec![] }, Event::RollbackApplied, Event::Interrupted] {
+        progress = progress.next(&event).unwrap();
+    }
+    assert_eq!(progress.state(), State::GatingRollback);
 }
 
 #[test]

@@ -122,6 +122,19 @@ impl Engine {
         Ok(false)
     }
 
+    /// Ends what an earlier request left at work of a command in a container. Whether nothing of it is left.
+    pub async fn end_command(&self, container: &str, command: &[String]) -> Result<bool, EngineError> {
+        let mut is_over = true;
+        for exec in self.inspected(container).await?.exec_ids.unwrap_or_default() {
+            let Some(process) = self.at_work(&exec).await?.and_then(|found| found.process_config) else { continue };
+            let words = process.entrypoint.into_iter().chain(process.arguments.unwrap_or_default());
+            if words.eq(command.iter().cloned()) {
+                is_over &= self.end(&exec).await?;
+            }
+        }
+        Ok(is_over)
+    }
+
     async fn at_work(&self, exec: &str) -> Result<Option<ExecInspectResponse>, EngineError> {
         match self.docker()?.inspect_exec(exec).await {
             Ok(found) => Ok(Some(found).filter(|found| found.running == Some(true))),

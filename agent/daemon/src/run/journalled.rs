@@ -187,6 +187,7 @@ impl Deployment {
                 Some(quiet) => format!("backing up, with {quiet}"),
                 None => "backing up".to_owned(),
             },
+            Event::Calming { .. } => "having its data hold still".to_owned(),
             Event::Woken => "what held still runs again".to_owned(),
             Event::BackedUp { snapshot, .. } => match snapshot {
                 SnapshotDecision::Taken(id) => format!("backed up as snapshot {}", short(id)),

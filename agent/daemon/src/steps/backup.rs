@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use evenkeel_core::{
-    journal::{Event, Quiet, SnapshotDecision},
+    journal::{Event, Progress, SnapshotDecision},
     model::Model,
     reason::{Code, Reason},
     release::{Files, Release},
@@ -11,20 +11,21 @@ use evenkeel_core::{
 
 use tokio::time::timeout;
 
-use super::quiesce;
+use super::{apply, quiesce};
 use crate::{
     backup::About,
     host::{Host, backup_plan::backup_plan},
     store::Memory,
 };
 
-/// Decides about the backup, and takes it, while what is `quiet` holds still.
+/// Decides about the backup, and takes it, while what is to be quiet holds still. If that has to be written down first, it says so.
 pub async fn back_up(
     host: &Host,
     from: Option<&Release>,
     to: Option<&Release>,
-    quiet: &[Quiet],
+    progress: &Progress,
 ) -> Result<Event, Reason> {
+    let quiet = progress.quiet();
     let decided = |snapshot, left_out| Ok(Event::BackedUp { snapshot, left_out });
     let (Some(restic), Some(settings)) = (&host.restic, &host.settings.backup) else {
         return decided(SnapshotDecision::NotConfigured, Vec::new());
@@ -48,9 +49,14 @@ pub async fn back_up(
     let had_one = known == Some(restic.mark());
     let paths: Vec<PathBuf> = plan.paths.into_keys().collect();
     let _turn = host.turns.take().await;
+    // Nobody holds still for a repository that cannot be used.
+    let ready = restic.be_ready(had_one).await.map_err(|e| e.reason());
+    if ready.is_ok() && !quiet.is_empty() && !progress.has_calmed() {
+        let (_, ailing) = apply::standing(host, &about.project, &[]).await?;
+        return Ok(Event::Calming { ailing });
+    }
     let work = async {
-        // Nobody holds still for a repository that cannot be used.
-        restic.be_ready(had_one).await.map_err(|e| e.reason())?;
+        ready?;
         let most = quiesce::calm(host, from, quiet).await?;
         let snapshot = async { restic.snapshot(&about, &paths).await.map_err(|e| e.reason()) };
         within(most, snapshot).await

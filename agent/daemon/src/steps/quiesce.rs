@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use evenkeel_core::{
-    health::Activity,
-    journal::Quiet,
+    health::{Activity, Health},
+    journal::{Progress, Quiet, SnapshotDecision},
     quiesce::{Quiesce, quiesce},
     reason::{Code, Reason},
     release::Release,
 };
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep};
 
 use super::{masked::shown, probe::ended};
 use crate::{
@@ -19,6 +20,9 @@ use crate::{
 
 /// How long a container without a healthcheck is paused at most: those who talk to it wait that long.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
+/// How long those that were woken may take until their healthchecks say something, and how often that is looked at.
+const WELL: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(500);
 /// Most characters that are shown of what a command said.
 const MAX_SAID: usize = 300;
 
@@ -47,8 +51,10 @@ pub async fn calm(host: &Host, from: Option<&Release>, quiet: &[Quiet]) -> Resul
             command(host, from, one, (&before, timeout)).await?;
         }
     }
+    // All are waited for, whatever becomes of one: a stop that nobody waits for goes on.
     let stops = quiet.iter().filter(|one| way(from, &one.service) == Some(Quiesce::Stop));
-    try_join_all(stops.map(|one| host.engine.stop(&one.container))).await.map_err(|e| e.reason(Code::BackupFailed))?;
+    let stopped = join_all(stops.map(|one| host.engine.stop(&one.container))).await;
+    stopped.into_iter().collect::<Result<(), _>>().map_err(|e| e.reason(Code::BackupFailed))?;
     for one in quiet.iter().filter(|one| way(from, &one.service) == Some(Quiesce::Pause)) {
         let bears = host.engine.bears_pause(&one.container).await.map_err(|e| e.reason(Code::BackupFailed))?;
         let bears = bears.unwrap_or(MAX_PAUSE).min(MAX_PAUSE);
@@ -58,40 +64,84 @@ pub async fn calm(host: &Host, from: Option<&Release>, quiet: &[Quiet]) -> Resul
     Ok(most)
 }
 
-/// Has containers run again that hold still, or may: what runs already is left alone. A container that is gone is gone.
-pub async fn wake(host: &Host, from: Option<&Release>, quiet: &[Quiet]) -> Result<(), Reason> {
+/// Has containers run again that hold still, or may: what runs already is left alone, and a container that is gone is gone.
+/// First come those that were stopped or paused; then, when they are well, what undoes commands, which may need them.
+pub async fn wake(host: &Host, from: Option<&Release>, progress: &Progress) -> Result<(), Reason> {
     let Some(from) = from else { return Ok(()) };
-    let standing = host.engine.project(&from.project).await.map_err(|e| e.reason(Code::EngineUnreachable))?;
+    let containers = host.engine.project(&from.project).await.map_err(|e| e.reason(Code::EngineUnreachable))?;
+    let find = |one: &Quiet| containers.iter().find(|c| c.id == one.container);
+    let held: Vec<(&Quiet, &Container)> = progress.quiet().iter().filter_map(|one| Some((one, find(one)?))).collect();
+    let interrupted = progress.failure().is_some_and(|reason| reason.code == Code::Interrupted);
     let mut failures = Vec::new();
-    for one in quiet {
-        let Some(container) = standing.iter().find(|c| c.id == one.container) else { continue };
+    let mut note = |container: &Container, done: Result<(), Reason>| {
+        if let Err(reason) = done {
+            failures.push(format!("{}: {}", container.name, reason.message));
+        }
+    };
+    for (one, container) in &held {
         let done = match (way(from, &one.service), container.activity) {
-            (_, Activity::Paused) => {
-                host.engine.unpause(&one.container).await.map_err(|e| e.reason(Code::BackupFailed))
-            }
-            (Some(Quiesce::Stop), Activity::Exited(_)) => {
-                host.engine.start(&one.container).await.map_err(|e| e.reason(Code::BackupFailed))
-            }
-            (Some(Quiesce::Commands { after: Some(after), timeout, .. }), Activity::Running) => {
-                command(host, from, one, (&after, timeout)).await
-            }
+            (_, Activity::Paused) => host.engine.unpause(&one.container).await,
+            (Some(Quiesce::Stop), Activity::Exited(_)) => host.engine.start(&one.container).await,
+            // The agent ended in between: a stop that it asked for may be under way still, and this waits for that.
+            (Some(Quiesce::Stop), Activity::Running) if interrupted => host.engine.restart(&one.container).await,
             _ => Ok(()),
         };
-        match done {
-            // Another try does it.
-            Err(reason) if reason.code == Code::EngineUnreachable => return Err(reason),
-            Err(reason) => failures.push(format!("{}: {}", container.name, reason.message)),
-            Ok(()) => {}
+        note(container, done.map_err(|e| e.reason(Code::BackupFailed)));
+    }
+    well(host, from, progress.quiet()).await;
+    for (one, container) in &held {
+        let Some(Quiesce::Commands { before, after, timeout }) = way(from, &one.service) else { continue };
+        if container.activity == Activity::Running {
+            note(container, undo(host, from, one, (&before, after.as_deref(), timeout), progress).await);
         }
     }
     if failures.is_empty() {
         return Ok(());
     }
+    // Another try does it.
+    host.engine.version().await.map_err(|e| e.reason(Code::EngineUnreachable))?;
     let message = format!(
         "what held still for the backup does not run as before ({}); look with `docker compose ps` and start it",
         failures.join("; ")
     );
     Err(Reason::new(Code::BackupFailed, message))
+}
+
+/// Waits a while until those that were woken are as well as their healthchecks can say.
+async fn well(host: &Host, from: &Release, quiet: &[Quiet]) {
+    let until = Instant::now() + WELL;
+    while Instant::now() < until {
+        let Ok(standing) = host.engine.project(&from.project).await else { return };
+        let is_starting = |c: &Container| c.health == Health::Starting && quiet.iter().any(|one| one.container == c.id);
+        if !standing.iter().any(is_starting) {
+            return;
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// Undoes a command, once nothing of it is at work any more. Where the backup failed, it may never have been run, so that there may
+/// be nothing to undo: that is no failure of its own.
+async fn undo(
+    host: &Host,
+    from: &Release,
+    one: &Quiet,
+    (before, after, most): (&[String], Option<&[String]>, Duration),
+    progress: &Progress,
+) -> Result<(), Reason> {
+    let failed = matches!(progress.snapshot(), None | Some(SnapshotDecision::Failed(_)));
+    if failed && !host.engine.end_command(&one.container, before).await.map_err(|e| e.reason(Code::BackupFailed))? {
+        let message = format!("{}: its x-evenkeel.quiesce command is still at work", one.service);
+        return Err(Reason::new(Code::BackupFailed, message));
+    }
+    let Some(after) = after else { return Ok(()) };
+    match command(host, from, one, (after, most)).await {
+        Err(reason) if failed && reason.code != Code::EngineUnreachable => {
+            tracing::warn!(stack = %from.stack, %reason, "what undoes a command failed, as the backup did");
+            Ok(())
+        }
+        done => done,
+    }
 }
 
 /// Runs a command in a container. What it says is shown without values that may be secret.

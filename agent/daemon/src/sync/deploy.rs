@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use evenkeel_core::{
     change::{ServiceChange, ServiceChangeKind, StackChange, Why, WhyKind},
     id::ReleaseId,
-    journal::{ApplyPermit, Event, Purpose, Restore, SnapshotDecision, Todo},
+    journal::{ApplyPermit, Event, Purpose, Restore, SnapshotDecision, State, Todo},
     outcome::Outcome,
     plan::{self, Side},
     reason::{Code, Reason},
@@ -112,13 +112,33 @@ pub async fn restore(run: &Run<'_>, release: &Release, wanted: Restore) -> Resul
 
 /// Does what the journal says comes next, and journals what came of it, until there is an end or a stop.
 pub async fn drive(run: &Run<'_>, mut deployment: Deployment, material: Option<&StageInput<'_>>) -> Result<(), Reason> {
+    let done = Box::pin(go(run, &mut deployment, material)).await;
+    if done.is_err() {
+        wake_anyway(run.host, &deployment).await;
+    }
+    done
+}
+
+/// Where the journal cannot go on, such as on a full disk, nobody is left holding still for a backup.
+pub async fn wake_anyway(host: &Host, deployment: &Deployment) {
+    let progress = deployment.progress();
+    if progress.state() != State::BackingUp || !progress.has_calmed() {
+        return;
+    }
+    let from = progress.from().and_then(|id| host.store.release(id).ok().flatten());
+    if let Err(reason) = Box::pin(quiesce::wake(host, from.as_ref(), progress)).await {
+        tracing::error!(stack = %deployment.stack, %reason, "what held still for a backup may not run");
+    }
+}
+
+async fn go(run: &Run<'_>, deployment: &mut Deployment, material: Option<&StageInput<'_>>) -> Result<(), Reason> {
     let host = run.host;
     while let Some(todo) = deployment.progress().todo() {
-        if host.stop.is_cancelled() && !touched(&deployment) {
-            record(host, &mut deployment, &Event::Interrupted)?;
+        if host.stop.is_cancelled() && !touched(deployment) {
+            record(host, deployment, &Event::Interrupted)?;
             continue;
         }
-        let step = Step { run, host, deployment: &deployment, material };
+        let step = Step { run, host, deployment, material };
         let done = match todo {
             Todo::Stage => step.stage().await?,
             Todo::BeginBackup => step.begin_backup().await?,
@@ -135,10 +155,10 @@ pub async fn drive(run: &Run<'_>, mut deployment: Deployment, material: Option<&
         };
         match done {
             // An engine that is away is no fault of a candidate: the journal stays, and the next start goes on.
-            Done::Event(Event::Failed { reason }) if reason.code == Code::EngineUnreachable && touched(&deployment) => {
+            Done::Event(Event::Failed { reason }) if reason.code == Code::EngineUnreachable && touched(deployment) => {
                 return Err(reason);
             }
-            Done::Event(event) => record(host, &mut deployment, &event)?,
+            Done::Event(event) => record(host, deployment, &event)?,
             Done::Staged(staged) => {
                 deployment.stage(host, &staged.release, &staged.contents).map_err(|e| e.reason())?;
                 if let Some(id) = deployment.progress().to() {
@@ -148,7 +168,7 @@ pub async fn drive(run: &Run<'_>, mut deployment: Deployment, material: Option<&
             Done::Stopped => return Err(stopped()),
         }
     }
-    conclude(run, &deployment).await
+    conclude(run, deployment).await
 }
 
 /// Ends what was found unfinished and what nobody may go on with. It is told as any other end.
@@ -273,8 +293,8 @@ impl Step<'_> {
 
     async fn wake(&self) -> Result<Done, Reason> {
         let (from, _) = self.releases()?;
-        let quiet = self.deployment.progress().quiet();
-        let woken = self.phase(Phase::Backup, Box::pin(quiesce::wake(self.host, from.as_ref(), quiet))).await;
+        let wake = Box::pin(quiesce::wake(self.host, from.as_ref(), self.deployment.progress()));
+        let woken = self.phase(Phase::Backup, wake).await;
         Ok(Done::of(woken.map(|()| Event::Woken)))
     }
 
@@ -287,8 +307,7 @@ impl Step<'_> {
             return decided(SnapshotDecision::KeptAside(restore.aside()));
         }
         let (from, to) = self.releases()?;
-        let quiet = self.deployment.progress().quiet();
-        let backup = Box::pin(backup::back_up(self.host, from.as_ref(), to.as_ref(), quiet));
+        let backup = Box::pin(backup::back_up(self.host, from.as_ref(), to.as_ref(), self.deployment.progress()));
         let work = self.phase(Phase::Backup, backup);
         let decided = tokio::select! {
             result = work => result,

@@ -64,7 +64,10 @@ async fn take_up(host: &Host, found: Unfinished) -> Result<(), Reason> {
         // An agent that did not know its own stack began it. To go on would end this agent as it ended that one.
         return deploy::leave_alone(&run, deployment, reason).await;
     }
-    deploy::record(host, &mut deployment, &Event::Interrupted)?;
+    if let Err(reason) = deploy::record(host, &mut deployment, &Event::Interrupted) {
+        deploy::wake_anyway(host, &deployment).await;
+        return Err(reason);
+    }
     deploy::drive(&run, deployment, None).await
 }
 
