@@ -21,6 +21,9 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, Timespec, Time
 
 /// The first word of each file: another form of files gets another word.
 const FORM: &str = "evenkeel-cache-1";
+/// How much this process has written: no two of its caches write one file.
+static WRITES: AtomicU32 = AtomicU32::new(0);
+
 /// What is written and has no name yet begins so.
 const UNFINISHED: &str = ".new-";
 /// How long something may be unfinished before whoever wrote it is gone.
@@ -136,7 +139,8 @@ impl Cache {
         if sealed.len() as u64 > self.limits.entry {
             return;
         }
-        let number = self.written.fetch_add(1, Ordering::Relaxed);
+        self.written.fetch_add(1, Ordering::Relaxed);
+        let number = WRITES.fetch_add(1, Ordering::Relaxed);
         let name = format!("{UNFINISHED}{}-{number}-{}", std::process::id(), key.as_str());
         let write = || -> io::Result<()> {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
