@@ -291,6 +291,35 @@ fn what_was_taken_over_runs_on_when_the_first_deployment_fails() {
 }
 
 #[test]
+fn what_stood_runs_on_when_the_first_deployment_fails_before_anything_is_taken_over() {
+    let mut world = World::new();
+    let good = "services:
+  page: { image: 'evenkeel-test/busybox:1', init: true, command: [sleep, '100000'], volumes: ['./a.conf:/a.conf:ro'] }
+";
+    let (compose, conf) = (world.path("web", "compose.yml"), world.path("web", "a.conf"));
+    world.change("What runs").file(&compose, good).file(&conf, "a\n").push();
+    let root = live_root(&world);
+    started_by_hand(&world, &root, &["web"]);
+    let before = ids(&world.containers("web"));
+    let nowhere = format!("{}-nowhere", world.prefix());
+    let more = format!(
+        "  more: {{ image: 'evenkeel-test/busybox:1', init: true, command: [sleep, '100000'], networks: [out] }}
+networks: {{ out: {{ external: true, name: {nowhere} }} }}
+"
+    );
+    world.change("And one more").file(&compose, format!("{good}{more}")).push();
+    Run::of(Command::new("git").args(["pull", "-q"]).current_dir(&root)).ok();
+    let engine = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
+    world.config.set("engine", &format!("{{ socket: \"{engine}\", create_networks: false }}"));
+
+    world.once().exits(5);
+    world.last_sync(Outcome::RolledBack).deployment(&world.stack("web")).because(Code::ApplyFailed);
+    assert_eq!(ids(&world.containers("web")), before, "nobody's containers go because something else is missing");
+    assert_eq!(world.container("web", "page").state(), "running");
+    assert!(world.live(&compose).exists() && world.live(&conf).exists(), "nobody's files are removed");
+}
+
+#[test]
 fn a_file_that_was_pulled_after_the_start_reaches_the_container_that_mounts_it() {
     let world = World::new();
     let port = port::free();

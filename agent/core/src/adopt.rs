@@ -20,7 +20,7 @@ pub use roots::{Root, roots};
 
 use crate::{
     change::{ServiceChange, ServiceChangeKind, Why, WhyKind},
-    health::expectations,
+    health::{Expected, expectations},
     id::ImageId,
     model::Model,
     plan,
@@ -41,7 +41,12 @@ pub struct Found {
     pub inspected: Value,
     /// The `Config` of the image that it was made from; null if that is gone.
     pub image: Value,
+    /// What the engine does by itself: of `GET /info` the keys [`OF_ENGINE`]; null if that is not known.
+    pub engine: Value,
 }
+
+/// What is asked of the engine itself.
+pub const OF_ENGINE: [&str; 3] = ["CgroupVersion", "DefaultRuntime", "LoggingDriver"];
 
 /// What a stack wants.
 #[derive(Clone, Copy)]
@@ -115,8 +120,9 @@ pub fn judge(wanted: &Wanted<'_>, found: &[Found]) -> Vec<Judged> {
     let mut judged: BTreeMap<&str, Judged> = BTreeMap::new();
     for (name, service) in &services {
         let mine: Vec<&Found> = found.iter().filter(|f| f.service == *name).collect();
-        let replicas = expected.get(*name).map_or(1, |expected| expected.replicas);
-        let differences = of_service(wanted, (name, service.value()), (&mine, found), replicas);
+        let expected = expected.get(*name);
+        let replicas = expected.map_or(1, |expected| expected.replicas);
+        let differences = of_service(wanted, (name, service.value()), (&mine, found), expected);
         let change = match (mine.is_empty(), differences.is_empty()) {
             // Scaled to none, there is nothing to make.
             (true, _) if replicas == 0 => ServiceChangeKind::None,
@@ -151,22 +157,34 @@ fn of_service(
     wanted: &Wanted<'_>,
     (name, service): (&str, &Value),
     (mine, all): (&[&Found], &[Found]),
-    replicas: u64,
+    expected: Option<&Expected>,
 ) -> Vec<Difference> {
     if mine.is_empty() {
         return Vec::new();
     }
     let mut differences = BTreeSet::new();
+    let (replicas, may_end) = expected.map_or((1, false), |expected| (expected.replicas, expected.may_end));
     if mine.len() as u64 != replicas {
         let counts = (Some(mine.len().to_string()), Some(replicas.to_string()));
         differences.insert(Difference::new(WhyKind::Other, "replicas").between(counts.0, counts.1));
     }
     let service = value::unescaped(service);
     for found in mine {
+        differences.extend(state(found, may_end));
         let pair = compare::Pair { wanted, name, service: &service, found, all };
         differences.extend(compare::differences(&pair));
     }
     differences.into_iter().collect()
+}
+
+/// What does not run cannot be taken over as it runs. What may end and ended well has done what it is for.
+fn state(found: &Found, may_end: bool) -> Option<Difference> {
+    let state = &found.inspected["State"];
+    let status = state["Status"].as_str().unwrap_or_default();
+    let has_ended = may_end && status == "exited" && state["ExitCode"].as_i64() == Some(0);
+    let runs = status == "running" || has_ended;
+    (!runs)
+        .then(|| Difference::new(WhyKind::Other, "state").between(Some(status.to_owned()), Some("running".to_owned())))
 }
 
 #[cfg(test)]

@@ -6,14 +6,14 @@ use serde_json::Value;
 
 use super::{
     Difference, Found, Wanted, limits, mounts, network,
-    value::{self, assignments, duration, is_nothing, mapping, text, texts},
+    value::{self, assignments, duration, is_nothing, mapping, text, words},
 };
 use crate::change::WhyKind;
 
 /// What Compose says of the containers that it makes, and Docker Desktop of its own.
 const LABELS_OF_OTHERS: [&str; 2] = ["com.docker.compose.", "desktop.docker.io/"];
 /// Keys of a service that change no container, or that another key decides.
-const WITHOUT_EFFECT: [&str; 14] = [
+const WITHOUT_EFFECT: [&str; 13] = [
     "profiles",
     "pull_policy",
     "develop",
@@ -25,7 +25,6 @@ const WITHOUT_EFFECT: [&str; 14] = [
     "env_file",
     "label_file",
     "extends",
-    "post_start",
     "pre_stop",
     "deploy",
 ];
@@ -166,7 +165,7 @@ fn over(
 
 /// As the engine merges them: an entrypoint that is stated drops the image's command.
 fn command(pair: &Pair<'_>) -> Vec<Difference> {
-    let list = |value: &Value| texts(value);
+    let list = |value: &Value| words(value);
     let (entrypoint, command) = (&pair.service["entrypoint"], &pair.service["command"]);
     let image = &pair.found.image;
     let wanted_entrypoint = if entrypoint.is_null() { list(&image["Entrypoint"]) } else { list(entrypoint) };
@@ -187,10 +186,10 @@ fn healthcheck(pair: &Pair<'_>) -> Option<Difference> {
         (&pair.service["healthcheck"], &pair.found.image["Healthcheck"], pair.config("Healthcheck"));
     let different = || Some(Difference::new(WhyKind::Healthcheck, "healthcheck"));
     if stated["disable"].as_bool() == Some(true) {
-        return if texts(&has["Test"]) == ["NONE"] { None } else { different() };
+        return if words(&has["Test"]) == ["NONE"] { None } else { different() };
     }
-    let own = texts(&stated["test"]);
-    let test = if own.is_empty() { texts(&image["Test"]) } else { own };
+    let own = words(&stated["test"]);
+    let test = if own.is_empty() { words(&image["Test"]) } else { own };
     let time = |key: &str, of_image: &str| match &stated[key] {
         Value::String(written) => duration(written).and_then(|time| i64::try_from(time.as_nanos()).ok()),
         _ => value::number(&image[of_image]),
@@ -201,7 +200,7 @@ fn healthcheck(pair: &Pair<'_>) -> Option<Difference> {
         ("start_period", "StartPeriod"),
         ("start_interval", "StartInterval"),
     ];
-    let same = test == texts(&has["Test"])
+    let same = test == words(&has["Test"])
         && keys.iter().all(|(key, name)| time(key, name) == value::number(&has[*name]))
         && number_or(&stated["retries"], &image["Retries"]) == value::number(&has["Retries"]);
     if same { None } else { different() }

@@ -219,13 +219,14 @@ fn is_memory(pair: &Pair<'_>) -> bool {
     number(limit(pair, "mem_limit", "memory")) == number(pair.host("Memory"))
 }
 
-/// Where it is not stated, the engine takes twice the memory.
+/// Where it is not stated, the engine takes twice the memory. Without end, beside memory that has one, somebody said so.
 fn is_swap(pair: &Pair<'_>) -> bool {
     let has = number(pair.host("MemorySwap")).unwrap_or(0);
     match number(&pair.service["memswap_limit"]) {
         Some(0) => {
             let memory = number(pair.host("Memory")).unwrap_or(0);
-            has <= 0 || Some(has) == memory.checked_mul(2)
+            let is_unlimited = has == 0 || (has < 0 && memory <= 0);
+            is_unlimited || Some(has) == memory.checked_mul(2)
         }
         stated => stated == Some(has),
     }
@@ -312,7 +313,8 @@ fn are_requests(pair: &Pair<'_>) -> bool {
     wanted.collect::<BTreeSet<Request>>() == has.collect()
 }
 
-/// `a:b` and `a=b` mean the same. A privileged container gets `label=disable` from the engine.
+/// `a:b` and `a=b` mean the same. A container that is privileged or shares the server's processes or memory gets
+/// `label=disable` from the engine.
 fn is_security(pair: &Pair<'_>) -> bool {
     let read = |value: &Value| -> BTreeSet<String> {
         let one = |option: String| match option.split_once([':', '=']) {
@@ -323,24 +325,53 @@ fn is_security(pair: &Pair<'_>) -> bool {
         };
         set(value).into_iter().map(one).collect()
     };
-    let wanted = read(&pair.service["security_opt"]);
+    let mut wanted = read(&pair.service["security_opt"]);
     let mut has = read(pair.host("SecurityOpt"));
-    has.retain(|option| option != "label=disable" || wanted.contains(option));
-    wanted == has
+    let is_host = |name: &str| pair.host(name).as_str() == Some("host");
+    let is_privileged = pair.host("Privileged").as_bool() == Some(true);
+    if is_privileged || is_host("PidMode") || is_host("IpcMode") {
+        has.retain(|option| option != "label=disable" || wanted.contains(option));
+    }
+    // The engine keeps no such option, but what became of it: lists of paths that are empty.
+    let is_unconfined = wanted.remove("systempaths=unconfined");
+    has.remove("systempaths=unconfined");
+    wanted == has && (is_privileged || are_paths_hidden(pair) != is_unconfined)
 }
 
-/// What is not stated is the engine's, whose defaults go into each container.
+/// Whether parts of `/proc` and `/sys` are hidden from the container or cannot be written, as the engine does by itself. Both
+/// lists: one alone that is empty is nobody's default.
+fn are_paths_hidden(pair: &Pair<'_>) -> bool {
+    ["MaskedPaths", "ReadonlyPaths"].iter().all(|name| !texts(pair.host(name)).is_empty())
+}
+
+/// What is not stated has to be the engine's own. The options that its configuration gives to all containers are not known.
 fn is_logging(pair: &Pair<'_>) -> bool {
     let (stated, has) = (&pair.service["logging"], pair.host("LogConfig"));
-    let options = mapping(&has["Config"]);
-    let driver = text(&stated["driver"]);
-    (driver.is_none() || driver == text(&has["Type"]))
-        && mapping(&stated["options"]).iter().all(|(name, value)| options.get(name) == Some(value))
+    let driver = text(&has["Type"]).unwrap_or_default();
+    let same_driver = match (text(&stated["driver"]), text(&pair.found.engine["LoggingDriver"])) {
+        (Some(stated), _) => stated == driver,
+        (None, Some(default)) => driver.is_empty() || driver == default,
+        (None, None) => ["", "json-file", "local", "journald"].contains(&driver.as_str()),
+    };
+    same_driver && mapping(&stated["options"]) == mapping(&has["Config"])
 }
 
+/// What is not stated has to be the engine's own: its usual runtime, and a control group of the container's own, unless the
+/// server has control groups of the first version.
 fn is_runtime(pair: &Pair<'_>) -> bool {
-    [("runtime", "Runtime"), ("cgroup", "CgroupnsMode")].iter().all(|(key, name)| {
-        let stated = text(&pair.service[*key]);
-        stated.is_none() || stated == text(pair.host(name))
-    })
+    let engine = &pair.found.engine;
+    let plain = |name: String| if name == "io.containerd.runc.v2" { "runc".to_owned() } else { name };
+    let default_runtime = text(&engine["DefaultRuntime"]).map_or_else(|| "runc".to_owned(), plain);
+    let runtime = text(pair.host("Runtime"));
+    let same_runtime = match text(&pair.service["runtime"]) {
+        Some(stated) => runtime == Some(stated),
+        None => runtime.is_none_or(|runtime| plain(runtime) == default_runtime),
+    };
+    let group = text(pair.host("CgroupnsMode"));
+    let same_group = match (text(&pair.service["cgroup"]), group.as_deref()) {
+        (Some(stated), has) => has == Some(stated.as_str()),
+        (None, None | Some("private")) => true,
+        (None, Some(_)) => engine["CgroupVersion"] == "1",
+    };
+    same_runtime && same_group
 }

@@ -53,9 +53,10 @@ fn is_anonymous(name: &str) -> bool {
 pub fn differences(pair: &Pair<'_>) -> Vec<Difference> {
     let mut found = unseen(pair);
     let (wanted, has) = (wanted(pair), has(pair));
+    let own = own(pair);
     let is_brought = |target: &str, mount: &Mount| {
         let by_image = pair.found.image["Volumes"].as_object().is_some_and(|volumes| volumes.contains_key(target));
-        let by_other = !is_nothing(&pair.service["volumes_from"]);
+        let by_other = !is_nothing(&pair.service["volumes_from"]) && !own.contains(target);
         (by_image && mount.kind == "volume" && mount.source.as_deref().is_none_or(is_anonymous)) || by_other
     };
     for (target, mount) in &wanted {
@@ -180,6 +181,20 @@ fn has(pair: &Pair<'_>) -> BTreeMap<String, Mount> {
         Some((clean(mount["Destination"].as_str()?), Mount { kind, source, writable, propagation }))
     });
     mounts.collect()
+}
+
+/// Where the container mounts what was asked for on its own, and not through another container.
+fn own(pair: &Pair<'_>) -> BTreeSet<String> {
+    let binds = texts(pair.host("Binds"));
+    // `source:target:options`; a volume without a name is its target alone.
+    let target = |bind: &String| {
+        let mut parts = bind.split(':');
+        let first = parts.next().unwrap_or_default();
+        clean(parts.next().unwrap_or(first))
+    };
+    let mounts = pair.host("Mounts").as_array().into_iter().flatten();
+    let targets = mounts.filter_map(|mount| mount["Target"].as_str()).map(clean);
+    binds.iter().map(target).chain(targets).collect()
 }
 
 /// Without a slash at its end, or two in a row.

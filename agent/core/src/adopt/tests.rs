@@ -7,6 +7,7 @@ fn container() -> Value {
     json!({
         "Id": "28c2b616d9bd5ad3f69a17d6c58a2b158ad2dc9dd8db2a0b453f129043e2bb62",
         "Image": "sha256:5ffc",
+        "State": {"Status": "running", "ExitCode": 0},
         "HostConfig": {
             "Binds": ["/live/web/conf:/conf:ro"], "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m"}},
             "NetworkMode": "web_default",
@@ -83,6 +84,7 @@ fn found(inspected: Value) -> Found {
         started_ms: Some(1000),
         inspected,
         image: image(),
+        engine: json!({"CgroupVersion": "1", "DefaultRuntime": "runc", "LoggingDriver": "json-file"}),
     }
 }
 
@@ -138,6 +140,7 @@ fn changes_of_what_it_is() -> Vec<(&'static str, Value, &'static str)> {
         ("environment", json!({"A": "x$$y", "PATH": null}), "env PATH"),
         ("labels", json!({"mine": "2"}), "label mine"),
         ("command", json!(["serve"]), "command command"),
+        ("command", json!(["serve", "", "$$HOME"]), "command command"),
         ("command", json!(null), "command command"),
         ("entrypoint", json!(["/other"]), "command entrypoint"),
         ("ports", json!([]), "port 127.0.0.1::80/tcp"),
@@ -200,6 +203,10 @@ fn changes_of_what_it_may() -> Vec<(&'static str, Value, &'static str)> {
         ("scale", json!(2), "other replicas"),
         ("credential_spec", json!({"file": "x"}), "other credential_spec"),
         ("something_of_tomorrow", json!("1"), "other something_of_tomorrow"),
+        ("post_start", json!([{"command": ["true"]}]), "other post_start"),
+        ("security_opt", json!(["no-new-privileges:true", "systempaths=unconfined"]), "other security_opt"),
+        ("logging", json!({"driver": "json-file"}), "other logging"),
+        ("cgroup", json!("private"), "other runtime"),
     ]
 }
 
@@ -230,6 +237,16 @@ fn what_the_container_has_beyond_its_service_is_seen() {
             json!([{"Driver": "nvidia", "Count": -1, "Capabilities": [["gpu"]]}]),
             "other gpus",
         ),
+        ("/HostConfig/MaskedPaths", json!([]), "other security_opt"),
+        ("/HostConfig/ReadonlyPaths", json!(null), "other security_opt"),
+        ("/HostConfig/SecurityOpt/-", json!("label=disable"), "other security_opt"),
+        ("/HostConfig/Runtime", json!("nvidia"), "other runtime"),
+        ("/HostConfig/MemorySwap", json!(-1), "other memswap_limit"),
+        ("/Config/Cmd/-", json!(""), "command command"),
+        ("/Config/Healthcheck/Test/-", json!(""), "healthcheck healthcheck"),
+        ("/State/Status", json!("paused"), "other state"),
+        ("/State/Status", json!("created"), "other state"),
+        ("/State/Status", json!("exited"), "other state"),
         ("/HostConfig/PidMode", json!("host"), "other pid"),
         ("/HostConfig/IpcMode", json!("host"), "other ipc"),
         ("/Mounts/-", json!({"Type": "bind", "Source": "/etc", "Destination": "/etc", "RW": true}), "volume /etc"),
@@ -307,7 +324,11 @@ fn what_shares_a_namespace_goes_with_it_and_what_is_not_there_is_created() {
         id: "9".repeat(64),
         image: Value::Null,
         started_ms: None,
-        inspected: json!({"Image": "y", "HostConfig": {"NetworkMode": format!("container:{id}")}, "Config": {}}),
+        inspected: json!({
+            "Image": "y", "State": {"Status": "running"}, "Config": {},
+            "HostConfig": {"NetworkMode": format!("container:{id}"), "MaskedPaths": ["/a"], "ReadonlyPaths": ["/b"]},
+        }),
+        engine: Value::Null,
     };
     let app = found(container());
     // Its image is not known here: one difference of its own.
@@ -316,4 +337,65 @@ fn what_shares_a_namespace_goes_with_it_and_what_is_not_there_is_created() {
     let mut other = container();
     other["Config"]["User"] = json!("root");
     assert_eq!(change(&[found(other), side(&app.id)]), ["app Recreate 1", "none None 0", "side Recreate 2"]);
+}
+
+#[test]
+fn what_a_container_mounts_on_its_own_is_not_excused_by_what_it_mounts_of_another() {
+    let mut model = model();
+    model["services"]["app"]["volumes_from"] = json!(["container:other"]);
+    let of_other = json!({"Type": "bind", "Source": "/etc", "Destination": "/of-other", "RW": true});
+    let has = with(container(), "/HostConfig/VolumesFrom", json!(["other"]));
+    let has = with(has, "/Mounts/-", of_other);
+    assert_eq!(differing(&model, has.clone()), Vec::<String>::new());
+    for own in [
+        with(has.clone(), "/HostConfig/Binds/-", json!("/etc:/of-other/:rw")),
+        with(has.clone(), "/HostConfig/Mounts", json!([{"Type": "bind", "Source": "/etc", "Target": "/of-other"}])),
+    ] {
+        assert_eq!(differing(&model, own), ["volume /of-other"]);
+    }
+}
+
+#[test]
+fn hidden_paths_may_be_open_where_that_is_said() {
+    let open = with(with(container(), "/HostConfig/MaskedPaths", json!([])), "/HostConfig/ReadonlyPaths", json!([]));
+    let mut said = model();
+    said["services"]["app"]["security_opt"] = json!(["no-new-privileges:true", "systempaths=unconfined"]);
+    assert_eq!(differing(&said, open.clone()), Vec::<String>::new());
+    assert_eq!(differing(&model(), open), ["other security_opt"]);
+}
+
+#[test]
+fn what_the_engine_does_by_itself_is_no_difference() {
+    let of_engine = |runtime: &str, group: &str, driver: &str, engine: Value| {
+        let mut model = model();
+        model["services"]["app"]["logging"] = json!(null);
+        let mut has = with(container(), "/HostConfig/Runtime", json!(runtime));
+        has["HostConfig"]["CgroupnsMode"] = json!(group);
+        has["HostConfig"]["LogConfig"] = json!({"Type": driver, "Config": {}});
+        judged(&model, &[Found { engine, ..found(has) }])[0].stays()
+    };
+    let info = |version: &str, runtime: &str, driver: &str| json!({"CgroupVersion": version, "DefaultRuntime": runtime, "LoggingDriver": driver});
+    assert!(of_engine("io.containerd.runc.v2", "private", "json-file", Value::Null));
+    assert!(!of_engine("runc", "host", "json-file", Value::Null), "it is not known whether somebody asked for that");
+    assert!(of_engine("runc", "host", "json-file", info("1", "runc", "json-file")));
+    assert!(!of_engine("runc", "host", "json-file", info("2", "runc", "json-file")));
+    assert!(of_engine("runsc", "private", "syslog", info("2", "runsc", "syslog")));
+    assert!(!of_engine("runc", "private", "json-file", info("2", "runsc", "json-file")));
+    assert!(!of_engine("runc", "private", "syslog", info("2", "runc", "json-file")));
+}
+
+#[test]
+fn what_may_end_and_ended_well_is_taken_over() {
+    let ended = |code: i64| {
+        let mut has = with(container(), "/State/Status", json!("exited"));
+        has["State"]["ExitCode"] = json!(code);
+        has["HostConfig"]["RestartPolicy"] = json!({"Name": "no"});
+        has["Config"]["Healthcheck"] = json!(null);
+        has
+    };
+    let mut once = model();
+    once["services"]["app"]["restart"] = json!("no");
+    once["services"]["app"]["healthcheck"] = json!(null);
+    assert_eq!(differing(&once, ended(0)), Vec::<String>::new());
+    assert_eq!(differing(&once, ended(1)), ["other state"]);
 }

@@ -45,7 +45,15 @@ pub fn texts(value: &Value) -> Vec<String> {
     }
 }
 
-/// The same, where the order says nothing.
+/// The words of a command, or of what is written as a single one. An empty one is a word, too.
+pub fn words(value: &Value) -> Vec<String> {
+    match value {
+        Value::Array(items) => items.iter().map(|item| text(item).unwrap_or_default()).collect(),
+        one => text(one).into_iter().collect(),
+    }
+}
+
+/// The texts of a list whose order says nothing.
 pub fn set(value: &Value) -> BTreeSet<String> {
     texts(value).into_iter().collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions};
-use evenkeel_core::adopt::Found;
+use evenkeel_core::adopt::{Found, OF_ENGINE};
 use serde_json::Value;
 
 use super::{
@@ -60,6 +60,7 @@ impl Engine {
     pub async fn found(&self, project: &str) -> Result<Vec<Found>, EngineError> {
         let mut images: BTreeMap<String, Value> = BTreeMap::new();
         let mut found = Vec::new();
+        let engine = self.by_itself().await?;
         for container in self.project(project).await? {
             let inspected = self.docker()?.inspect_container(&container.id, None::<InspectContainerOptions>).await;
             let inspected = match inspected.map_err(|e| self.error("inspect a container", &e)) {
@@ -74,9 +75,17 @@ impl Engine {
             let image = images.get(&id).cloned().unwrap_or_default();
             let started_ms = started_ms(&inspected["State"]["StartedAt"]);
             let (service, name) = (container.service, container.name);
-            found.push(Found { service, id: container.id, name, started_ms, inspected, image });
+            let engine = engine.clone();
+            found.push(Found { service, id: container.id, name, started_ms, inspected, image, engine });
         }
         Ok(found)
+    }
+
+    /// What the engine does by itself with containers of which nothing else is said.
+    async fn by_itself(&self) -> Result<Value, EngineError> {
+        let info = self.docker()?.info().await.map_err(|e| self.error("ask the engine what it is", &e))?;
+        let info = json(&info);
+        Ok(OF_ENGINE.iter().map(|key| ((*key).to_owned(), info[*key].clone())).collect())
     }
 
     /// What an image brings to its containers; null if it is gone.

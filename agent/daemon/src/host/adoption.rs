@@ -3,8 +3,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    os::unix::fs::MetadataExt as _,
     path::Path,
-    time::UNIX_EPOCH,
 };
 
 use evenkeel_core::{
@@ -33,17 +33,20 @@ pub async fn judged(engine: &Engine, live: &Path, candidate: &Candidate) -> Resu
     Ok(adopt::judge(&wanted, &found))
 }
 
-/// When the files of a slice that are in the live tree were changed last. Of one that cannot be looked at nothing is known.
+/// When the files of a slice that are in the live tree were changed or put there last, by the clock that nobody can set for
+/// a file. Of one that cannot be looked at nothing is known.
 pub fn changed(live: &Path, files: &Files) -> BTreeMap<String, i64> {
     let at = |path: &String| {
         let path = live.join(path);
-        let modified = fs::symlink_metadata(&path).ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
-        Some((path.display().to_string(), i64::try_from(modified.as_millis()).ok()?))
+        let stat = fs::symlink_metadata(&path).ok()?;
+        let changed_ms = stat.ctime().saturating_mul(1000).saturating_add(stat.ctime_nsec() / 1_000_000);
+        Some((path.display().to_string(), changed_ms))
     };
     files.keys().filter_map(at).collect()
 }
 
-/// What becomes of the services of candidates that have no release, where containers of their projects stand.
+/// What becomes of the services of candidates that have no release, where containers of their projects stand. Of a stack
+/// whose containers cannot be looked at nothing is said; only an engine that does not answer ends it.
 pub async fn of_strangers(
     (engine, live): (&Engine, &Path),
     candidates: &[Candidate],
@@ -54,8 +57,16 @@ pub async fn of_strangers(
     let fresh = candidates.iter().filter(|c| !releases.contains_key(&c.stack));
     let mut found = BTreeMap::new();
     for candidate in fresh.filter(|c| projects.contains(c.project.as_str())) {
-        let judged = judged(engine, live, candidate).await?;
-        found.insert(candidate.stack.clone(), judged.iter().map(Judged::change).collect());
+        match judged(engine, live, candidate).await {
+            Ok(judged) => {
+                found.insert(candidate.stack.clone(), judged.iter().map(Judged::change).collect());
+            }
+            Err(error) if error.is_unreachable() => return Err(error),
+            Err(error) => {
+                let stack = &candidate.stack;
+                tracing::warn!(%stack, %error, "what runs of this stack cannot be compared: the plan does not say what stays");
+            }
+        }
     }
     Ok(found)
 }

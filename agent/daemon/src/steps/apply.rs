@@ -57,9 +57,10 @@ pub async fn apply(host: &Host, permit: &ApplyPermit, target: Target<'_>) -> Res
             put(host, permit, to, other).await
         }
         (None, Some(other)) => {
-            if permit.is_back() && other.adopted.is_some() {
-                // The files stay: somebody else brought them, and what runs on may mount them.
-                return if adopt::leave(host, other).await? { Ok(()) } else { take_down(host, other).await };
+            if permit.is_back() && !permit.stood().is_empty() {
+                // A first release over what somebody else started. The files stay: somebody else brought them, and what runs
+                // on may mount them.
+                return adopt::leave(host, permit, other).await;
             }
             take_down(host, other).await?;
             remove_files(host, permit, other)

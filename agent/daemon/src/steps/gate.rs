@@ -122,15 +122,14 @@ pub async fn seen_now(host: &Host, release: &Release) -> Vec<Seen> {
 }
 
 /// Waits until nothing of a release is left: the gate of a removal. What else a person started in its project may stay, and
-/// on the way `back` what was taken over.
-pub async fn absent(host: &Host, release: &Release, back: bool, patience: Duration) -> Watched {
+/// what `stood` before, if it is only put back.
+pub async fn absent(host: &Host, release: &Release, stood: &[String], patience: Duration) -> Watched {
     let services = release.model.services();
     let until = Instant::now() + patience;
     loop {
         let left = match host.engine.project(&release.project).await {
             Ok(mut containers) => {
-                containers
-                    .retain(|c| services.contains_key(c.service.as_str()) && !(back && release.has_adopted(&c.id)));
+                containers.retain(|c| services.contains_key(c.service.as_str()) && !stood.contains(&c.id));
                 if containers.is_empty() {
                     return Watched::Passed(Vec::new());
                 }

@@ -376,7 +376,8 @@ impl Step<'_> {
             Ok::<_, Reason>(match (target.to, target.other) {
                 (Some(release), _) => gate::watch(self.host, release, self.host.gate_policy(release.gate), stood).await,
                 (None, Some(gone)) => {
-                    gate::absent(self.host, gone, !forward, self.host.settings.gate.healthy_deadline).await
+                    let spared = if forward { &[][..] } else { progress.stood() };
+                    gate::absent(self.host, gone, spared, self.host.settings.gate.healthy_deadline).await
                 }
                 (None, None) => Watched::Passed(Vec::new()),
             })
