@@ -159,10 +159,14 @@ fn what_changed_is_rendered_again_whatever_it_is() {
     assert_eq!(world.check(&[]), 0);
     assert_eq!(world.check(&["--rev", "HEAD"]), 0, "a revision has the same files");
     world.write("stacks/web/compose.yml", &STACK.replace("nginx", "httpd"));
+    assert_eq!((world.check(&[]), world.check(&[])), (1, 1), "what no commit has is not kept");
+    world.commit();
     assert_eq!((world.check(&[]), world.check(&[])), (1, 0));
     world.write("stacks/web/compose.yml", &STACK.replace("image", "imgae"));
+    world.commit();
     assert_eq!((world.check(&[]), world.check(&[])), (1, 0), "a refusal is an answer");
     world.write("stacks/web/compose.yml", STACK);
+    world.commit();
     assert_eq!(world.check(&[]), 0, "as it was");
     world.write("stacks/web/app.env", "A=1\n");
     world.commit();
@@ -193,13 +197,20 @@ fn render_takes_part_and_a_file_that_is_named_does_not() {
 #[test]
 fn no_environment_file_that_is_not_committed_as_it_stands_leaves_a_trace() {
     let secret = format!("TAG={SECRET}\n");
-    let cases: [(&str, Change<'_>); 6] = [
+    let cases: [(&str, Change<'_>); 8] = [
         ("ignored", &|w| w.write(".env", &secret)),
         ("changed", &|w| w.write("stacks/web/app.env", &secret.replace("TAG", "APP"))),
         ("beside the stack", &|w| w.write("stacks/web/.env", &secret)),
         ("linked", &|w| {
             fs::write(w.at("outside"), &secret).unwrap();
             symlink(w.at("outside"), w.repo().join(".env")).unwrap();
+        }),
+        ("an ignored Compose file", &|w| {
+            w.write(".gitignore", "compose.override.yml\n");
+            w.write("stacks/web/compose.override.yml", &format!("services: {{app: {{command: '{SECRET}'}}}}\n"));
+        }),
+        ("a Compose file that was changed", &|w| {
+            w.write("stacks/web/compose.yml", &STACK.replace("nginx:", &format!("{SECRET}:")));
         }),
         ("in another repository", &|w| {
             w.write("sub/.git/HEAD", "ref: refs/heads/main\n");

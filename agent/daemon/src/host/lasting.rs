@@ -24,8 +24,8 @@ pub struct Origin<'a> {
 }
 
 impl Origin<'_> {
-    /// Whether everything that is read for this rendering is plain text of the repository: Compose files as the tree and
-    /// the commit have them, environment files as the commit has them.
+    /// Whether everything that is read for this rendering is plain text of the repository: Compose files as the tree
+    /// has them, and the commit if there is one, environment files as the commit has them.
     pub fn is_plain(&self, request: &RenderRequest<'_>, reads: &Reads) -> bool {
         let Some(inputs) = &reads.inputs else { return false };
         let env_files: Option<Vec<&str>> =
@@ -35,7 +35,11 @@ impl Origin<'_> {
         let taken = reads.references.iter().filter(|r| is_compose(r.kind)).filter_map(|r| r.path.as_deref());
         let compose: BTreeSet<&str> = request.stack.paths().chain(taken).collect();
         let others = inputs.iter().map(String::as_str).chain(env_files).filter(|path| !compose.contains(path));
-        compose.iter().all(|path| self.is_tracked(request.root, path) && self.is_committed(request.root, path))
+        // Where there is Git, a Compose file that is ignored, or was changed since, may hold what nobody else is to see.
+        let has_git = self.committed.list("").is_ok_and(|entries| !entries.is_empty());
+        let is_known =
+            |path: &str| self.is_tracked(request.root, path) && (!has_git || self.is_committed(request.root, path));
+        compose.iter().all(|path| is_known(path))
             && others.collect::<BTreeSet<_>>().into_iter().all(|path| self.is_committed(request.root, path))
     }
 
