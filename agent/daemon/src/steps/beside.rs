@@ -273,8 +273,6 @@ fn overlap(permit: &ApplyPermit, model: &Model) -> Duration {
 /// Gives a new container its names on each of its networks. `own` is the name that it will have.
 async fn join(host: &Host, to: &Release, container: &Container, own: &str) -> Result<(), Reason> {
     let before = host.engine.attached(&container.id).await.map_err(|e| failed(&e))?;
-    // An earlier try was killed while the container was off a network: it may have got another address there.
-    let was_off = update::aliases(&to.model, &container.service).iter().any(|(name, _)| !before.contains_key(*name));
     for (network, names) in update::aliases(&to.model, &container.service) {
         let names: BTreeSet<String> = names.into_iter().chain([own]).map(str::to_owned).collect();
         let there = before.get(network);
@@ -291,7 +289,7 @@ async fn join(host: &Host, to: &Release, container: &Container, own: &str) -> Re
     let is_moved = |(network, there): (&String, &Attached)| {
         after.get(network).is_some_and(|now| !there.addresses.is_empty() && now.addresses != there.addresses)
     };
-    if was_off || before.iter().any(is_moved) {
+    if before.iter().any(is_moved) {
         // What it had opened, to a database perhaps, would hang for long.
         tracing::warn!(stack = %to.stack, container = container.name, "restarting: its address has changed");
         host.engine.restart(&container.id).await.map_err(|e| failed(&e))?;
