@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::{docker::Container, http};
@@ -76,7 +77,9 @@ impl Caller {
                 });
                 match answer {
                     Ok(text) => *calls.answers.entry(text).or_default() += 1,
-                    Err(error) => calls.failed.push(error.to_string()),
+                    Err(error) => {
+                        calls.failed.push(format!("{} after {:?}: {error}", Timestamp::now(), began.elapsed()))
+                    }
                 }
                 calls.slowest = calls.slowest.max(began.elapsed());
                 thread::sleep(EVERY.saturating_sub(began.elapsed()));

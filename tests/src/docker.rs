@@ -142,6 +142,17 @@ pub fn make_image(reference: &str, unlike: &str) {
     docker(&["rm", &container]);
 }
 
+/// Removes a container and the volume without a name that it has at `target`. `rm --volumes` would leave one that came from the
+/// container before, which Compose mounts by its name.
+#[track_caller]
+pub fn remove_with_volume(container: &str, target: &str) {
+    let mount =
+        format!("{{{{range .Mounts}}}}{{{{if eq .Destination {target:?}}}}}{{{{.Name}}}}{{{{end}}}}{{{{end}}}}");
+    let volume = docker(&["inspect", "--format", &mount, container]);
+    docker(&["rm", "--force", container]);
+    docker(&["volume", "rm", volume.trim()]);
+}
+
 /// Removes every container, network, volume and image tag whose name or project begins with one of `prefixes`; says what
 /// it could not remove. Does not fail: it runs while a failed test unwinds.
 pub fn sweep(prefixes: &[&str]) {

@@ -4,7 +4,7 @@ use std::{fs, process::Command};
 
 use evenkeel_core::{outcome::Outcome, reason::Code};
 use evenkeel_tests::{
-    docker::{docker, image_id},
+    docker::{image_id, remove_with_volume},
     fixture::noise,
     program::Run,
     receivers::webhook::Webhook,
@@ -208,9 +208,5 @@ fn a_rollback_says_how_the_data_comes_back_and_what_no_snapshot_has() {
     assert!(backed_up.contains("/cache of app (an anonymous volume)"), "{backed_up}");
     let started = world.evenkeel(&["snapshots", &stack, "--format", "json"]);
     assert_eq!(started.exits(0).json()["snapshots"][0]["id"], id.as_str());
-    let mount = "{{range .Mounts}}{{if eq .Destination \"/cache\"}}{{.Name}}{{end}}{{end}}";
-    let container = world.container("db", "app").id();
-    let volume = docker(&["inspect", "--format", mount, &container]);
-    docker(&["rm", "--force", &container]);
-    docker(&["volume", "rm", volume.trim()]);
+    remove_with_volume(&world.container("db", "app").id(), "/cache");
 }

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt as _, time::Durat
 use evenkeel_core::{outcome::Outcome, reason::Code};
 use evenkeel_tests::{
     caller::{Caller, Calls},
-    docker::{Container, docker, image_id},
+    docker::{Container, docker, image_id, remove_with_volume},
     program::Run,
     skip,
     wait::seconds,
@@ -329,7 +329,7 @@ fn data_that_only_the_old_container_has_is_not_left_behind() {
     world.once().exits(0);
     assert_eq!(docker(&["exec", &world.container("web", "app").id(), "ls", "/data"]), "mine");
     assert!(world.logged().contains("it is made anew, not started first"), "{}", world.logged());
-    docker(&["rm", "--force", "--volumes", &world.container("web", "app").id()]);
+    remove_with_volume(&world.container("web", "app").id(), "/data");
 }
 
 #[test]
