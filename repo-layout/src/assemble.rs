@@ -7,8 +7,9 @@ use crate::{
     config::ProjectBase,
     join::{self, Ready},
     layout::{self, Draft, server_folder},
-    name::{ServerName, StackName},
-    nearest, order,
+    name::{GroupName, ServerName, StackName},
+    nearest,
+    order::{self, Unit},
     problem::Problem,
     project::Project,
     reload::Reload,
@@ -35,6 +36,7 @@ pub(crate) fn assemble(repo: &Repo<'_>, server: &ServerName, kind: LayoutKind, d
     tell::projects(repo, server, &ready);
     let mut stacks = depend(repo, server, ready);
     tell_cycles(repo, &stacks);
+    tell_groups(repo, &stacks);
     stacks.sort_by(|a, b| a.name.cmp(&b.name));
     stacks
 }
@@ -60,6 +62,7 @@ fn depend(repo: &Repo<'_>, server: &ServerName, ready: Vec<Ready>) -> Vec<Stack>
         if let Some(stated) = repo.config.stacks.get(&name) {
             wanted.extend(stated.depends_on.iter().map(|w| (repo.config.path.as_str(), w)));
         }
+        let group = said.group.take().or_else(|| repo.config.stacks.get(&name)?.group.clone());
         let mut depends_on = BTreeSet::new();
         for (path, Written { text, line }) in wanted {
             let wanted = StackName::new(text).ok();
@@ -89,6 +92,7 @@ fn depend(repo: &Repo<'_>, server: &ServerName, ready: Vec<Ready>) -> Vec<Stack>
             without,
             watched,
             depends_on: depends_on.into_iter().collect(),
+            group,
             gate: said.gate,
             window: said.window,
             drift: said.drift,
@@ -170,5 +174,37 @@ fn tell_cycles(repo: &Repo<'_>, stacks: &[Stack]) {
             let path = layers.and_then(|l| l.first()).map_or("", |l| l.path.as_str());
             repo.note(Problem::error("depends.cycle", &message, help).in_stack(name).at(path, None));
         }
+    }
+}
+
+/// Groups that cannot be put in order, or that have one stack only.
+fn tell_groups(repo: &Repo<'_>, stacks: &[Stack]) {
+    let note = |stack: &Stack, problem: Problem| {
+        let path = stack.layers.first().map_or("", |layer| layer.path.as_str());
+        repo.note(problem.in_stack(&stack.name).at(path, None));
+    };
+    for cycle in order::cycles_of_groups(stacks) {
+        let names = cycle.iter().chain(cycle.first()).map(ToString::to_string).collect::<Vec<_>>();
+        let message = format!("stacks that move together wait for themselves: {}", names.join(" -> "));
+        for stack in stacks.iter().filter(|stack| cycle.contains(&Unit::of(stack))) {
+            let help = "take what is between them into the group, or remove one of these from `depends_on`";
+            note(stack, Problem::error("group.cycle", &message, help));
+        }
+    }
+    let mut groups: BTreeMap<&GroupName, Vec<&Stack>> = BTreeMap::new();
+    for stack in stacks {
+        if let Some(group) = &stack.group {
+            groups.entry(group).or_default().push(stack);
+        }
+    }
+    for (group, members) in &groups {
+        let [only] = members[..] else { continue };
+        let others = groups.keys().filter(|other| *other != group).map(|other| other.as_str());
+        let help = match nearest(others, group.as_str()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "give the stacks that move with it the same `group`, or remove the key".to_owned(),
+        };
+        let message = format!("nothing else on this server is in the group {group}");
+        note(only, Problem::info("group.alone", message, help));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     extension::{self, Extension},
-    name::{ServerName, StackName},
+    name::{GroupName, ServerName, StackName},
     policy::Policy,
     problem::Problem,
     section::{Section, Source},
@@ -25,7 +25,7 @@ pub(crate) const KEYS_OF_AGENT: &[&str] = &["defaults", "ignore", "layout", "pat
 /// Keys of `servers.<s>`.
 pub(crate) const SERVER_KEYS: &[&str] = &["profiles", "stacks"];
 /// Keys of `stacks.<x>`.
-pub(crate) const STACK_KEYS: &[&str] = &["depends_on", "files"];
+pub(crate) const STACK_KEYS: &[&str] = &["depends_on", "files", "group"];
 /// Values of `layout`.
 pub(crate) const LAYOUTS: &[(&str, LayoutKind)] = &[
     ("servers", LayoutKind::Servers),
@@ -74,6 +74,8 @@ pub struct StackConfig {
     pub files: Vec<Written>,
     /// Stacks that must be committed before it, besides those that its files name.
     pub depends_on: Vec<Written>,
+    /// The stacks that it moves with, if its files do not say.
+    pub group: Option<GroupName>,
 }
 
 /// The file, validated: names are names, kinds are known.
@@ -188,7 +190,8 @@ impl LayoutConfig {
                     let stack = stack.only(STACK_KEYS);
                     let files = stack.texts("files").unwrap_or_default();
                     let depends_on = stack.texts("depends_on").unwrap_or_default();
-                    self.stacks.insert(name, StackConfig { files, depends_on });
+                    let group = extension::group(&stack);
+                    self.stacks.insert(name, StackConfig { files, depends_on, group });
                 }
                 Err(error) => stacks.refuse(&[Step::Key(key)], &error.to_string(), "rename the stack"),
             }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     drift, duration,
     gate::GateSpec,
+    name::{GroupName, NameError},
     problem::Problem,
     reload::{ON_CHANGE, OnChange, ReloadSaid, SIGNALS},
     section::{Section, Source, Written},
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// Keys of the top-level `x-evenkeel`. The schema `x-evenkeel.schema.json` names the same.
-pub(crate) const KEYS: &[&str] = &["depends_on", "drift", "gate", "hooks", "on_change", "window"];
+pub(crate) const KEYS: &[&str] = &["depends_on", "drift", "gate", "group", "hooks", "on_change", "window"];
 /// Keys of `x-evenkeel.gate`.
 pub(crate) const GATE_KEYS: &[&str] = &["healthy_deadline", "min_healthy_time"];
 /// Keys of `x-evenkeel.hooks`.
@@ -34,6 +35,8 @@ const RESERVED: &str = "x-evenkeel-";
 pub(crate) struct Extension {
     /// Stacks that must be committed first.
     pub depends_on: Vec<Written>,
+    /// The stacks that it moves with.
+    pub group: Option<GroupName>,
     /// Times of the gate.
     pub gate: GateSpec,
     /// What a change in a mounted file does.
@@ -52,6 +55,7 @@ impl Extension {
     /// Takes over what a later document, or a higher layer, says.
     pub fn overlay(&mut self, higher: Self) {
         self.depends_on.extend(higher.depends_on);
+        self.group = higher.group.or(self.group.take());
         self.gate.overlay(higher.gate);
         self.on_change = higher.on_change.or(self.on_change);
         self.reloads.extend(higher.reloads);
@@ -131,6 +135,7 @@ fn read_reload(block: &Section<'_, '_>) -> Option<ReloadSaid> {
 /// Reads the keys of a block that were checked already.
 pub(crate) fn read_block(block: &Section<'_, '_>) -> Extension {
     let mut extension = Extension { depends_on: block.texts("depends_on").unwrap_or_default(), ..Extension::default() };
+    extension.group = group(block);
     if let Some(gate) = block.section("gate") {
         let gate = gate.only(GATE_KEYS);
         extension.gate.min_healthy_time = time(&gate, "min_healthy_time");
@@ -142,6 +147,12 @@ pub(crate) fn read_block(block: &Section<'_, '_>) -> Extension {
     let hooks = block.section("hooks").map(|hooks| hooks.only(HOOK_KEYS));
     extension.health_check = hooks.and_then(|hooks| hooks.written("health_check"));
     extension
+}
+
+/// The group that a block names.
+pub(crate) fn group(block: &Section<'_, '_>) -> Option<GroupName> {
+    let refuse = |error: NameError| block.refuse(&[Step::Key("group")], &error.to_string(), "rename the group");
+    GroupName::new(block.text("group")?).map_err(refuse).ok()
 }
 
 fn drift_mode(block: &Section<'_, '_>) -> Option<drift::Mode> {

@@ -72,6 +72,11 @@ name!(
     "stack"
 );
 name!(
+    /// The name of stacks that move together.
+    GroupName,
+    "group"
+);
+name!(
     /// A server's name, as the agent's configuration and the repository's folders have it.
     ServerName,
     "server"

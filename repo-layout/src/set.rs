@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     drift,
     gate::GateSpec,
-    name::StackName,
+    name::{GroupName, StackName},
     problem::{Problem, Severity},
     reload::{OnChange, Reload},
     window::Window,
@@ -104,6 +104,9 @@ pub struct Stack {
     pub watched: Vec<String>,
     /// Stacks that must be committed before this one.
     pub depends_on: Vec<StackName>,
+    /// The stacks that it moves with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupName>,
     /// What the stack says of its health gate; unset fields take the server's values.
     #[serde(skip)]
     pub gate: GateSpec,
@@ -138,6 +141,7 @@ impl Stack {
             named: None,
             watched: Vec::new(),
             depends_on: Vec::new(),
+            group: None,
             gate: GateSpec::default(),
             window: None,
             drift: None,

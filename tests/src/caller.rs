@@ -78,7 +78,7 @@ impl Caller {
                 match answer {
                     Ok(text) => *calls.answers.entry(text).or_default() += 1,
                     Err(error) => {
-                        calls.failed.push(format!("{} after {:?}: {error}", Timestamp::now(), began.elapsed()))
+                        calls.failed.push(format!("{} after {:?}: {error}", Timestamp::now(), began.elapsed()));
                     }
                 }
                 calls.slowest = calls.slowest.max(began.elapsed());

@@ -255,14 +255,19 @@ impl Range {
         let (steps, changes) = (self.journal().timed_events(self.since), self.way.changes());
         println!("goes through {steps:?} and asks the engine for {changes:?}");
         let begins = match known {
-            Some(known) => steps.iter().find(|(_, step)| step == known).expect("it goes through what is known").0,
+            Some(known) => {
+                let at = steps.iter().filter(|(_, step)| step == known).map(|(at, _)| *at).min();
+                at.expect("it goes through what is known")
+            }
             None => 0,
         };
         let places = 1..=changes.len();
         let changes: Vec<usize> = places.filter(|place| changes[place - 1].0 > begins).collect();
-        let mut steps: Vec<String> = steps.into_iter().filter(|step| step.0 > begins).map(|step| step.1).collect();
+        let mut seen = BTreeSet::new();
+        let steps = steps.into_iter().filter(|step| step.0 > begins).map(|step| step.1);
+        // Of several deployments the first that gets there is killed.
+        let steps: Vec<String> = steps.filter(|step| seen.insert(step.clone())).collect();
         assert!(steps.iter().all(|step| Event::NAMES.contains(&step.as_str())) && !steps.is_empty(), "{steps:?}");
-        steps.dedup();
         let cut_short = |step: &str| (step == "apply_started" || step == "rollback_started").then_some("interrupted");
         let aims = steps.iter().map(|step| {
             let steps = [step.as_str()].into_iter().chain(cut_short(step)).map(str::to_owned).collect();

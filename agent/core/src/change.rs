@@ -1,6 +1,6 @@
 //! What happens to stacks and services, and why: the words of plans and of reports.
 
-use evenkeel_layout::name::StackName;
+use evenkeel_layout::name::{GroupName, StackName};
 use serde::{Deserialize, Serialize};
 
 /// What happens to a stack.
@@ -95,6 +95,9 @@ pub struct StackChange {
     pub stack: StackName,
     /// What happens.
     pub change: StackChangeKind,
+    /// The group that it moves with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupName>,
     /// Its services, sorted by name.
     pub services: Vec<ServiceChange>,
 }

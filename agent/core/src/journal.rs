@@ -16,7 +16,7 @@ use crate::{
     reason::{Code, Reason},
 };
 
-pub use event::{Event, Purpose, Quiet, Seen, SnapshotDecision};
+pub use event::{Event, Group, Purpose, Quiet, Seen, SnapshotDecision};
 pub use permit::ApplyPermit;
 pub use restore::{Restore, Swap};
 pub use state::State;
@@ -44,6 +44,7 @@ pub struct Progress {
     digest: Option<Digest>,
     from: Option<ReleaseId>,
     purpose: Purpose,
+    group: Option<Group>,
     to: Option<ReleaseId>,
     quiet: Vec<Quiet>,
     calmed: bool,
@@ -78,6 +79,8 @@ pub enum Todo {
     Gate,
     /// Let the containers answer that were started beside the old ones, and watch their health.
     Switch(ApplyPermit),
+    /// Wait until all that move together have passed, or go back with them.
+    AwaitGroup,
     /// Remove the old ones.
     Retire(ApplyPermit),
     /// Journal `RollbackStarted`.
@@ -92,11 +95,12 @@ impl Progress {
     /// Begins with the first event, which must be `Intended`.
     pub fn begin(event: &Event) -> Result<Self, Illegal> {
         match event {
-            Event::Intended { digest, from, purpose } => Ok(Self {
+            Event::Intended { digest, from, purpose, group } => Ok(Self {
                 state: State::Staging,
                 digest: digest.clone(),
                 from: *from,
                 purpose: purpose.clone(),
+                group: group.clone(),
                 to: None,
                 quiet: Vec::new(),
                 calmed: false,
@@ -157,15 +161,15 @@ impl Progress {
                 self.gate_interruptions = 0;
                 S::Switching
             }
-            (S::Gating, Event::GatePassed { .. }) | (S::Retiring, Event::Retired { .. }) => S::Committed,
-            (S::Switching, Event::Switched) => {
-                self.gate_interruptions = 0;
-                S::Retiring
-            }
+            (S::Gating, Event::GatePassed { .. }) | (S::Switching, Event::Switched) => self.after_trial(),
+            (S::Passed, Event::GroupPassed { .. }) => self.after_group(),
+            (S::Retiring, Event::Retired { .. }) => S::Committed,
             (S::Staging | S::Staged | S::BackingUp | S::BackedUp, Event::Failed { reason }) => {
                 self.abort(reason.clone())
             }
-            (S::Applying | S::Gating | S::Switching, Event::Failed { reason }) => self.turn_back(reason.clone()),
+            (S::Applying | S::Gating | S::Switching | S::Passed, Event::Failed { reason }) => {
+                self.turn_back(reason.clone())
+            }
             (S::RollingBack, Event::RollbackStarted { before }) if self.rollback_tries < ROLLBACK_TRIES => {
                 self.rollback_tries = self.spend(self.rollback_tries, before);
                 S::RollingBack
@@ -235,6 +239,16 @@ impl Progress {
         }
         self.needs_try = false;
         spent + 1
+    }
+
+    /// Where a candidate goes that is well: on its own, or when all that move together with it are.
+    fn after_trial(&mut self) -> State {
+        self.gate_interruptions = 0;
+        if self.group.is_some() { State::Passed } else { self.after_group() }
+    }
+
+    fn after_group(&self) -> State {
+        if self.beside.is_empty() { State::Committed } else { State::Retiring }
     }
 
     /// Begins the way back. What puts the release back that runs anyway has none: it is tried again later.
@@ -359,6 +373,7 @@ impl Progress {
             State::Applying if self.must_spend() => Some(Todo::BeginApply),
             State::Applying => Some(Todo::Apply(permit(self.apply_tries, false))),
             State::Gating => Some(Todo::Gate),
+            State::Passed => Some(Todo::AwaitGroup),
             State::Switching => Some(Todo::Switch(permit(self.apply_tries, false))),
             State::Retiring => Some(Todo::Retire(permit(self.apply_tries, false))),
             State::RollingBack if self.must_spend() => Some(Todo::BeginRollback),
@@ -399,6 +414,11 @@ impl Progress {
     /// The data that a person wants back, if this deployment is for that.
     pub fn restore(&self) -> Option<&Restore> {
         self.purpose.restore()
+    }
+
+    /// The stacks that change together with it, if any do.
+    pub fn group(&self) -> Option<&Group> {
+        self.group.as_ref()
     }
 
     /// The stored candidate.

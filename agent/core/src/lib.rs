@@ -6,6 +6,7 @@ pub mod adopt;
 pub mod answer;
 pub mod change;
 pub mod drift;
+pub mod group;
 pub mod health;
 pub mod id;
 pub mod journal;

@@ -108,6 +108,10 @@ codes! {
     Quarantined = "quarantine", Stalled;
     /// A stack that this one depends on is not committed.
     HeldByDependency = "held.dependency", Stalled;
+    /// A stack that moves together with this one waits, or is kept out.
+    HeldByGroup = "held.group", Stalled;
+    /// A stack that moves together with this one failed.
+    GroupFailed = "group.failed", Stalled;
     /// A person suspended the stack for a while.
     HeldBySuspension = "held.suspended", Stalled;
     /// The stack waits for its maintenance window.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
+use evenkeel_layout::name::{GroupName, StackName};
 use serde::{Deserialize, Serialize};
 
 use super::Restore;
@@ -104,6 +105,15 @@ pub struct Quiet {
     pub container: String,
 }
 
+/// Stacks that move together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// The name that they give themselves.
+    pub name: GroupName,
+    /// Those that change together, all of them, sorted.
+    pub members: Vec<StackName>,
+}
+
 /// What was decided about a backup. There is no way past this decision to an apply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -147,6 +157,9 @@ pub enum Event {
         /// What it is for.
         #[serde(flatten)]
         purpose: Purpose,
+        /// The stacks that change together with it, if any do.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        group: Option<Group>,
     },
     /// The candidate's images are here and it is stored as a release to be.
     Staged {
@@ -195,6 +208,12 @@ pub enum Event {
     },
     /// The new containers that were started beside the old ones answered with them, and stayed well: the old ones may go.
     Switched,
+    /// All that move together have passed.
+    GroupPassed {
+        /// What is there now.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        seen: Vec<Seen>,
+    },
     /// The old ones are gone.
     Retired {
         /// What is there now.
@@ -251,6 +270,7 @@ event_names! {
     Applied = "applied",
     GatePassed = "gate_passed",
     Switched = "switched",
+    GroupPassed = "group_passed",
     Retired = "retired",
     Failed = "failed",
     RollbackStarted = "rollback_started",
@@ -290,7 +310,11 @@ impl Event {
             Self::Intended { purpose: Purpose::Again(release), .. } => {
                 Some(format!("release {release}, which a person wants back"))
             }
-            Self::GatePassed { seen } if !seen.is_empty() => Some(listed(seen)),
+            Self::Intended { group: Some(group), .. } => {
+                let members = group.members.iter().map(ToString::to_string).collect::<Vec<_>>();
+                Some(format!("as one of the group {}: {}", group.name, members.join(", ")))
+            }
+            Self::GatePassed { seen } | Self::GroupPassed { seen } if !seen.is_empty() => Some(listed(seen)),
             Self::Retired { seen, left } if left.is_empty() => Some(listed(seen)),
             Self::Retired { seen, left } => Some(format!("{}; still there: {}", listed(seen), left.join(", "))),
             Self::ApplyStarted { beside, .. } if !beside.is_empty() => {

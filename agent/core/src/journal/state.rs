@@ -24,7 +24,9 @@ pub enum State {
     Gating,
     /// The candidate passed; its containers that were started beside the old ones answer with them.
     Switching,
-    /// They go on alone: the old ones are being removed. There is no way back from here.
+    /// The candidate passed, and waits until all that move together with it have.
+    Passed,
+    /// The new containers go on alone: the old ones are being removed. There is no way back from here.
     Retiring,
     /// The candidate is the release.
     Committed,
@@ -51,6 +53,7 @@ impl State {
         Self::Applying,
         Self::Gating,
         Self::Switching,
+        Self::Passed,
         Self::Retiring,
         Self::Committed,
         Self::RollingBack,
@@ -75,6 +78,7 @@ impl State {
             | Self::Applying
             | Self::Gating
             | Self::Switching
+            | Self::Passed
             | Self::Retiring
             | Self::RollingBack
             | Self::GatingRollback => None,
@@ -89,6 +93,7 @@ impl State {
                 | Self::Applying
                 | Self::Gating
                 | Self::Switching
+                | Self::Passed
                 | Self::Retiring
                 | Self::RollingBack
                 | Self::GatingRollback

@@ -1,17 +1,19 @@
 use std::collections::{BTreeSet, VecDeque};
 
+use evenkeel_layout::name::{GroupName, StackName};
+
 use super::*;
 
 mod quiet;
 
 fn intended() -> Event {
-    Event::Intended { digest: Some(Digest::of(b"x")), from: Some(ReleaseId(1)), purpose: Purpose::Deploy }
+    Event::Intended { digest: Some(Digest::of(b"x")), from: Some(ReleaseId(1)), purpose: Purpose::Deploy, group: None }
 }
 
 /// A person wants a kept release back.
 fn wanted_back() -> Event {
     let purpose = Purpose::Again(ReleaseId(1));
-    Event::Intended { digest: Some(Digest::of(b"x")), from: Some(ReleaseId(2)), purpose }
+    Event::Intended { digest: Some(Digest::of(b"x")), from: Some(ReleaseId(2)), purpose, group: None }
 }
 
 /// A person wants data back.
@@ -25,7 +27,15 @@ fn data_wanted_back() -> Event {
     let restore =
         Restore { stack: "web".to_owned(), project: "web".to_owned(), snapshot: "1a2b".to_owned(), swaps: vec![swap] };
     let purpose = Purpose::Restore(restore);
-    Event::Intended { digest: Some(Digest::of(b"x")), from: Some(ReleaseId(2)), purpose }
+    Event::Intended { digest: Some(Digest::of(b"x")), from: Some(ReleaseId(2)), purpose, group: None }
+}
+
+/// One of several that move together.
+fn intended_together() -> Event {
+    let name = |text| StackName::new(text).unwrap();
+    let group = Group { name: GroupName::new("shop").unwrap(), members: vec![name("db"), name("web")] };
+    let from = Some(ReleaseId(1));
+    Event::Intended { digest: Some(Digest::of(b"x")), from, purpose: Purpose::Deploy, group: Some(group) }
 }
 
 fn passed() -> Event {
@@ -57,6 +67,7 @@ fn every_event() -> Vec<Event> {
         intended(),
         wanted_back(),
         data_wanted_back(),
+        intended_together(),
         Event::Staged { to: Some(ReleaseId(2)) },
         Event::BackupStarted { quiet: vec![] },
         Event::BackupStarted { quiet: quiet() },
@@ -68,6 +79,7 @@ fn every_event() -> Vec<Event> {
         Event::Applied,
         passed(),
         Event::Switched,
+        Event::GroupPassed { seen: vec![] },
         Event::Retired { seen: vec![], left: vec![] },
         failed(),
         Event::RollbackStarted { before: before("b") },
@@ -101,7 +113,7 @@ fn path_beside() -> Vec<Event> {
 /// Every progress that any sequence of events can reach.
 fn reachable() -> Vec<Progress> {
     let mut found: Vec<Progress> = Vec::new();
-    let firsts = [intended(), wanted_back(), data_wanted_back()];
+    let firsts = [intended(), wanted_back(), data_wanted_back(), intended_together()];
     let mut queue = firsts.iter().map(|first| Progress::begin(first).unwrap()).collect::<VecDeque<_>>();
     while let Some(progress) = queue.pop_front() {
         if found.contains(&progress) {
@@ -174,6 +186,30 @@ fn there_is_no_apply_without_a_decision_about_the_backup() {
 }
 
 #[test]
+fn what_moves_together_is_committed_only_when_all_have_passed() {
+    for progress in reachable().into_iter().filter(|p| p.group().is_some()) {
+        for event in every_event() {
+            let Ok(next) = progress.clone().next(&event) else { continue };
+            if matches!(next.state(), State::Retiring | State::Committed) && progress.state() != State::Retiring {
+                let from = (progress.state(), event.name());
+                assert_eq!(from, (State::Passed, "group_passed"));
+            }
+        }
+    }
+    let together = |mut events: Vec<Event>| {
+        events[0] = intended_together();
+        events
+    };
+    let passed = Progress::replay(&together(good_path())).unwrap();
+    assert_eq!(passed.clone().next(&failed()).unwrap().state(), State::RollingBack);
+    assert_eq!(passed.next(&Event::Interrupted).unwrap().state(), State::Passed);
+    let beside = together(path_beside()[..8].to_vec());
+    let events: Vec<Event> = beside.into_iter().chain([Event::GroupPassed { seen: vec![] }]).collect();
+    let states: Vec<State> = (7..=9).map(|n| Progress::replay(&events[..n]).unwrap().state()).collect();
+    assert_eq!(states, [State::Switching, State::Passed, State::Retiring], "the old ones go when all have passed");
+}
+
+#[test]
 fn a_way_back_may_be_interrupted_as_often_as_any() {
     let mut progress = Progress::replay(&good_path()[..6]).unwrap();
     for _ in 0..GATE_TRIES {
@@ -198,6 +234,8 @@ fn interruptions_at_every_step_reach_an_end() {
                 Some(Todo::BeginRollback) => now.next(&Event::RollbackStarted { before: vec![] }).unwrap(),
                 // Whoever is woken twice is awake: it is done again until it is done.
                 Some(Todo::Wake) => now.next(&Event::Woken).unwrap(),
+                // A group is judged as soon as somebody looks.
+                Some(Todo::AwaitGroup) => now.next(&Event::GroupPassed { seen: vec![] }).unwrap(),
                 Some(_) => now.next(&Event::Interrupted).unwrap(),
             };
         }
@@ -214,7 +252,7 @@ fn what_a_person_wants_back_is_known_in_every_state_and_goes_the_same_way() {
     }
     assert_eq!(Progress::replay(&events).unwrap().state(), State::Committed);
     let of_both = |wanted: Option<ReleaseId>| -> BTreeSet<State> {
-        reachable().iter().filter(|p| p.again() == wanted).map(Progress::state).collect()
+        reachable().iter().filter(|p| p.again() == wanted && p.group().is_none()).map(Progress::state).collect()
     };
     assert_eq!(of_both(None), of_both(Some(ReleaseId(1))));
 }
@@ -222,7 +260,9 @@ fn what_a_person_wants_back_is_known_in_every_state_and_goes_the_same_way() {
 #[test]
 fn a_restore_goes_the_same_way_and_never_loses_sight_of_what_it_exchanges() {
     let of = |restores: bool| -> BTreeSet<State> {
-        reachable().iter().filter(|p| p.restore().is_some() == restores).map(Progress::state).collect()
+        let found = reachable();
+        let alone = found.iter().filter(|p| p.group().is_none());
+        alone.filter(|p| p.restore().is_some() == restores).map(Progress::state).collect()
     };
     assert_eq!(of(true), of(false));
     for progress in reachable().iter().filter(|p| p.restore().is_some()) {
@@ -245,7 +285,10 @@ fn a_journal_from_before_people_could_ask_is_read() {
         r#"{"event":"apply_started","before":[]}"#,
     ];
     let events = old.map(|text| serde_json::from_str::<Event>(text).unwrap());
-    assert_eq!(events[0], Event::Intended { digest: None, from: Some(ReleaseId(1)), purpose: Purpose::Deploy });
+    assert_eq!(
+        events[0],
+        Event::Intended { digest: None, from: Some(ReleaseId(1)), purpose: Purpose::Deploy, group: None }
+    );
     assert_eq!(events[1], Event::GatePassed { seen: vec![] });
     assert_eq!(events[2], Event::BackupStarted { quiet: vec![] });
     assert_eq!(events[3], Event::ApplyStarted { before: vec![], ailing: vec![], beside: vec![] });
@@ -259,7 +302,7 @@ fn what_a_deployment_is_for_is_read_as_it_was_written_and_is_one_thing() {
         (r#","heal":["web"]"#, Purpose::Heal(vec!["web".to_owned()])),
         (r#","again":7"#, Purpose::Again(ReleaseId(7))),
     ] {
-        let event = Event::Intended { digest: None, from: Some(ReleaseId(1)), purpose };
+        let event = Event::Intended { digest: None, from: Some(ReleaseId(1)), purpose, group: None };
         assert_eq!(serde_json::from_str::<Event>(&written(more)).unwrap(), event);
         assert_eq!(serde_json::to_string(&event).unwrap(), written(more));
     }
@@ -334,7 +377,8 @@ fn the_journal_reads_back_what_it_wrote() {
 fn what_could_not_be_put_back_is_left_for_another_try_and_never_rolled_back() {
     let heal = |event: &Event| match event {
         Event::Intended { digest, from, .. } => {
-            Event::Intended { digest: digest.clone(), from: *from, purpose: Purpose::Heal(vec!["web".to_owned()]) }
+            let purpose = Purpose::Heal(vec!["web".to_owned()]);
+            Event::Intended { digest: digest.clone(), from: *from, purpose, group: None }
         }
         other => other.clone(),
     };

@@ -2,9 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use evenkeel_layout::{drift::Mode, name::StackName, problem::Problem};
+use evenkeel_layout::{
+    drift::Mode,
+    name::{GroupName, StackName},
+    problem::Problem,
+};
 
-use super::{Plan, Side, diff, diff::take_along, notes};
+use super::{Held, Plan, Side, diff, diff::take_along, notes};
 use crate::{
     change::{ServiceChange, ServiceChangeKind, StackChange, StackChangeKind, Why, WhyKind},
     release::{Candidate, Release},
@@ -31,6 +35,8 @@ pub struct Desired<'a> {
     /// What becomes of the services of stacks that have no release and whose projects have containers: somebody else
     /// started them.
     pub found: &'a BTreeMap<StackName, Vec<ServiceChange>>,
+    /// The groups of stacks that move together, those of rejected ones too.
+    pub groups: &'a BTreeMap<StackName, GroupName>,
     /// Halted stacks: nobody knows what their containers were made from, so a deployment makes all of them anew.
     pub halted: &'a [StackName],
 }
@@ -84,7 +90,7 @@ pub fn build(desired: Desired<'_>, releases: &BTreeMap<StackName, Release>, obse
     let projects: BTreeSet<&str> = desired.accepted.iter().map(|c| c.project.as_str()).collect();
     let (first, last): (Vec<_>, Vec<_>) = removed.into_iter().partition(|r| projects.contains(r.project.as_str()));
     plan.waves.extend(removal_waves(desired.root, &first));
-    plan.waves.extend(change_waves(desired.accepted, changes));
+    plan.waves.extend(change_waves(desired, changes));
     plan.waves.extend(removal_waves(desired.root, &last));
     plan.problems.sort();
     plan.problems.dedup();
@@ -132,7 +138,8 @@ fn change(
         service.why.push(Why { kind: WhyKind::Other, name: "halted".to_owned() });
     }
     let change = if release.is_some() { StackChangeKind::Update } else { StackChangeKind::Create };
-    Some(StackChange { stack: candidate.stack.clone(), change, services })
+    let group = desired.groups.get(&candidate.stack).cloned();
+    Some(StackChange { stack: candidate.stack.clone(), change, group, services })
 }
 
 /// Creates services that have no container though they should. Returns whether there are any.
@@ -160,17 +167,22 @@ fn is_scaled_to_none(service: &serde_json::Value) -> bool {
     service["scale"].as_u64() == Some(0) || service["deploy"]["replicas"].as_u64() == Some(0)
 }
 
-/// Takes out of the changes what depends, directly or not, on a rejected stack.
+/// Takes out of the changes what depends, directly or not, on a rejected stack, or moves together with one.
 fn hold(plan: &mut Plan, changes: &mut BTreeMap<&StackName, StackChange>, desired: Desired<'_>) {
-    let mut blocked: BTreeMap<&StackName, &StackName> = BTreeMap::new();
+    let mut blocked: BTreeMap<&StackName, (&StackName, bool)> = BTreeMap::new();
     loop {
+        let in_the_way: Vec<&StackName> = desired.rejected.iter().chain(blocked.keys().copied()).collect();
+        let is_mate = |one: &StackName, other: &StackName| {
+            one != other && desired.groups.get(one).is_some_and(|group| desired.groups.get(other) == Some(group))
+        };
         let newly: Vec<_> = desired
             .accepted
             .iter()
             .filter(|c| !blocked.contains_key(&c.stack))
             .filter_map(|c| {
-                let is_in_the_way = |d: &&StackName| desired.rejected.contains(d) || blocked.contains_key(d);
-                Some((&c.stack, c.depends_on.iter().find(is_in_the_way)?))
+                let needed = c.depends_on.iter().find(|d| in_the_way.contains(d)).map(|needed| (needed, false));
+                let mate = || in_the_way.iter().find(|other| is_mate(&c.stack, other)).map(|mate| (*mate, true));
+                Some((&c.stack, needed.or_else(mate)?))
             })
             .collect();
         // What does not change has been committed, whatever it depends on: nobody waits for it.
@@ -180,12 +192,12 @@ fn hold(plan: &mut Plan, changes: &mut BTreeMap<&StackName, StackChange>, desire
         }
         blocked.extend(newly);
     }
-    for (stack, waits_for) in blocked {
+    for (stack, (waits_for, as_group)) in blocked {
         changes.remove(stack);
-        let message = format!("{stack} waits for {waits_for}, which cannot be deployed as this commit has it");
-        let help = format!("correct {waits_for}");
-        plan.problems.push(Problem::warning("held.dependency", message, help).in_stack(stack));
-        plan.held.push((stack.clone(), waits_for.clone()));
+        let held = Held { stack: stack.clone(), waits_for: waits_for.clone(), as_group };
+        let code = if as_group { "held.group" } else { "held.dependency" };
+        plan.problems.push(Problem::warning(code, held.to_string(), format!("correct {waits_for}")).in_stack(stack));
+        plan.held.push(held);
     }
 }
 
@@ -197,18 +209,36 @@ fn removed<'a>(desired: Desired<'_>, releases: &'a BTreeMap<StackName, Release>)
     releases.values().filter(|release| !wanted.contains(&release.stack)).collect()
 }
 
-fn change_waves(accepted: &[Candidate], mut changes: BTreeMap<&StackName, StackChange>) -> Vec<Vec<StackChange>> {
+fn change_waves(desired: Desired<'_>, mut changes: BTreeMap<&StackName, StackChange>) -> Vec<Vec<StackChange>> {
+    // A group counts as one, by its first stack.
+    let mut first: BTreeMap<&GroupName, &StackName> = BTreeMap::new();
+    for (stack, group) in desired.groups {
+        first.entry(group).or_insert(stack);
+    }
+    let head = |stack: &StackName| desired.groups.get(stack).map_or(stack, |group| first[group]).clone();
+    let mut units: BTreeMap<StackName, (Vec<&StackName>, Vec<StackName>)> = BTreeMap::new();
     // Stacks that do not change are in the order too: they pass on what depends on what.
-    let order = waves(accepted.iter().map(|c| (&c.stack, c.depends_on.as_slice())));
-    let waves = order.into_iter().map(|wave| wave.into_iter().filter_map(|stack| changes.remove(stack)).collect());
-    waves.filter(|wave: &Vec<StackChange>| !wave.is_empty()).collect()
+    for candidate in desired.accepted {
+        let (members, needs) = units.entry(head(&candidate.stack)).or_default();
+        members.push(&candidate.stack);
+        needs.extend(candidate.depends_on.iter().map(head));
+    }
+    let order = waves(units.iter().map(|(unit, (_, needs))| (unit, needs.as_slice())));
+    let members = |unit: &StackName| units[unit].0.clone();
+    let waves = order.into_iter().map(|wave| {
+        let mut wave: Vec<StackChange> =
+            wave.into_iter().flat_map(members).filter_map(|stack| changes.remove(stack)).collect();
+        wave.sort_by(|a, b| a.stack.cmp(&b.stack));
+        wave
+    });
+    waves.filter(|wave| !wave.is_empty()).collect()
 }
 
 fn removal_waves(root: &str, removed: &[&Release]) -> Vec<Vec<StackChange>> {
     let change = |stack: &StackName| {
         let release = removed.iter().find(|r| r.stack == *stack)?;
         let services = diff(root, Some(Side::of_release(release)), None);
-        Some(StackChange { stack: stack.clone(), change: StackChangeKind::Remove, services })
+        Some(StackChange { stack: stack.clone(), change: StackChangeKind::Remove, group: None, services })
     };
     let order = waves(removed.iter().map(|r| (&r.stack, r.depends_on.as_slice())));
     order.into_iter().rev().map(|wave| wave.into_iter().filter_map(change).collect()).collect()
@@ -216,7 +246,7 @@ fn removal_waves(root: &str, removed: &[&Release]) -> Vec<Vec<StackChange>> {
 
 /// Each after what it depends on, as far as that is among them; sorted within a wave. What depends on itself in a circle,
 /// which the layout refuses, comes last rather than never.
-fn waves<'a>(stacks: impl Iterator<Item = (&'a StackName, &'a [StackName])>) -> Vec<Vec<&'a StackName>> {
+pub fn waves<'a>(stacks: impl Iterator<Item = (&'a StackName, &'a [StackName])>) -> Vec<Vec<&'a StackName>> {
     let mut waiting: BTreeMap<&StackName, &[StackName]> = stacks.collect();
     let mut waves = Vec::new();
     while !waiting.is_empty() {

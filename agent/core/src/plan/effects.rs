@@ -140,6 +140,7 @@ mod tests {
         let change = StackChange {
             stack: evenkeel_layout::name::StackName::new("web").expect("a name"),
             change: StackChangeKind::Update,
+            group: None,
             services: diff("/live", from, to),
         };
         let found = effects("/live", &change, from, to);

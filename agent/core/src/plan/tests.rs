@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use evenkeel_layout::{
     gate::GateSpec,
+    name::GroupName,
     reload::{OnChange, Reload},
 };
 use proptest::prelude::*;
@@ -13,6 +14,8 @@ use crate::{
     model::Model,
     release::{Candidate, FileRecord, Files, Release, SecretEnv},
 };
+
+mod groups;
 
 const ROOT: &str = "/srv/live";
 
@@ -266,6 +269,12 @@ fn releases(of: &[Candidate]) -> BTreeMap<StackName, Release> {
     of.iter().map(|c| (c.stack.clone(), Release::of(c, BTreeMap::new()))).collect()
 }
 
+/// `shop-db` and `shop-web` move together.
+fn groups() -> BTreeMap<StackName, GroupName> {
+    let shop = GroupName::new("shop").unwrap();
+    ["shop-db", "shop-web"].map(|stack| (name(stack), shop.clone())).into()
+}
+
 fn planned(
     accepted: &[Candidate],
     rejected: &[&str],
@@ -282,6 +291,7 @@ fn planned(
             complete: true,
             put_back: PutBack::Everything,
             found: &BTreeMap::new(),
+            groups: &groups(),
             halted: &[],
         },
         releases,
@@ -329,7 +339,7 @@ fn a_rejected_stack_keeps_its_release_and_holds_its_dependents() {
     let plan = planned(&new, &["db"], &releases(&old), None);
     assert!(plan.is_empty());
     assert_eq!(plan.rejected, [name("db")]);
-    let held: Vec<_> = plan.held.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    let held: Vec<_> = plan.held.iter().map(|held| (held.stack.as_str(), held.waits_for.as_str())).collect();
     assert_eq!(held, [("top", "web"), ("web", "db")]);
 }
 
@@ -344,6 +354,7 @@ fn a_broken_set_removes_nothing() {
         complete: false,
         put_back: PutBack::Everything,
         found: &BTreeMap::new(),
+        groups: &BTreeMap::new(),
         halted: &[],
     };
     assert!(build(desired, &releases(&old), None).is_empty());
@@ -367,6 +378,7 @@ fn a_halted_stack_is_deployed_also_with_the_bytes_of_its_release() {
         complete: true,
         put_back: PutBack::Everything,
         found: &BTreeMap::new(),
+        groups: &BTreeMap::new(),
         halted: &[name("web")],
     };
     let plan = build(desired, &releases(&web), None);

@@ -172,6 +172,7 @@ impl Sides {
             complete: !set.is_broken(),
             put_back: PutBack::Nothing,
             found: &BTreeMap::new(),
+            groups: &wanted.groups,
             halted: &[],
         };
         let mut plan = plan::build(desired, &releases, None);

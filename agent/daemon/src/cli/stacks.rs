@@ -84,6 +84,9 @@ fn lines(stack: &Stack) -> Vec<String> {
     if let Some(script) = &stack.health_check {
         lines.push(format!("health checked by {script}"));
     }
+    if let Some(group) = &stack.group {
+        lines.push(format!("moves with the group {group}"));
+    }
     if !stack.depends_on.is_empty() {
         let names: Vec<&str> = stack.depends_on.iter().map(evenkeel_layout::name::StackName::as_str).collect();
         lines.push(format!("after {}", names.join(", ")));

@@ -17,7 +17,7 @@ use evenkeel_core::{
     slice, validate,
 };
 use evenkeel_layout::{
-    name::{ServerName, StackName},
+    name::{GroupName, ServerName, StackName},
     problem::{Problem, Severity},
     reload::Reload,
     set::{Stack, StackSet},
@@ -100,6 +100,8 @@ pub struct Candidates {
     pub accepted: Vec<Candidate>,
     /// Stacks that cannot, with the errors why, sorted by name. They keep their release, and hold their dependents.
     pub rejected: Vec<(StackName, Vec<Problem>)>,
+    /// The groups of stacks that move together, those of rejected ones too.
+    pub groups: BTreeMap<StackName, GroupName>,
     /// Everything that was found, errors too, sorted.
     pub problems: Vec<Problem>,
     /// Untracked environment files of the live tree that took part, by their paths in it.
@@ -115,7 +117,9 @@ pub async fn candidates(input: CandidateInput<'_>) -> Candidates {
     let encrypted = &Encrypted::open(encrypted::Source { tree, set, root, identities, place });
     let made = stream::iter(sound).map(|stack| one(input, encrypted, stack)).buffered(PARALLEL);
     let results: Vec<Made> = made.collect().await;
-    let mut out = Candidates { problems: input.set.problems.clone(), ..Candidates::default() };
+    let grouped = input.set.stacks.iter().filter_map(|stack| Some((stack.name.clone(), stack.group.clone()?)));
+    let mut out =
+        Candidates { problems: input.set.problems.clone(), groups: grouped.collect(), ..Candidates::default() };
     for made in results {
         out.problems.extend(made.problems);
         out.accepted.extend(made.candidate);

@@ -3,7 +3,7 @@
 use evenkeel_core::{
     change::{ServiceChange, ServiceChangeKind},
     id::{CommitId, DeploymentId, Digest, SyncId},
-    journal::{Event, Illegal, Progress, Purpose, Seen, SnapshotDecision, State},
+    journal::{Event, Group, Illegal, Progress, Purpose, Seen, SnapshotDecision, State},
     outcome::Outcome,
     reason::{Code, Reason},
     release::{Release, removal_digest},
@@ -37,6 +37,8 @@ pub struct Intent<'a> {
     pub changes: &'a [ServiceChange],
     /// What it is for.
     pub purpose: Purpose,
+    /// The stacks that change together with it, if any do.
+    pub group: Option<&'a Group>,
 }
 
 /// A deployment that is under way. Its journal is on disk before anything that the journal announces is done.
@@ -88,6 +90,7 @@ impl Deployment {
             digest: intent.digest.clone(),
             from: intent.from.map(|r| r.id),
             purpose: intent.purpose.clone(),
+            group: intent.group.cloned(),
         };
         let progress = Progress::begin(&event)?;
         let from_commit = intent.from.map(|r| r.commit.clone());
@@ -210,7 +213,13 @@ impl Deployment {
             Event::GatePassed { .. } if !self.progress.beside().is_empty() => {
                 "well; old and new containers answer together".to_owned()
             }
-            Event::GatePassed { .. } | Event::Retired { .. } => "deployed".to_owned(),
+            Event::GatePassed { .. } | Event::Switched if self.progress.group().is_some() => {
+                "well; it waits for its group".to_owned()
+            }
+            Event::GroupPassed { .. } if !self.progress.beside().is_empty() => {
+                "its group is well, the old containers go now".to_owned()
+            }
+            Event::GatePassed { .. } | Event::GroupPassed { .. } | Event::Retired { .. } => "deployed".to_owned(),
             Event::Switched => "well beside the old containers, which go now".to_owned(),
             Event::Failed { reason } => format!("failed: {reason}"),
             Event::RollbackStarted { .. } if self.from_commit.is_none() => "taking it down again".to_owned(),
@@ -302,6 +311,10 @@ impl Deployment {
             State::Halted => true,
             // A disk that is full says nothing about these bytes.
             State::RolledBack if next.failure().is_some_and(|reason| reason.code.is_of_disk()) => return Ok(None),
+            // Nor does the fault of another stack: these stay out as long as that one does.
+            State::RolledBack if next.failure().is_some_and(|reason| reason.code == Code::GroupFailed) => {
+                return Ok(None);
+            }
             State::RolledBack => false,
             State::Committed if next.again().is_some() => return self.held(host, next),
             _ => return Ok(None),
@@ -344,7 +357,8 @@ impl Deployment {
             return Ok(false); // drift is told as such
         }
         let is_repeated = outcome == Outcome::Aborted
-            || (outcome == Outcome::RolledBack && reason.is_some_and(|r| r.code.is_of_disk()));
+            || (outcome == Outcome::RolledBack
+                && reason.is_some_and(|r| r.code.is_of_disk() || r.code == Code::GroupFailed));
         if !is_repeated {
             return Ok(true);
         }
@@ -394,7 +408,7 @@ fn short(snapshot: &str) -> &str {
 
 fn evidence_of(event: &Event) -> &[Seen] {
     match event {
-        Event::GatePassed { seen } | Event::Retired { seen, .. } => seen,
+        Event::GatePassed { seen } | Event::GroupPassed { seen } | Event::Retired { seen, .. } => seen,
         _ => &[],
     }
 }

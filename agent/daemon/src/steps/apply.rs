@@ -103,7 +103,8 @@ async fn put(host: &Host, permit: &ApplyPermit, to: &Release, other: Option<&Rel
     }
     let gone = services_gone(to, other);
     host.engine.remove_services(&to.project, &gone).await.map_err(failed)?;
-    beside::clear(host, permit, &to.project).await?;
+    let candidate = if permit.is_back() { other } else { Some(to) };
+    beside::clear(host, permit, &to.project, candidate).await?;
     let standing = host.engine.project(&to.project).await.map_err(failed)?;
     let root = host.live.root().display().to_string();
     let halted = host.store.doubtful().map_err(|e| e.reason())?.contains(&to.stack);

@@ -102,15 +102,15 @@ fn is_new(permit: &ApplyPermit, container: &Container) -> bool {
     is_of(permit, container) && !permit.stood().contains(&container.id)
 }
 
-/// Removes what an earlier try, or the candidate, has started beside the old containers.
-pub async fn clear(host: &Host, permit: &ApplyPermit, project: &str) -> Result<(), Reason> {
+/// Removes what an earlier try, or the candidate, has started beside the old containers. `made_of` is what they were made of.
+pub async fn clear(host: &Host, permit: &ApplyPermit, project: &str, made_of: Option<&Release>) -> Result<(), Reason> {
     if permit.beside().is_empty() {
         return Ok(());
     }
     let mut new = host.engine.project(project).await.map_err(|e| failed(&e))?;
     new.retain(|container| is_new(permit, container));
     // They may have sickened while both answered: nobody shall find them while they stop, and who has found them is answered.
-    if leave_all(host, &new).await? == Some(Names::Gone) {
+    if leave_all(host, &new, made_of).await? == Some(Names::Gone) {
         sleep(LAST_ANSWERS).await;
     }
     let removed = join_all(new.iter().map(|container| {
@@ -299,11 +299,15 @@ async fn join(host: &Host, to: &Release, container: &Container, own: &str) -> Re
 
 /// Removes the old containers: first no name leads to them any more, then they stay for those who still know their addresses,
 /// then they are stopped. `None`: the agent was asked to stop.
-pub async fn retire(host: &Host, permit: &ApplyPermit, to: &Release) -> Result<Option<Event>, Reason> {
+pub async fn retire(
+    host: &Host,
+    permit: &ApplyPermit,
+    (from, to): (Option<&Release>, &Release),
+) -> Result<Option<Event>, Reason> {
     let down = let_run(host, permit, to).await?;
     let mut old = host.engine.project(&to.project).await.map_err(|e| failed(&e))?;
     old.retain(|container| is_old(permit, container) && !down.contains(&container.service));
-    if leave_all(host, &old).await?.is_some_and(|names| names > Names::Stay) {
+    if leave_all(host, &old, from).await?.is_some_and(|names| names > Names::Stay) {
         host.activity.at_work(to.stack.as_str(), "letting the old containers finish what they do");
         tokio::select! {
             () = sleep(overlap(permit, &to.model)) => {}
@@ -353,10 +357,14 @@ async fn let_run(host: &Host, permit: &ApplyPermit, to: &Release) -> Result<BTre
 }
 
 /// Takes the names of those away that run. Gives the most that became of one's names; `None`: none runs.
-async fn leave_all(host: &Host, containers: &[Container]) -> Result<Option<Names>, Reason> {
+async fn leave_all(host: &Host, containers: &[Container], made_of: Option<&Release>) -> Result<Option<Names>, Reason> {
     let mut most = None;
     for container in containers.iter().filter(|c| c.activity == Activity::Running) {
-        match leave(host, container).await {
+        let left = async {
+            let back = rejoin(host, container, made_of).await?;
+            leave(host, container).await.map(|names| names.max(back))
+        };
+        match left.await {
             Ok(names) => most = most.max(Some(names)),
             Err(error) if error.is_unreachable() => return Err(failed(&error)),
             Err(error) => tracing::warn!(container = container.name, %error, "it keeps its names"),
@@ -374,6 +382,20 @@ enum Names {
     WereGone,
     /// They were taken away just now.
     Gone,
+}
+
+/// Puts a container back on networks that an agent took it off and did not live to put it on again: who had just called it waits
+/// for its answer.
+async fn rejoin(host: &Host, container: &Container, made_of: Option<&Release>) -> Result<Names, EngineError> {
+    let wanted = made_of.map(|release| update::aliases(&release.model, &container.service)).unwrap_or_default();
+    let there = host.engine.attached(&container.id).await?;
+    let mut names = Names::Stay;
+    for (network, _) in wanted.iter().filter(|(network, _)| !there.contains_key(*network)) {
+        let _locks = host.tags.take(BTreeSet::from([address_lock(network)])).await;
+        host.engine.join(&container.id, network, &BTreeSet::new()).await?;
+        names = Names::Gone;
+    }
+    Ok(names)
 }
 
 /// Takes a container's names away, on each network. Where it would not get its address back they stay: to be found by a name is no

@@ -7,7 +7,7 @@ use evenkeel_core::{
     outcome::Outcome,
 };
 use evenkeel_layout::name::StackName;
-use rusqlite::{Transaction, params};
+use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::{NewDeployment, Store, StoreError, encode, history::insert_deployment};
 
@@ -84,6 +84,22 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// How far a stack's deployment of a sync got, ended or not; `None` if it was never begun.
+    pub fn progress(&self, sync: SyncId, stack: &StackName) -> Result<Option<Progress>, StoreError> {
+        let id: Option<i64> = self.read(|db| {
+            let begun = "SELECT d.id FROM deployments d WHERE d.sync = ?1 AND d.stack = ?2
+                         AND EXISTS (SELECT 1 FROM journal j WHERE j.deployment = d.id)";
+            db.query_row(begun, params![sync.0, stack.as_str()], |r| r.get(0)).optional()
+        })?;
+        let Some(id) = id else { return Ok(None) };
+        let events: Vec<Event> = self.journal(DeploymentId(id))?.into_iter().map(|(_, event)| event).collect();
+        let damaged = |what: String| StoreError::Damaged {
+            path: self.path.display().to_string(),
+            what: format!("deployment {id}: {what}"),
+        };
+        Progress::replay(&events).map(Some).map_err(|e| damaged(e.to_string()))
     }
 
     /// Ends syncs that a stop cut short, once their deployments have ended.

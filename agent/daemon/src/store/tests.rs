@@ -78,7 +78,7 @@ fn deploy_over(
     let name = stack(name);
     let new = NewDeployment { sync, stack: &name, to: Some(&commit("a")), from: None, changes: &[] };
     let digest = Some(Digest::of(b"candidate"));
-    let intended = Event::Intended { digest, from, purpose: Purpose::Deploy };
+    let intended = Event::Intended { digest, from, purpose: Purpose::Deploy, group: None };
     let id = store.intend(&new, &intended, 2).unwrap();
     let (release, contents) = release(name.as_str(), content);
     let (to, _) = store.stage(id, &release, &contents, 3).unwrap();
@@ -289,7 +289,9 @@ fn an_unfinished_deployment_is_found_where_its_journal_left_it() {
     let sync = store.begin_sync("poll", 10).unwrap();
     let api = stack("api");
     let new = NewDeployment { sync, stack: &api, to: Some(&commit("b")), from: None, changes: &[] };
-    store.intend(&new, &Event::Intended { digest: None, from: None, purpose: Purpose::Deploy }, 11).unwrap();
+    store
+        .intend(&new, &Event::Intended { digest: None, from: None, purpose: Purpose::Deploy, group: None }, 11)
+        .unwrap();
     drop(store);
     let store = Store::open(dir.path()).unwrap();
     let unfinished = store.unfinished().unwrap();
@@ -398,8 +400,9 @@ fn a_sync_ends_with_its_last_deployment_and_as_its_gravest() {
     let sync = store.begin_sync("poll", 1).unwrap();
     let (web, api, reason) = (stack("web"), stack("api"), Reason::new(Code::HeldByDependency, "it waits"));
     let new = |stack| NewDeployment { sync, stack, to: None, from: None, changes: &[] };
-    let open =
-        store.intend(&new(&web), &Event::Intended { digest: None, from: None, purpose: Purpose::Deploy }, 2).unwrap();
+    let open = store
+        .intend(&new(&web), &Event::Intended { digest: None, from: None, purpose: Purpose::Deploy, group: None }, 2)
+        .unwrap();
     for (outcome, reason) in [(Outcome::Unchanged, None), (Outcome::Held, Some(&reason))] {
         let end = DeploymentEnd { new: new(&api), outcome, reason, messages: vec![] };
         store.record_end(&end, 3).unwrap();
@@ -432,7 +435,9 @@ fn the_files_of_a_candidate_on_trial_count_as_those_of_its_stack() {
     let sync = store.begin_sync("poll", 1).unwrap();
     let api = stack("api");
     let new = NewDeployment { sync, stack: &api, to: None, from: None, changes: &[] };
-    let id = store.intend(&new, &Event::Intended { digest: None, from: None, purpose: Purpose::Deploy }, 2).unwrap();
+    let id = store
+        .intend(&new, &Event::Intended { digest: None, from: None, purpose: Purpose::Deploy, group: None }, 2)
+        .unwrap();
     let (trial, contents) = release("api", b"trial");
     store.stage(id, &trial, &contents, 3).unwrap();
     let beside = |name: &str| store.releases_beside(&stack(name)).unwrap().len();

@@ -12,7 +12,7 @@ use evenkeel_core::{
 };
 use evenkeel_layout::name::StackName;
 
-use super::{Fault, Prepared, prepare};
+use super::{Fault, Prepared, group, prepare};
 use crate::{
     host::{now_ms, people, window},
     run::Run,
@@ -50,16 +50,11 @@ impl Run<'_> {
     }
 
     /// Sets aside what waits for a rejected stack.
-    pub(super) fn hold(
-        &self,
-        held: &[(StackName, StackName)],
-        releases: &BTreeMap<StackName, Release>,
-    ) -> Result<(), Fault> {
-        for (stack, waits_for) in held {
-            let what =
-                format!("{stack} waits: it depends on {waits_for}, which cannot be deployed as this commit has it");
-            let reason = Reason::new(Code::HeldByDependency, what);
-            self.set_aside(stack, releases.get(stack).map(|r| &r.commit), Outcome::Held, reason)?;
+    pub(super) fn hold(&self, plan: &Plan, releases: &BTreeMap<StackName, Release>) -> Result<(), Fault> {
+        for held in &plan.held {
+            let code = if held.as_group { Code::HeldByGroup } else { Code::HeldByDependency };
+            let commit = releases.get(&held.stack).map(|r| &r.commit);
+            self.set_aside(&held.stack, commit, Outcome::Held, Reason::new(code, held.to_string()))?;
         }
         Ok(())
     }
@@ -72,7 +67,7 @@ impl Run<'_> {
         releases: &BTreeMap<StackName, Release>,
     ) -> Result<(), Fault> {
         let busy = |stack: &StackName| {
-            plan.changes().any(|c| c.stack == *stack) || plan.held.iter().any(|(held, _)| held == stack)
+            plan.changes().any(|c| c.stack == *stack) || plan.held.iter().any(|held| held.stack == *stack)
         };
         for candidate in prepared.candidates.accepted.iter().filter(|c| !busy(&c.stack)) {
             if let Some(release) = releases.get(&candidate.stack) {
@@ -97,7 +92,7 @@ impl Run<'_> {
         Ok(self.host.store.amend(&amended)?)
     }
 
-    /// The changes of a wave that may go ahead; the others are set aside with their reason.
+    /// The changes of a wave that may go ahead; the others are set aside with their reason. Of a group all go ahead, or none.
     pub(super) fn ready<'w>(
         &self,
         wave: &'w [StackChange],
@@ -105,12 +100,22 @@ impl Run<'_> {
         releases: &BTreeMap<StackName, Release>,
         removals: &Removals,
     ) -> Result<Vec<&'w StackChange>, Fault> {
-        let mut ready = Vec::new();
+        let mut found = Vec::new();
         for change in wave {
-            let from = releases.get(&change.stack);
-            match self.obstacle(change, prepared, (from, removals))? {
-                None => ready.push(change),
-                Some((outcome, reason)) => self.set_aside(&change.stack, from.map(|r| &r.commit), outcome, reason)?,
+            found.push((change, self.obstacle(change, prepared, (releases.get(&change.stack), removals))?));
+        }
+        let mut ready = Vec::new();
+        for (change, obstacle) in &found {
+            let mate = |(other, obstacle): &(&StackChange, Option<(Outcome, Reason)>)| {
+                let (_, why) = obstacle.as_ref().filter(|_| change.group.is_some() && other.group == change.group)?;
+                Some((Outcome::Held, group::waits_for(&change.stack, &other.stack, why)))
+            };
+            match obstacle.clone().or_else(|| found.iter().find_map(mate)) {
+                None => ready.push(*change),
+                Some((outcome, reason)) => {
+                    let commit = releases.get(&change.stack).map(|r| &r.commit);
+                    self.set_aside(&change.stack, commit, outcome, reason)?;
+                }
             }
         }
         Ok(ready)

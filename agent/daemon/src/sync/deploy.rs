@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use evenkeel_core::{
     change::{ServiceChange, ServiceChangeKind, StackChange, Why, WhyKind},
     id::ReleaseId,
-    journal::{ApplyPermit, Event, Purpose, Restore, SnapshotDecision, State, Todo},
+    journal::{ApplyPermit, Event, Group, Progress, Purpose, Restore, SnapshotDecision, State, Todo},
     outcome::Outcome,
     plan::{self, Side},
     reason::{Code, Reason},
@@ -32,16 +32,6 @@ pub async fn deploy(
     prepared: &Prepared,
     from: Option<&Release>,
 ) -> Result<(), Reason> {
-    let candidate = prepared.candidate(&change.stack);
-    let intent = Intent {
-        sync: run.id,
-        stack: &change.stack,
-        digest: candidate.map(Candidate::digest),
-        from,
-        commit: run.commit(),
-        changes: &change.services,
-        purpose: Purpose::Deploy,
-    };
     if run.host.stop.is_cancelled() {
         return Err(stopped()); // it waited for its turn within the wave
     }
@@ -50,10 +40,34 @@ pub async fn deploy(
         let (from, reason) = (from.map(|release| &release.commit), people::suspension_reason(&suspension));
         return run.set_aside(&change.stack, from, Outcome::Held, reason).map_err(|e| e.reason());
     }
-    let deployment = Deployment::intend(run.host, &intent).map_err(|e| e.reason())?;
-    let material =
-        candidate.map(|candidate| StageInput { candidate, from, tree: &prepared.tree, root: &prepared.root });
-    drive(run, deployment, material.as_ref()).await
+    let deployment = intend(run, change, (prepared, from), None)?;
+    drive(run, deployment, material(change, prepared, from).as_ref()).await
+}
+
+/// Makes the intent durable to deploy one change of the plan.
+pub fn intend(
+    run: &Run<'_>,
+    change: &StackChange,
+    (prepared, from): (&Prepared, Option<&Release>),
+    group: Option<&Group>,
+) -> Result<Deployment, Reason> {
+    let intent = Intent {
+        sync: run.id,
+        stack: &change.stack,
+        digest: prepared.candidate(&change.stack).map(Candidate::digest),
+        from,
+        commit: run.commit(),
+        changes: &change.services,
+        purpose: Purpose::Deploy,
+        group,
+    };
+    Deployment::intend(run.host, &intent).map_err(|e| e.reason())
+}
+
+/// What a change is made of; a removal is made of nothing.
+pub fn material<'p>(change: &StackChange, prepared: &'p Prepared, from: Option<&'p Release>) -> Option<StageInput<'p>> {
+    let candidate = prepared.candidate(&change.stack)?;
+    Some(StageInput { candidate, from, tree: &prepared.tree, root: &prepared.root })
 }
 
 /// Puts parts of the release back that a stack runs, from the store alone.
@@ -66,6 +80,7 @@ pub async fn heal(run: &Run<'_>, release: &Release, changes: &[ServiceChange]) -
         commit: None,
         changes,
         purpose: Purpose::Heal(changes.iter().map(|change| change.service.clone()).collect()),
+        group: None,
     };
     let deployment = Deployment::intend(run.host, &intent).map_err(|e| e.reason())?;
     drive(run, deployment, None).await
@@ -83,6 +98,7 @@ pub async fn put_back(run: &Run<'_>, kept: &Release, from: Option<&Release>) -> 
         commit: run.commit(),
         changes: &changes,
         purpose: Purpose::Again(kept.id),
+        group: None,
     };
     let deployment = Deployment::intend(run.host, &intent).map_err(|e| e.reason())?;
     drive(run, deployment, None).await
@@ -105,16 +121,42 @@ pub async fn restore(run: &Run<'_>, release: &Release, wanted: Restore) -> Resul
         commit: run.commit(),
         changes: &changes,
         purpose: Purpose::Restore(wanted),
+        group: None,
     };
     let deployment = Deployment::intend(run.host, &intent).map_err(|e| e.reason())?;
     drive(run, deployment, None).await
 }
 
+/// How far a deployment goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Up to where the server would be changed.
+    Prepared,
+    /// To its end, or to where it waits for its group.
+    End,
+}
+
+impl Until {
+    fn is_reached(self, progress: &Progress, todo: &Todo) -> bool {
+        *todo == Todo::AwaitGroup || (self == Self::Prepared && progress.state() == State::BackedUp)
+    }
+}
+
 /// Does what the journal says comes next, and journals what came of it, until there is an end or a stop.
-pub async fn drive(run: &Run<'_>, mut deployment: Deployment, material: Option<&StageInput<'_>>) -> Result<(), Reason> {
-    let done = Box::pin(go(run, &mut deployment, material)).await;
+async fn drive(run: &Run<'_>, mut deployment: Deployment, material: Option<&StageInput<'_>>) -> Result<(), Reason> {
+    go_on(run, &mut deployment, material, Until::End).await
+}
+
+/// The same, as far as wanted.
+pub async fn go_on(
+    run: &Run<'_>,
+    deployment: &mut Deployment,
+    material: Option<&StageInput<'_>>,
+    until: Until,
+) -> Result<(), Reason> {
+    let done = Box::pin(go(run, deployment, material, until)).await;
     if done.is_err() {
-        wake_anyway(run.host, &deployment).await;
+        wake_anyway(run.host, deployment).await;
     }
     done
 }
@@ -131,10 +173,21 @@ pub async fn wake_anyway(host: &Host, deployment: &Deployment) {
     }
 }
 
-async fn go(run: &Run<'_>, deployment: &mut Deployment, material: Option<&StageInput<'_>>) -> Result<(), Reason> {
+async fn go(
+    run: &Run<'_>,
+    deployment: &mut Deployment,
+    material: Option<&StageInput<'_>>,
+    until: Until,
+) -> Result<(), Reason> {
     let host = run.host;
     while let Some(todo) = deployment.progress().todo() {
+        if until.is_reached(deployment.progress(), &todo) {
+            return Ok(());
+        }
         if host.stop.is_cancelled() && !touched(deployment) {
+            if deployment.progress().group().is_some() && deployment.progress().state() == State::BackedUp {
+                return Err(stopped()); // others of its group may have been touched
+            }
             record(host, deployment, &Event::Interrupted)?;
             continue;
         }
@@ -148,6 +201,7 @@ async fn go(run: &Run<'_>, deployment: &mut Deployment, material: Option<&StageI
             Todo::Apply(permit) => step.apply(&permit, true).await?,
             Todo::Gate => step.gate(true).await?,
             Todo::Switch(permit) => step.switch(&permit).await?,
+            Todo::AwaitGroup => return Ok(()),
             Todo::Retire(permit) => step.retire(&permit).await?,
             Todo::BeginRollback => step.begin(false).await?,
             Todo::RollBack(permit) => step.apply(&permit, false).await?,
@@ -171,10 +225,17 @@ async fn go(run: &Run<'_>, deployment: &mut Deployment, material: Option<&StageI
     conclude(run, deployment).await
 }
 
+/// A release that the journal names. That the store lacks it is not the same as none: that would mean to take down.
+pub fn load(host: &Host, id: Option<ReleaseId>) -> Result<Option<Release>, Reason> {
+    let Some(id) = id else { return Ok(None) };
+    let lost = || Reason::new(Code::StoreFailed, format!("the store has no release {id}; restore it from a backup"));
+    host.store.release(id).map_err(|e| e.reason())?.ok_or_else(lost).map(Some)
+}
+
 /// Ends what was found unfinished and what nobody may go on with. It is told as any other end.
-pub async fn leave_alone(run: &Run<'_>, mut deployment: Deployment, reason: Reason) -> Result<(), Reason> {
-    record(run.host, &mut deployment, &Event::LeftAlone { reason })?;
-    conclude(run, &deployment).await
+pub async fn leave_alone(run: &Run<'_>, deployment: &mut Deployment, reason: Reason) -> Result<(), Reason> {
+    record(run.host, deployment, &Event::LeftAlone { reason })?;
+    conclude(run, deployment).await
 }
 
 /// Journals an event. Before a restore ends, what it leaves behind is tidied; where a person must act, all stays.
@@ -227,15 +288,8 @@ impl Step<'_> {
 
     /// The releases on both sides, as the store has them.
     fn releases(&self) -> Result<(Option<Release>, Option<Release>), Reason> {
-        // A release that the journal names and the store lacks is not the same as none: that would mean to take down.
-        let lost =
-            |id| Reason::new(Code::StoreFailed, format!("the store has no release {id}; restore it from a backup"));
-        let load = |id: Option<ReleaseId>| match id {
-            Some(id) => self.host.store.release(id).map_err(|e| e.reason())?.ok_or_else(|| lost(id)).map(Some),
-            None => Ok(None),
-        };
         let progress = self.deployment.progress();
-        Ok((load(progress.from())?, load(progress.to())?))
+        Ok((load(self.host, progress.from())?, load(self.host, progress.to())?))
     }
 
     /// What shall run and what may run instead: forward for a candidate, back for a rollback.
@@ -414,8 +468,8 @@ impl Step<'_> {
     }
 
     async fn retire(&self, permit: &ApplyPermit) -> Result<Done, Reason> {
-        let to = self.candidate()?;
-        let retired = self.phase(Phase::Retire, beside::retire(self.host, permit, &to)).await?;
+        let (from, to) = (self.releases()?.0, self.candidate()?);
+        let retired = self.phase(Phase::Retire, beside::retire(self.host, permit, (from.as_ref(), &to))).await?;
         Ok(retired.map_or(Done::Stopped, Done::Event))
     }
 

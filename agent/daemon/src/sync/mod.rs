@@ -3,6 +3,7 @@
 mod admit;
 mod deploy;
 mod drift;
+mod group;
 mod judge;
 mod prepare;
 mod put_back;
@@ -167,7 +168,7 @@ async fn line(host: &Host, cache: &mut Cache, run: &Run<'_>) -> Result<(), Fault
     };
     let Seen { prepared, releases, plan } = seen;
     run.reject(&prepared, &releases)?;
-    run.hold(&plan.held, &releases)?;
+    run.hold(&plan, &releases)?;
     run.note_steady(&plan, &prepared, &releases)?;
     let removals = run.removals(&plan, &releases)?;
     for wave in &plan.waves {
@@ -175,13 +176,17 @@ async fn line(host: &Host, cache: &mut Cache, run: &Run<'_>) -> Result<(), Fault
             return Err(deploy::stopped().into());
         }
         let ready = run.ready(wave, &prepared, &releases, &removals)?;
-        stream::iter(ready)
+        let (alone, groups) = group::units(&ready);
+        stream::iter(alone)
             .map(|change| deploy::deploy(run, change, &prepared, releases.get(&change.stack)))
             .buffer_unordered(host.settings.engine.parallel)
             .collect::<Vec<Result<(), Reason>>>()
             .await
             .into_iter()
             .collect::<Result<(), Reason>>()?;
+        for (name, changes) in groups {
+            group::deploy(run, (name, &changes), &prepared, &releases).await?;
+        }
     }
     if removals.is_over(run) {
         // What was confirmed is done, once.

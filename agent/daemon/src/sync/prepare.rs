@@ -248,6 +248,7 @@ impl Prepared {
             complete: true,
             put_back,
             found,
+            groups: &self.candidates.groups,
             halted: &host.store.halted()?,
         };
         Ok(plan::build(desired, releases, Some(&observed)))

@@ -1,13 +1,17 @@
 //! After a restart: every deployment that the journal shows unfinished is finished or put right, before anything else.
 
 use evenkeel_core::{
-    journal::Event,
+    id::SyncId,
+    journal::{Event, Group, State},
     outcome::Outcome,
     reason::{Code, Reason},
     release::Release,
 };
 
-use super::deploy;
+use super::{
+    deploy::{self, Until},
+    group,
+};
 use crate::{
     git::Repo,
     host::{Host, messages, now_ms},
@@ -24,12 +28,23 @@ pub async fn recover(host: &Host) -> Result<usize, Reason> {
         // Without the engine nothing can be finished, and no try is spent on it.
         host.engine.version().await.map_err(|e| e.reason(Code::EngineUnreachable))?;
     }
+    let mut waiting: Vec<((SyncId, Group), Vec<Deployment>)> = Vec::new();
     for found in unfinished {
         if host.stop.is_cancelled() {
             return Err(deploy::stopped());
         }
         tracing::warn!(stack = %found.stack, state = ?found.progress.state(), "taking up an unfinished deployment");
-        take_up(host, found).await?;
+        let sync = found.sync;
+        let deployment = take_up(host, found).await?;
+        let Some(group) = deployment.progress().group().filter(|_| waits(&deployment)).cloned() else { continue };
+        match waiting.iter_mut().find(|(key, _)| *key == (sync, group.clone())) {
+            Some((_, members)) => members.push(deployment),
+            None => waiting.push(((sync, group), vec![deployment])),
+        }
+    }
+    // Whatever of a group could go on alone has.
+    for ((sync, group), members) in waiting {
+        group::take_up(host, (sync, &group), members).await?;
     }
     if host.stop.is_cancelled() {
         return Err(deploy::stopped());
@@ -45,7 +60,14 @@ pub async fn recover(host: &Host) -> Result<usize, Reason> {
     Ok(count)
 }
 
-async fn take_up(host: &Host, found: Unfinished) -> Result<(), Reason> {
+/// Whether it waits for its group: prepared, or past its own gate.
+fn waits(deployment: &Deployment) -> bool {
+    let progress = deployment.progress();
+    progress.group().is_some() && matches!(progress.state(), State::BackedUp | State::Passed)
+}
+
+/// Takes one up, as far as it gets alone.
+async fn take_up(host: &Host, found: Unfinished) -> Result<Deployment, Reason> {
     let from = load(host, found.progress.from())?;
     let to = load(host, found.progress.to())?;
     if found.progress.digest().is_some() && found.progress.to().is_some() && to.is_none() {
@@ -62,13 +84,18 @@ async fn take_up(host: &Host, found: Unfinished) -> Result<(), Reason> {
     let mut deployment = Deployment::found(found, commit, from.as_ref());
     if let Some(reason) = own {
         // An agent that did not know its own stack began it. To go on would end this agent as it ended that one.
-        return deploy::leave_alone(&run, deployment, reason).await;
+        deploy::leave_alone(&run, &mut deployment, reason).await?;
+        return Ok(deployment);
+    }
+    if waits(&deployment) {
+        return Ok(deployment);
     }
     if let Err(reason) = deploy::record(host, &mut deployment, &Event::Interrupted) {
         deploy::wake_anyway(host, &deployment).await;
         return Err(reason);
     }
-    deploy::drive(&run, deployment, None).await
+    deploy::go_on(&run, &mut deployment, None, Until::End).await?;
+    Ok(deployment)
 }
 
 fn load(host: &Host, id: Option<evenkeel_core::id::ReleaseId>) -> Result<Option<Release>, Reason> {

@@ -12,7 +12,7 @@ use super::*;
 
 fn permit() -> ApplyPermit {
     let events = [
-        Event::Intended { digest: None, from: None, purpose: Purpose::Deploy },
+        Event::Intended { digest: None, from: None, purpose: Purpose::Deploy, group: None },
         Event::Staged { to: Some(ReleaseId(1)) },
         Event::BackupStarted { quiet: Vec::new() },
         Event::BackedUp { snapshot: SnapshotDecision::NotConfigured, left_out: vec![] },

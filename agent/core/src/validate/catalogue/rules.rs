@@ -120,10 +120,28 @@ pub const RULES: &[Rule] = &[
         "Compose would put nothing in its place, silently",
         "set it in an environment file on the server, or give it a default: `${NAME:-…}`",
     ),
+    info(
+        "group.alone",
+        "a group with one stack only",
+        "the stack moves alone, perhaps since the group's name is spelt in two ways",
+        "give the stacks that move with it the same `group`, or remove the key",
+    ),
+    error(
+        "group.cycle",
+        "stacks that move together and depend on each other through one that does not move with them",
+        "a group moves at once: what is between its stacks could come neither before nor after it",
+        "take what is between them into the group, or remove a dependency",
+    ),
     warning(
         "held.dependency",
         "a stack that would change waits for one that cannot be deployed",
         "what depends on a stack is deployed after it, or not at all",
+        "correct the stack that it waits for",
+    ),
+    warning(
+        "held.group",
+        "a stack that would change waits for one of its group that cannot be deployed",
+        "stacks of one group move together, or not at all",
         "correct the stack that it waits for",
     ),
     error(

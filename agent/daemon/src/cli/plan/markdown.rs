@@ -89,8 +89,8 @@ fn section(server: &ServerPlan, room: usize) -> Option<String> {
         }
         blocks.extend(wave.iter().map(|change| stack(server, change)));
     }
-    blocks.extend(plan.held.iter().map(|(stack, waits_for)| {
-        format!("- **held** {}: waits for {}\n", code(stack.as_str()), code(waits_for.as_str()))
+    blocks.extend(plan.held.iter().map(|held| {
+        format!("- **held** {}: waits for {}\n", code(held.stack.as_str()), code(held.waits_for.as_str()))
     }));
     blocks.extend(plan.rejected.iter().map(|s| format!("- **rejected** {}: keeps what it runs\n", code(s.as_str()))));
     for problem in shown::worth_saying(plan) {

@@ -13,6 +13,7 @@ fn document(servers: usize, stacks: usize, services: usize, name: &str) -> Docum
         let changes = (0..stacks).map(|n| StackChange {
             stack: StackName::new(&format!("stack-{n}")).expect("a name"),
             change: StackChangeKind::Update,
+            group: None,
             services: (0..services)
                 .map(|n| ServiceChange {
                     service: format!("{name}{n}"),

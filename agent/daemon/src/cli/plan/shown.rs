@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::Style;
 use evenkeel_core::plan::{
-    Down, Effects, Plan, Renamed, ServiceChange, ServiceChangeKind, StackChange, StackChangeKind, Why,
+    Down, Effects, Held, Plan, Renamed, ServiceChange, ServiceChangeKind, StackChange, StackChangeKind, Why,
 };
 use evenkeel_layout::problem::{Problem, Severity};
 
@@ -30,7 +30,7 @@ fn server_text(server: &ServerPlan) -> String {
             out.push_str(&stack_text(change, effects.get(&change.stack)));
         }
     }
-    for (stack, waits_for) in &plan.held {
+    for Held { stack, waits_for, .. } in &plan.held {
         let _ = writeln!(out, "  {YELLOW}= {stack}{YELLOW:#}  held: waits for {waits_for}");
     }
     for stack in &plan.rejected {
