@@ -59,7 +59,7 @@ fn one_that_fails_takes_the_others_back_and_they_move_when_it_can() {
     assert_eq!(ids(&world), before);
     let status = world.status();
     let states = ["db", "web"].map(|name| status.stack(&world.stack(name)).state.clone());
-    assert_eq!(states, ["held", "quarantined"]);
+    assert_eq!(states, ["held", "rolled_back"]);
     let explained = world.evenkeel(&["explain", &world.stack("db")]);
     assert!(explained.exits(0).said().contains("moves together with"), "{}", explained.report());
 

@@ -92,7 +92,7 @@ fn a_top_level_key_that_would_be_taken_for_our_own_is_refused() {
 #[test]
 fn x_evenkeel_refuses_what_it_does_not_know() {
     let text = "x-evenkeel:\n  depend_on: [a]\n  depends_on: db\n  gate:\n    min_healthy_time: 10\n    min_healty: 2s\n    \
-                healthy_deadline: 1m\n  group: x\nservices:\n  app:\n    image: x\n    x-evenkeel: {first: start}\n";
+                healthy_deadline: 1m\n  owner: x\nservices:\n  app:\n    image: x\n    x-evenkeel: {first: start}\n";
     let set = set(&[("stacks/web/compose.yml", text)]);
     assert_snapshot!(show(&set), @r#"
     stacks
@@ -104,8 +104,8 @@ fn x_evenkeel_refuses_what_it_does_not_know() {
       unknown key `x-evenkeel.gate.min_healty`
       -> remove it; known here: healthy_deadline, min_healthy_time
     error x-evenkeel.unknown-key (stack web, stacks/web/compose.yml:8)
-      unknown key `x-evenkeel.group`
-      -> remove it; known here: depends_on, drift, gate, hooks, on_change, window
+      unknown key `x-evenkeel.owner`
+      -> remove it; known here: depends_on, drift, gate, group, hooks, on_change, window
     error x-evenkeel.unknown-key (stack web, stacks/web/compose.yml:12)
       unknown key `services.app.x-evenkeel.first`
       -> remove it; known here: overlap, probes, quiesce, reload, update
@@ -170,6 +170,47 @@ fn evenkeel_yml_refuses_what_it_does_not_know() {
       -> name a stack that this server runs, or remove the dependency
     "#);
     assert!(set.is_broken());
+}
+
+#[test]
+fn tells_of_groups_that_cannot_move_or_are_alone() {
+    let of = |group: &str, needs: &str| {
+        format!("x-evenkeel:\n  group: {group}\n  depends_on: [{needs}]\nservices: {{}}\n")
+    };
+    let tree = MapTree::new([
+        ("evenkeel.yml", "stacks: { web: { group: other }, cache: { group: shops } }\n".to_owned()),
+        ("stacks/web/compose.yml", of("shop", "between")),
+        ("stacks/between/compose.yml", "x-evenkeel: { depends_on: [db] }\nservices: {}\n".to_owned()),
+        ("stacks/db/compose.yml", of("shop", "")),
+        ("stacks/cache/compose.yml", "services: {}\n".to_owned()),
+        ("stacks/bad/compose.yml", of("'a b'", "")),
+    ]);
+    let set = set_of(&tree, "any");
+    let groups: Vec<_> = set.stacks.iter().map(|s| s.group.as_ref().map_or("", |group| group.as_str())).collect();
+    assert_eq!(groups, ["", "", "shops", "shop", "shop"], "a stack's own files count more than evenkeel.yml");
+    assert_snapshot!(show(&set), @r#"
+    stacks
+    bad [bad] stacks/bad/compose.yml=folder
+    between [between] stacks/between/compose.yml=folder after db
+    cache [cache] stacks/cache/compose.yml=folder
+    db [db] stacks/db/compose.yml=folder
+    web [web] stacks/web/compose.yml=folder after between
+    error group.cycle (stack between, stacks/between/compose.yml)
+      stacks that move together wait for themselves: the group shop -> between -> the group shop
+      -> take what is between them into the group, or remove one of these from `depends_on`
+    error group.cycle (stack db, stacks/db/compose.yml)
+      stacks that move together wait for themselves: the group shop -> between -> the group shop
+      -> take what is between them into the group, or remove one of these from `depends_on`
+    error group.cycle (stack web, stacks/web/compose.yml)
+      stacks that move together wait for themselves: the group shop -> between -> the group shop
+      -> take what is between them into the group, or remove one of these from `depends_on`
+    error x-evenkeel.value (stack bad, stacks/bad/compose.yml:2)
+      `x-evenkeel.group`: group name "a b" is not usable: use 1 to 63 of the characters a-z A-Z 0-9 . _ -, beginning with a letter or a digit
+      -> rename the group
+    info group.alone (stack cache, stacks/cache/compose.yml)
+      nothing else on this server is in the group shops
+      -> did you mean `shop`?
+    "#);
 }
 
 #[test]

@@ -117,7 +117,8 @@ fn section(server: &ServerPlan, room: usize) -> Option<String> {
 
 fn stack(server: &ServerPlan, change: &StackChange) -> String {
     let (sign, word) = shown::stack_words(change.change);
-    let mut out = format!("#### {} {} — {word}\n\n", prose(&sign.to_string()), code(change.stack.as_str()));
+    let (sign, group) = (prose(&sign.to_string()), prose(&shown::group_words(change)));
+    let mut out = format!("#### {sign} {} — {word}{group}\n\n", code(change.stack.as_str()));
     let touched: Vec<_> = change.services.iter().filter(|s| s.change != ServiceChangeKind::None).collect();
     if touched.is_empty() {
         out.push_str("No service is touched.\n\n");

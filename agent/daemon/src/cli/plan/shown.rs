@@ -68,7 +68,7 @@ pub fn summary(plan: &Plan) -> String {
 fn stack_text(change: &StackChange, effects: Option<&Effects>) -> String {
     let (sign, word) = stack_words(change.change);
     let style = style(sign);
-    let mut out = format!("  {style}{sign} {}{style:#}  {word}\n", change.stack);
+    let mut out = format!("  {style}{sign} {}{style:#}  {word}{}\n", change.stack, group_words(change));
     let shown: Vec<&ServiceChange> = change.services.iter().filter(|s| s.change != ServiceChangeKind::None).collect();
     let width = shown.iter().map(|s| s.service.chars().count()).max().unwrap_or(0);
     for service in &shown {
@@ -81,6 +81,11 @@ fn stack_text(change: &StackChange, effects: Option<&Effects>) -> String {
         let _ = writeln!(out, "      {DIM}{label} {what}{DIM:#}");
     }
     out
+}
+
+/// What it moves with, if it does.
+pub fn group_words(change: &StackChange) -> String {
+    change.group.as_ref().map(|group| format!(", with the group {group}")).unwrap_or_default()
 }
 
 /// The sign and the words for what happens to a stack.
