@@ -58,14 +58,73 @@ fn one_that_fails_takes_the_others_back_and_they_move_when_it_can() {
     world.once().exits(1);
     assert_eq!(ids(&world), before);
     let status = world.status();
-    let states = ["db", "web"].map(|name| status.stack(&world.stack(name)).state.clone());
-    assert_eq!(states, ["held", "rolled_back"]);
+    let found = ["db", "web"].map(|name| status.stack(&world.stack(name)).state.clone());
+    assert_eq!(found, ["held", "rolled_back"]);
     let explained = world.evenkeel(&["explain", &world.stack("db")]);
     assert!(explained.exits(0).said().contains("moves together with"), "{}", explained.report());
 
     push(&world, &db(2), &web(2, true));
     world.once().exits(0);
     assert_eq!(runs(&world), [2, 2]);
+}
+
+#[test]
+fn a_change_in_any_of_them_has_all_tried_again() {
+    let world = World::new();
+    push(&world, &db(1), &web(1, true));
+    world.once().exits(0);
+    // What web wants of db: image 3.
+    let waits_for =
+        |image: u8| member(image, true, "NEEDS").replace("[sleep, '100000']", "[sh, -c, 'test -e /seen/3']");
+    let web = waits_for(2)
+        .replace("    init: true\n", "    init: true\n    restart: always\n    volumes: [seen:/seen]\n")
+        + &format!("volumes: {{ seen: {{ name: {}-seen }} }}\n", world.prefix());
+    let db = |image: u8| {
+        let makes = format!("[sh, -c, 'rm -f /seen/*; touch /seen/{image}; exec sleep 100000']");
+        db(image)
+            .replace("[sleep, '100000']", &makes)
+            .replace("    init: true\n", "    init: true\n    volumes: [seen:/seen]\n")
+            + &format!("volumes: {{ seen: {{ name: {}-seen }} }}\n", world.prefix())
+    };
+    let web = web.replace("test -e /seen/3'", "test -e /seen/3 && exec sleep 100000'");
+    push(&world, &db(2), &web);
+    world.once().exits(5);
+    assert_eq!(runs(&world), [1, 1]);
+    world.once().exits(1);
+    // Nothing about web changes: it is db that was wrong.
+    push(&world, &db(3), &web);
+    world.once().exits(0);
+    assert_eq!(runs(&world), [3, 2]);
+}
+
+#[test]
+fn files_that_several_mount_come_back_before_those_who_go_back() {
+    let world = World::new();
+    let shared = "shared/version";
+    let reads = |image: u8, wants: &str, more: &str| {
+        format!(
+            "services:
+  app:
+    image: evenkeel-test/busybox:{image}
+    init: true
+    restart: always
+    command: [sh, -c, 'grep -q {wants} /version && exec sleep 100000']
+    volumes: ['../../{shared}:/version:ro']
+{more}x-evenkeel: {{ group: shop }}
+"
+        )
+    };
+    let [db, web] = ["db", "web"].map(|name| world.path(name, "compose.yml"));
+    let push = |image: u8, text: &str, more: &str| {
+        let change = world.change(text).file(&db, reads(image, text, "")).file(&web, reads(image, text, more));
+        change.file(shared, format!("{text}\n")).push();
+    };
+    push(1, "one", "");
+    world.once().exits(0);
+    push(2, "two", "    healthcheck: { test: [CMD, 'false'], interval: 300ms, retries: 1 }\n");
+    world.once().exits(5);
+    assert_eq!(runs(&world), [1, 1], "{}", world.logged());
+    assert_eq!(std::fs::read_to_string(world.live(shared)).unwrap(), "one\n");
 }
 
 #[test]
@@ -91,6 +150,9 @@ fn nobody_is_touched_when_one_cannot_be_prepared() {
     assert_eq!(ids(&world), before);
     let sync = world.last_sync(Outcome::Aborted);
     sync.deployment(&world.stack("db")).because(Code::GroupFailed);
+    let history = world.evenkeel(&["history", "--format", "json"]).exits(0).json();
+    let told = history["syncs"][0]["deployments"].to_string();
+    assert!(told.contains("staged") && !told.contains("backup_started"), "nobody holds still for nothing: {told}");
     push(&world, &db(2), &web(2, true));
     world.once().exits(0);
     assert_eq!(runs(&world), [2, 2]);
@@ -106,6 +168,11 @@ fn none_moves_while_one_is_suspended_or_cannot_be_deployed() {
     let repo = world.repository.work.to_string_lossy().into_owned();
     let plan = Run::of(&mut world.command(&["plan", "--repo", &repo, "--from", "HEAD~1", "--to", "HEAD"]));
     assert!(plan.said().contains(&format!("held: waits for {}", world.stack("web"))), "{}", plan.report());
+    world.once();
+    assert_eq!(ids(&world), before);
+    world.last_sync(Outcome::Rejected).deployment(&world.stack("db")).because(Code::HeldByGroup);
+    // What is no YAML does not say what it moves with.
+    push(&world, &db(3), "services: {\n");
     world.once();
     assert_eq!(ids(&world), before);
     world.last_sync(Outcome::Rejected).deployment(&world.stack("db")).because(Code::HeldByGroup);

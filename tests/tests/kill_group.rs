@@ -69,6 +69,14 @@ impl Operation for Push {
         if !is_back {
             self.runs = next;
         }
+        if !self.is_good {
+            let blamed = |name: &str| {
+                let stack = range.world.stack(name);
+                let by_itself = "reason ->> 'code' <> 'group.failed'";
+                range.count(&format!("SELECT count(*) FROM kept_out WHERE stack = '{stack}' AND {by_itself}"))
+            };
+            assert_eq!((blamed("db"), blamed("web") > 0), (0, true), "{told}: only one is to blame");
+        }
         let (image, files) = &self.runs;
         let image = image_id(&format!("evenkeel-test/busybox:{image}")).unwrap();
         for (name, compose) in ["db", "web"].into_iter().zip(files) {

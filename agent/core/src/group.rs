@@ -23,7 +23,7 @@ pub enum Verdict {
 
 /// Judges a group by the journals of its members; `None` is a member that has none.
 pub fn verdict<'p>(group: &Group, progress: impl Fn(&StackName) -> Option<&'p Progress>) -> Verdict {
-    let all: Vec<(&StackName, Option<&Progress>)> = group.members.iter().map(|m| (m, progress(m))).collect();
+    let all: Vec<(&StackName, Option<&Progress>)> = group.members().map(|m| (m, progress(m))).collect();
     let states = || all.iter().map(|(_, progress)| progress.map(Progress::state));
     if states().any(|state| matches!(state, Some(State::Retiring | State::Committed))) {
         return Verdict::GoOn;
@@ -67,7 +67,7 @@ mod tests {
     }
 
     fn group() -> Group {
-        Group { name: GroupName::new("shop").unwrap(), members: vec![stack("db"), stack("web")] }
+        Group { name: GroupName::new("shop").unwrap(), waves: vec![vec![stack("db"), stack("web")]] }
     }
 
     fn failed(code: Code) -> Event {

@@ -162,7 +162,10 @@ impl Progress {
                 S::Switching
             }
             (S::Gating, Event::GatePassed { .. }) | (S::Switching, Event::Switched) => self.after_trial(),
-            (S::Passed, Event::GroupPassed { .. }) => self.after_group(),
+            (S::Passed, Event::GroupPassed { .. }) => {
+                self.gate_interruptions = 0;
+                self.after_group()
+            }
             (S::Retiring, Event::Retired { .. }) => S::Committed,
             (S::Staging | S::Staged | S::BackingUp | S::BackedUp, Event::Failed { reason }) => {
                 self.abort(reason.clone())
@@ -243,8 +246,16 @@ impl Progress {
 
     /// Where a candidate goes that is well: on its own, or when all that move together with it are.
     fn after_trial(&mut self) -> State {
+        if self.group.is_some() {
+            return State::Passed;
+        }
         self.gate_interruptions = 0;
-        if self.group.is_some() { State::Passed } else { self.after_group() }
+        self.after_group()
+    }
+
+    /// Where a candidate is watched that has passed before.
+    fn on_trial(&self) -> State {
+        if self.beside.is_empty() { State::Gating } else { State::Switching }
     }
 
     fn after_group(&self) -> State {
@@ -331,11 +342,13 @@ impl Progress {
                 self.failure = Some(Reason { code: Code::RollbackFailed, ..stopped(ROLLBACK_TRIES, &what) });
                 State::Halted
             }
-            State::Gating | State::Switching | State::Retiring | State::GatingRollback => {
+            State::Gating | State::Switching | State::Passed | State::Retiring | State::GatingRollback => {
                 self.gate_interruptions += 1;
                 match self.state {
+                    // Nobody has watched it since.
+                    State::Passed if self.gate_interruptions < GATE_TRIES => self.on_trial(),
                     state if self.gate_interruptions < GATE_TRIES => state,
-                    State::Gating | State::Switching => {
+                    State::Gating | State::Switching | State::Passed => {
                         self.turn_back(stopped(GATE_TRIES, "watched this candidate's health"))
                     }
                     State::Retiring => State::Committed,

@@ -2,7 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use evenkeel_layout::{drift, gate::GateSpec, name::StackName, window::Window};
+use evenkeel_layout::{
+    drift,
+    gate::GateSpec,
+    name::{GroupName, StackName},
+    window::Window,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -52,6 +57,8 @@ pub struct Candidate {
     pub passive: Vec<String>,
     /// Values of secrets that come from the environment.
     pub secret_env: SecretEnv,
+    /// The stacks that it moves with.
+    pub group: Option<GroupName>,
     /// When deployments of the stack may begin.
     pub window: Option<Window>,
     /// What is done about drift; `None`: as the server has it.
@@ -128,6 +135,9 @@ pub struct Release {
     /// they ran. `None` if there was none to be taken over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<BTreeSet<String>>,
+    /// The stacks that it moves with, as it said then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupName>,
     /// When deployments of the stack may begin; `None`: at any time, unless the server says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
@@ -157,6 +167,7 @@ impl Release {
             again: None,
             kept_as: None,
             adopted: None,
+            group: candidate.group.clone(),
             window: candidate.window.clone(),
             drift: candidate.drift,
         }

@@ -37,6 +37,7 @@ fn release(services: &Value) -> Release {
         again: None,
         kept_as: None,
         adopted: None,
+        group: None,
         window: None,
         drift: None,
     }

@@ -110,8 +110,15 @@ pub struct Quiet {
 pub struct Group {
     /// The name that they give themselves.
     pub name: GroupName,
-    /// Those that change together, all of them, sorted.
-    pub members: Vec<StackName>,
+    /// Those that change together, all of them: each wave after those that it depends on.
+    pub waves: Vec<Vec<StackName>>,
+}
+
+impl Group {
+    /// All that change together.
+    pub fn members(&self) -> impl Iterator<Item = &StackName> {
+        self.waves.iter().flatten()
+    }
 }
 
 /// What was decided about a backup. There is no way past this decision to an apply.
@@ -311,7 +318,7 @@ impl Event {
                 Some(format!("release {release}, which a person wants back"))
             }
             Self::Intended { group: Some(group), .. } => {
-                let members = group.members.iter().map(ToString::to_string).collect::<Vec<_>>();
+                let members = group.members().map(ToString::to_string).collect::<Vec<_>>();
                 Some(format!("as one of the group {}: {}", group.name, members.join(", ")))
             }
             Self::GatePassed { seen } | Self::GroupPassed { seen } if !seen.is_empty() => Some(listed(seen)),

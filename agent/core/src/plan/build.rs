@@ -84,7 +84,7 @@ pub fn build(desired: Desired<'_>, releases: &BTreeMap<StackName, Release>, obse
         }
         changes.insert(&candidate.stack, change);
     }
-    hold(&mut plan, &mut changes, desired);
+    hold(&mut plan, &mut changes, desired, releases);
     let removed = removed(desired, releases);
     // A stack that was renamed and kept its project: the old one must go before the new one comes.
     let projects: BTreeSet<&str> = desired.accepted.iter().map(|c| c.project.as_str()).collect();
@@ -138,7 +138,8 @@ fn change(
         service.why.push(Why { kind: WhyKind::Other, name: "halted".to_owned() });
     }
     let change = if release.is_some() { StackChangeKind::Update } else { StackChangeKind::Create };
-    let group = desired.groups.get(&candidate.stack).cloned();
+    // What is merely put back concerns nobody else.
+    let group = desired.groups.get(&candidate.stack).filter(|_| !same).cloned();
     Some(StackChange { stack: candidate.stack.clone(), change, group, services })
 }
 
@@ -168,12 +169,22 @@ fn is_scaled_to_none(service: &serde_json::Value) -> bool {
 }
 
 /// Takes out of the changes what depends, directly or not, on a rejected stack, or moves together with one.
-fn hold(plan: &mut Plan, changes: &mut BTreeMap<&StackName, StackChange>, desired: Desired<'_>) {
+fn hold(
+    plan: &mut Plan,
+    changes: &mut BTreeMap<&StackName, StackChange>,
+    desired: Desired<'_>,
+    releases: &BTreeMap<StackName, Release>,
+) {
     let mut blocked: BTreeMap<&StackName, (&StackName, bool)> = BTreeMap::new();
+    // A file that cannot be read does not say what it moves with; what it runs says it.
+    let group_of = |stack: &StackName| {
+        let of_release = || releases.get(stack).filter(|_| desired.rejected.contains(stack))?.group.as_ref();
+        desired.groups.get(stack).or_else(of_release)
+    };
     loop {
         let in_the_way: Vec<&StackName> = desired.rejected.iter().chain(blocked.keys().copied()).collect();
         let is_mate = |one: &StackName, other: &StackName| {
-            one != other && desired.groups.get(one).is_some_and(|group| desired.groups.get(other) == Some(group))
+            one != other && group_of(one).is_some_and(|group| group_of(other) == Some(group))
         };
         let newly: Vec<_> = desired
             .accepted

@@ -258,6 +258,7 @@ fn candidate(stack: &str, image: &str, needs: &[&str]) -> Candidate {
         gate: GateSpec::default(),
         window: None,
         drift: None,
+        group: None,
         model: model(&json!({"name": stack, "services": {"a": {"image": image}, "b": {"image": "y"}}})),
         files: Files::new(),
         passive: vec![],

@@ -269,6 +269,7 @@ impl Work<'_> {
             commit: self.input.commit.clone(),
             depends_on: self.stack.depends_on.clone(),
             gate: self.stack.gate,
+            group: self.stack.group.clone(),
             window: self.stack.window.clone(),
             drift: self.stack.drift,
             model,

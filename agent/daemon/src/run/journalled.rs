@@ -311,11 +311,9 @@ impl Deployment {
             State::Halted => true,
             // A disk that is full says nothing about these bytes.
             State::RolledBack if next.failure().is_some_and(|reason| reason.code.is_of_disk()) => return Ok(None),
-            // Nor does the fault of another stack: these stay out as long as that one does.
-            State::RolledBack if next.failure().is_some_and(|reason| reason.code == Code::GroupFailed) => {
-                return Ok(None);
-            }
             State::RolledBack => false,
+            // It counts together with those that it was to move with; with others, or alone, it may be fine.
+            State::Aborted if next.failure().is_some_and(|reason| reason.code == Code::GroupFailed) => false,
             State::Committed if next.again().is_some() => return self.held(host, next),
             _ => return Ok(None),
         };

@@ -161,6 +161,9 @@ fn next(settings: &Settings, status: &Status, one: &StackStatus, why: Option<&Re
     match (one.state, why.map(|why| (why.code, why.class))) {
         (_, Some((Code::HeldAsOwn, _))) => "nothing by itself: the agent does not replace itself".to_owned(),
         (StackState::Halted, _) => format!("nothing by itself; {commit}, with all its containers made anew"),
+        (_, Some((Code::GroupFailed | Code::HeldByGroup, _))) => {
+            "it is deployed together with what it waits for, when that can be, or when this stack changes".to_owned()
+        }
         (StackState::RolledBack | StackState::Rejected, _) => {
             format!("{commit}; the repository is looked at every {every} s")
         }
@@ -208,6 +211,9 @@ fn can(status: &Status, one: &StackStatus, why: Option<&Reason>) -> Vec<Can> {
         (StackState::Halted, _) => {
             let last_good = can(format!("evenkeel rollback {name} --reason WHY"), "make the last good release anew");
             all.extend([last_good, retry, accept, releases]);
+        }
+        (StackState::RolledBack | StackState::Held, Some(Code::GroupFailed | Code::HeldByGroup)) => {
+            all.extend([retry, back, releases, pause]);
         }
         (StackState::RolledBack, _) => all.extend([retry, accept, back, releases]),
         (StackState::Held, Some(Code::PruneGuard)) => {

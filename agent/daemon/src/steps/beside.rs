@@ -360,11 +360,8 @@ async fn let_run(host: &Host, permit: &ApplyPermit, to: &Release) -> Result<BTre
 async fn leave_all(host: &Host, containers: &[Container], made_of: Option<&Release>) -> Result<Option<Names>, Reason> {
     let mut most = None;
     for container in containers.iter().filter(|c| c.activity == Activity::Running) {
-        let left = async {
-            let back = rejoin(host, container, made_of).await?;
-            leave(host, container).await.map(|names| names.max(back))
-        };
-        match left.await {
+        let back = rejoin(host, container, made_of).await.map_err(|e| failed(&e))?;
+        match leave(host, container).await.map(|names| names.max(back)) {
             Ok(names) => most = most.max(Some(names)),
             Err(error) if error.is_unreachable() => return Err(failed(&error)),
             Err(error) => tracing::warn!(container = container.name, %error, "it keeps its names"),
@@ -388,12 +385,16 @@ enum Names {
 /// for its answer.
 async fn rejoin(host: &Host, container: &Container, made_of: Option<&Release>) -> Result<Names, EngineError> {
     let wanted = made_of.map(|release| update::aliases(&release.model, &container.service)).unwrap_or_default();
-    let there = host.engine.attached(&container.id).await?;
+    // Whoever takes its names away asks again, and says what is wrong.
+    let Ok(there) = host.engine.attached(&container.id).await else { return Ok(Names::Stay) };
     let mut names = Names::Stay;
     for (network, _) in wanted.iter().filter(|(network, _)| !there.contains_key(*network)) {
         let _locks = host.tags.take(BTreeSet::from([address_lock(network)])).await;
-        host.engine.join(&container.id, network, &BTreeSet::new()).await?;
-        names = Names::Gone;
+        match host.engine.join(&container.id, network, &BTreeSet::new()).await {
+            Ok(()) => names = Names::Gone,
+            Err(error) if error.is_unreachable() => return Err(error),
+            Err(error) => tracing::warn!(container = container.name, %error, "it does not come back to a network"),
+        }
     }
     Ok(names)
 }

@@ -128,12 +128,19 @@ impl Store {
             .collect()
     }
 
-    /// The releases of other stacks that run or are on trial.
+    /// The releases of other stacks that run or are on trial. One that is on its way back is on trial no more.
     pub fn releases_beside(&self, stack: &StackName) -> Result<Vec<Release>, StoreError> {
         let rows: Vec<(i64, String)> = self.read(|db| {
-            db.prepare("SELECT id, body FROM releases WHERE stack <> ?1 AND state IN ('current', 'candidate')")?
-                .query_map([stack.as_str()], |r| Ok((r.get(0)?, r.get(1)?)))?
-                .collect()
+            db.prepare(
+                "SELECT id, body FROM releases WHERE stack <> ?1 AND (state = 'current' OR state = 'candidate' AND id NOT IN (
+                     SELECT staged.event ->> 'to' FROM deployments d
+                     JOIN journal staged ON staged.deployment = d.id AND staged.event ->> 'event' = 'staged'
+                     JOIN journal back ON back.deployment = d.id
+                         AND back.event ->> 'event' IN ('failed', 'rollback_started')
+                     WHERE d.ended_ms IS NULL AND staged.event ->> 'to' IS NOT NULL))",
+            )?
+            .query_map([stack.as_str()], |r| Ok((r.get(0)?, r.get(1)?)))?
+            .collect()
         })?;
         rows.into_iter().map(|(id, body)| self.decode_release(ReleaseId(id), &body)).collect()
     }

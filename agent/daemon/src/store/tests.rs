@@ -50,6 +50,7 @@ fn release(name: &str, content: &[u8]) -> (Release, BTreeMap<Digest, Vec<u8>>) {
         again: None,
         kept_as: None,
         adopted: None,
+        group: None,
         window: None,
         drift: None,
     };
@@ -442,6 +443,9 @@ fn the_files_of_a_candidate_on_trial_count_as_those_of_its_stack() {
     store.stage(id, &trial, &contents, 3).unwrap();
     let beside = |name: &str| store.releases_beside(&stack(name)).unwrap().len();
     assert_eq!((beside("other"), beside("web"), beside("api")), (2, 1, 1));
+    let failed = Event::Failed { reason: Reason::new(Code::GateUnhealthy, "sick") };
+    store.append(id, &failed, 4).unwrap();
+    assert_eq!(beside("other"), 1, "what goes back leaves its files to what was there before");
 }
 
 #[test]

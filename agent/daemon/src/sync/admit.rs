@@ -1,6 +1,9 @@
 //! Which changes of a plan go ahead, and why the others do not.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering,
+};
 
 use evenkeel_core::{
     change::{StackChange, StackChangeKind},
@@ -83,12 +86,13 @@ impl Run<'_> {
 
     /// What changes no container needs no deployment to count.
     fn amend(&self, release: &Release, candidate: &Candidate) -> Result<(), Fault> {
-        let says = (candidate.gate, candidate.drift, &candidate.window);
-        if release.digest != candidate.digest() || (release.gate, release.drift, &release.window) == says {
+        let says = (candidate.gate, candidate.drift, &candidate.window, &candidate.group);
+        let said = (release.gate, release.drift, &release.window, &release.group);
+        if release.digest != candidate.digest() || said == says {
             return Ok(());
         }
-        let window = candidate.window.clone();
-        let amended = Release { gate: candidate.gate, drift: candidate.drift, window, ..release.clone() };
+        let (window, group) = (candidate.window.clone(), candidate.group.clone());
+        let amended = Release { gate: candidate.gate, drift: candidate.drift, window, group, ..release.clone() };
         Ok(self.host.store.amend(&amended)?)
     }
 
@@ -101,13 +105,20 @@ impl Run<'_> {
         removals: &Removals,
     ) -> Result<Vec<&'w StackChange>, Fault> {
         let mut found = Vec::new();
+        let pardoned = self.pardoned(wave, prepared)?;
         for change in wave {
-            found.push((change, self.obstacle(change, prepared, (releases.get(&change.stack), removals))?));
+            let from = releases.get(&change.stack);
+            let is_pardoned = pardoned.contains(&change.stack);
+            found.push((change, self.obstacle(change, prepared, (from, removals, is_pardoned))?));
         }
         let mut ready = Vec::new();
         for (change, obstacle) in &found {
             let mate = |(other, obstacle): &(&StackChange, Option<(Outcome, Reason)>)| {
                 let (_, why) = obstacle.as_ref().filter(|_| change.group.is_some() && other.group == change.group)?;
+                // Nobody waits for the agent's own stack, which runs as long as somebody asks.
+                if why.code == Code::HeldAsOwn {
+                    return None;
+                }
                 Some((Outcome::Held, group::waits_for(&change.stack, &other.stack, why)))
             };
             match obstacle.clone().or_else(|| found.iter().find_map(mate)) {
@@ -121,10 +132,35 @@ impl Run<'_> {
         Ok(ready)
     }
 
+    /// Stacks whose earlier failure does not count: they failed together with others, and what is to move together now was never
+    /// tried. Of several that failed together all have to be the same for that to be known.
+    fn pardoned(&self, wave: &[StackChange], prepared: &Prepared) -> Result<BTreeSet<StackName>, Fault> {
+        let mut failed = BTreeMap::new();
+        for candidate in wave.iter().filter_map(|change| prepared.candidate(&change.stack)) {
+            let kept_out = self.host.store.kept_out(&candidate.stack, &candidate.digest())?;
+            if let Some(kept_out) = kept_out.filter(|out| out.keep == Keep::Failed) {
+                failed.insert(candidate.stack.clone(), kept_out.reason.code);
+            }
+        }
+        let is_pardoned = |change: &&StackChange| {
+            let mut mates =
+                wave.iter().filter(|c| c.stack != change.stack && c.group.is_some() && c.group == change.group);
+            match mates.clone().next() {
+                None => failed.get(&change.stack) == Some(&Code::GroupFailed),
+                Some(_) => mates.any(|mate| !failed.contains_key(&mate.stack)),
+            }
+        };
+        Ok(wave.iter().filter(is_pardoned).map(|change| change.stack.clone()).collect())
+    }
+
     /// Why these bytes, or this removal, are kept out, if they are.
     fn kept_out(&self, stack: &StackName, digest: &Digest) -> Result<Option<(Outcome, Reason)>, Fault> {
         let Some(kept_out) = self.host.store.kept_out(stack, digest)? else { return Ok(None) };
         let outcome = match kept_out.keep {
+            Keep::Failed if kept_out.reason.code == Code::GroupFailed => {
+                let what = format!("{stack} waits: {}", kept_out.reason.message);
+                return Ok(Some((Outcome::Held, Reason::new(Code::HeldByGroup, what))));
+            }
             Keep::Failed => Outcome::Quarantined,
             Keep::Halted => Outcome::Halted,
             // The reason stays as a person gave it, so that it is told once.
@@ -213,7 +249,7 @@ impl Run<'_> {
         &self,
         change: &StackChange,
         prepared: &Prepared,
-        (from, removals): (Option<&Release>, &Removals),
+        (from, removals, is_pardoned): (Option<&Release>, &Removals, bool),
     ) -> Result<Option<(Outcome, Reason)>, Fault> {
         let (host, stack) = (self.host, &change.stack);
         let wanted = prepared.candidate(stack).map(|c| (&c.project, &c.model));
@@ -235,7 +271,7 @@ impl Run<'_> {
             return self.removal_obstacle(stack, from, removals);
         };
         let digest = candidate.digest();
-        if let Some(kept_out) = self.kept_out(stack, &digest)? {
+        if let Some(kept_out) = self.kept_out(stack, &digest)?.filter(|_| !is_pardoned) {
             return Ok(Some(kept_out));
         }
         if let Some(held) = host.store.held_at(stack, &candidate.commit)? {
@@ -259,7 +295,7 @@ impl Run<'_> {
             && let Some(last) = host.store.last_end(stack)?
             && last.outcome == Outcome::Aborted
             && last.commit.as_deref() == Some(candidate.commit.as_str())
-            && let Some(reason) = last.reason.filter(|r| r.class == Class::Stalled)
+            && let Some(reason) = last.reason.filter(|r| r.class == Class::Stalled && r.code != Code::GroupFailed)
         {
             return Ok(Some((Outcome::Aborted, reason)));
         }

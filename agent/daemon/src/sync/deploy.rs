@@ -130,15 +130,25 @@ pub async fn restore(run: &Run<'_>, release: &Release, wanted: Restore) -> Resul
 /// How far a deployment goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
+    /// Up to where its images are here.
+    Staged,
     /// Up to where the server would be changed.
     Prepared,
-    /// To its end, or to where it waits for its group.
+    /// To where it waits for its group, or would go back.
+    Passed,
+    /// To its end.
     End,
 }
 
 impl Until {
     fn is_reached(self, progress: &Progress, todo: &Todo) -> bool {
-        *todo == Todo::AwaitGroup || (self == Self::Prepared && progress.state() == State::BackedUp)
+        let last = match self {
+            Self::Staged => State::Staged,
+            Self::Prepared => State::BackedUp,
+            Self::Passed => State::RollingBack,
+            Self::End => return *todo == Todo::AwaitGroup,
+        };
+        *todo == Todo::AwaitGroup || progress.state() == last
     }
 }
 

@@ -56,22 +56,37 @@ pub async fn deploy(
     if is_suspended(run, changes, releases)? {
         return Ok(());
     }
-    let group = Group { name: name.clone(), members: changes.iter().map(|change| change.stack.clone()).collect() };
+    let group = Group { name: name.clone(), waves: order(changes, prepared) };
     let from = |change: &StackChange| releases.get(&change.stack);
     // All of them before the first is begun: a journal that lacks one tells that no more was done.
     let intend = |change: &&StackChange| deploy::intend(run, change, (prepared, from(change)), Some(&group));
     let mut all: Vec<Deployment> = changes.iter().map(intend).collect::<Result<_, _>>()?;
     tracing::info!(group = %name, stacks = all.len(), "moving together");
-
-    let each = all.iter_mut().zip(changes).map(|(deployment, change)| async move {
-        go_on(run, deployment, deploy::material(change, prepared, from(change)).as_ref(), Until::Prepared).await
-    });
-    side_by_side(run, each).await?;
-    if run.host.stop.is_cancelled() {
-        interrupt(run, all).await?;
-        return Err(deploy::stopped());
+    // Nobody holds still for a backup before the images of all are here.
+    for until in [Until::Staged, Until::Prepared] {
+        let each = all.iter_mut().zip(changes).map(|(deployment, change)| async move {
+            go_on(run, deployment, deploy::material(change, prepared, from(change)).as_ref(), until).await
+        });
+        side_by_side(run, each).await?;
+        if run.host.stop.is_cancelled() {
+            interrupt(run, all).await?;
+            return Err(deploy::stopped());
+        }
+        if judge(&group, &all, &BTreeMap::new()) != Verdict::Wait {
+            break;
+        }
     }
     apply(run, &group, all, &BTreeMap::new()).await
+}
+
+/// Each after those that it depends on, be it through stacks that do not change.
+fn order(changes: &[&StackChange], prepared: &Prepared) -> Vec<Vec<StackName>> {
+    let waves = plan::waves(prepared.candidates.accepted.iter().map(|c| (&c.stack, c.depends_on.as_slice())));
+    let changes_in = |wave: Vec<&StackName>| {
+        let changing = wave.into_iter().filter(|stack| changes.iter().any(|change| change.stack == **stack));
+        changing.cloned().collect::<Vec<_>>()
+    };
+    waves.into_iter().map(changes_in).filter(|wave| !wave.is_empty()).collect()
 }
 
 async fn side_by_side(
@@ -82,9 +97,9 @@ async fn side_by_side(
     done.into_iter().collect()
 }
 
-/// Ends those that are prepared, of a group of which nobody was touched: the next sync looks again.
+/// Ends those of a group that were begun, where nobody was touched: the next sync looks again.
 async fn interrupt(run: &Run<'_>, all: Vec<Deployment>) -> Result<(), Reason> {
-    for mut deployment in all.into_iter().filter(|one| one.progress().state() == State::BackedUp) {
+    for mut deployment in all.into_iter().filter(|one| one.progress().todo().is_some()) {
         deploy::record(run.host, &mut deployment, &Event::Interrupted)?;
         go_on(run, &mut deployment, None, Until::End).await?;
     }
@@ -98,46 +113,50 @@ async fn apply(
     mut all: Vec<Deployment>,
     ended: &BTreeMap<StackName, Progress>,
 ) -> Result<(), Reason> {
-    let order = order(run.host, &all)?;
-    for wave in &order {
-        if !matches!(judge(group, &all, ended), Verdict::Wait) {
+    for wave in &group.waves {
+        if judge(group, &all, ended) != Verdict::Wait {
             break;
         }
-        let of_wave = all.iter_mut().filter(|one| wave.contains(&one.stack));
-        side_by_side(run, of_wave.map(|deployment| go_on(run, deployment, None, Until::End))).await?;
+        let mut of_wave: Vec<_> = all.iter_mut().filter(|one| wave.contains(&one.stack)).collect();
+        for deployment in of_wave.iter_mut().filter(|one| one.progress().state() == State::BackedUp) {
+            if let Some(reason) = may_not_begin(run.host, &deployment.stack)? {
+                deploy::record(run.host, deployment, &Event::Failed { reason })?;
+            }
+        }
+        side_by_side(run, of_wave.into_iter().map(|deployment| go_on(run, deployment, None, Until::Passed))).await?;
     }
-    // Where one depends on another it goes back first.
-    all.sort_by_key(|one| std::cmp::Reverse(order.iter().position(|wave| wave.contains(&one.stack))));
     settle(run, group, all, ended).await
 }
 
-/// Each after those that it depends on. What could not even be staged has no order, and needs none.
-fn order(host: &Host, all: &[Deployment]) -> Result<Vec<Vec<StackName>>, Reason> {
-    let mut needs = BTreeMap::new();
-    for deployment in all {
-        if let Some(to) = deploy::load(host, deployment.progress().to())? {
-            needs.insert(deployment.stack.clone(), to.depends_on);
-        }
+/// What people said since the group was begun.
+fn may_not_begin(host: &Host, stack: &StackName) -> Result<Option<Reason>, Reason> {
+    if host.settings.observe {
+        return Ok(Some(Reason::new(Code::Observing, "observe is on: it is not changed")));
     }
-    let waves = plan::waves(needs.iter().map(|(stack, needs)| (stack, needs.as_slice())));
-    Ok(waves.into_iter().map(|wave| wave.into_iter().cloned().collect()).collect())
+    let suspension = people::suspension_of(&host.store, stack).map_err(|e| e.reason())?;
+    Ok(suspension.as_ref().map(people::suspension_reason))
 }
 
-/// Takes up a group of which some were found waiting, after a restart.
-pub async fn take_up(host: &Host, (sync, group): (SyncId, &Group), waiting: Vec<Deployment>) -> Result<(), Reason> {
-    let is_here = |stack: &StackName| waiting.iter().any(|deployment| deployment.stack == *stack);
+/// Takes up a group, of which `found` have no end yet, after a restart.
+pub async fn take_up(host: &Host, (sync, group): (SyncId, &Group), mut found: Vec<Deployment>) -> Result<(), Reason> {
+    let is_here = |stack: &StackName| found.iter().any(|deployment| deployment.stack == *stack);
     let mut ended = BTreeMap::new();
-    for stack in group.members.iter().filter(|stack| !is_here(stack)) {
+    for stack in group.members().filter(|stack| !is_here(stack)) {
         if let Some(progress) = host.store.progress(sync, stack).map_err(|e| e.reason())? {
             ended.insert(stack.clone(), progress);
         }
     }
     let run = Run::resume(host, sync);
     let is_touched = |progress: &Progress| !matches!(progress.state(), State::BackedUp | State::Aborted);
-    if !waiting.iter().map(Deployment::progress).chain(ended.values()).any(is_touched) {
-        return interrupt(&run, waiting).await;
+    if !found.iter().map(Deployment::progress).chain(ended.values()).any(is_touched) {
+        return interrupt(&run, found).await;
     }
-    apply(&run, group, waiting, &ended).await
+    if may_all_go_back(&found, &ended) {
+        for deployment in found.iter_mut().filter(|one| one.progress().state() == State::Passed) {
+            deploy::record(host, deployment, &Event::Interrupted)?;
+        }
+    }
+    apply(&run, group, found, &ended).await
 }
 
 /// Judges a group, of which `ended` have been concluded before, and takes the others to their end.
@@ -147,8 +166,7 @@ async fn settle(
     mut all: Vec<Deployment>,
     ended: &BTreeMap<StackName, Progress>,
 ) -> Result<(), Reason> {
-    let may_go_back = !ended.values().any(|progress| progress.state() == State::Committed);
-    if may_go_back && all.iter().all(|one| one.progress().state() == State::Passed) {
+    if may_all_go_back(&all, ended) && all.iter().all(|one| one.progress().state() == State::Passed) {
         // The first may have waited for the last as long as a gate takes.
         for deployment in &mut all {
             if let Some(reason) = has_sickened(run.host, deployment).await? {
@@ -161,23 +179,47 @@ async fn settle(
         Verdict::GoOn => Ok(()),
         Verdict::GoBack(reason) => Err(reason),
     };
-    for mut deployment in all.into_iter().filter(|one| one.progress().todo().is_some()) {
-        if matches!(deployment.progress().state(), State::BackedUp | State::Passed) {
-            let event = after_group(run.host, &deployment, word.clone()).await?;
-            deploy::record(run.host, &mut deployment, &event)?;
+    let mut all: Vec<Deployment> = all.into_iter().filter(|one| one.progress().todo().is_some()).collect();
+    // First the word for all, so that the files of one that goes back are nobody's who runs; then the deeds.
+    for deployment in &mut all {
+        if let Some(event) = after_group(run.host, deployment, word.clone()).await? {
+            deploy::record(run.host, deployment, &event)?;
         }
-        go_on(run, &mut deployment, None, Until::End).await?;
+    }
+    // Where one depends on another it goes back first.
+    for wave in group.waves.iter().rev() {
+        let of_wave = all.iter_mut().filter(|one| wave.contains(&one.stack));
+        side_by_side(run, of_wave.map(|deployment| go_on(run, deployment, None, Until::End))).await?;
     }
     Ok(())
 }
 
-/// What a group's word is for one that waits for it, as the journal takes it: it goes on, or goes back.
-async fn after_group(host: &Host, deployment: &Deployment, verdict: Result<(), Reason>) -> Result<Event, Reason> {
-    match (verdict, deploy::load(host, deployment.progress().to())?) {
-        (Err(reason), _) => Ok(Event::Failed { reason }),
-        (Ok(()), Some(to)) => Ok(Event::GroupPassed { seen: gate::seen_now(host, &to).await }),
-        (Ok(()), None) => Ok(Event::GroupPassed { seen: Vec::new() }),
-    }
+/// Whether none of them may be committed.
+fn may_all_go_back(all: &[Deployment], ended: &BTreeMap<StackName, Progress>) -> bool {
+    let mut states = all.iter().map(Deployment::progress).chain(ended.values()).map(Progress::state);
+    !states.any(|state| matches!(state, State::Retiring | State::Committed))
+}
+
+/// What a group's word is for one of them, as the journal takes it: it goes on, or goes back. `None`: it does already.
+async fn after_group(
+    host: &Host,
+    deployment: &Deployment,
+    verdict: Result<(), Reason>,
+) -> Result<Option<Event>, Reason> {
+    let state = deployment.progress().state();
+    Ok(match verdict {
+        Err(_) if matches!(state, State::RollingBack | State::GatingRollback | State::Retiring) => None,
+        Err(reason) => Some(Event::Failed { reason }),
+        Ok(()) if state != State::Passed => None,
+        Ok(()) => {
+            let to = deploy::load(host, deployment.progress().to())?;
+            let seen = match &to {
+                Some(to) => gate::seen_now(host, to).await,
+                None => Vec::new(),
+            };
+            Some(Event::GroupPassed { seen })
+        }
+    })
 }
 
 /// Why one that has passed fails now, if it does: others may have taken long.

@@ -36,13 +36,13 @@ pub async fn recover(host: &Host) -> Result<usize, Reason> {
         tracing::warn!(stack = %found.stack, state = ?found.progress.state(), "taking up an unfinished deployment");
         let sync = found.sync;
         let deployment = take_up(host, found).await?;
-        let Some(group) = deployment.progress().group().filter(|_| waits(&deployment)).cloned() else { continue };
+        let is_open = deployment.progress().todo().is_some();
+        let Some(group) = deployment.progress().group().filter(|_| is_open).cloned() else { continue };
         match waiting.iter_mut().find(|(key, _)| *key == (sync, group.clone())) {
             Some((_, members)) => members.push(deployment),
             None => waiting.push(((sync, group), vec![deployment])),
         }
     }
-    // Whatever of a group could go on alone has.
     for ((sync, group), members) in waiting {
         group::take_up(host, (sync, &group), members).await?;
     }
@@ -60,13 +60,7 @@ pub async fn recover(host: &Host) -> Result<usize, Reason> {
     Ok(count)
 }
 
-/// Whether it waits for its group: prepared, or past its own gate.
-fn waits(deployment: &Deployment) -> bool {
-    let progress = deployment.progress();
-    progress.group().is_some() && matches!(progress.state(), State::BackedUp | State::Passed)
-}
-
-/// Takes one up, as far as it gets alone.
+/// Takes one up: to its end, or one of a group as far as it gets without being changed any further.
 async fn take_up(host: &Host, found: Unfinished) -> Result<Deployment, Reason> {
     let from = load(host, found.progress.from())?;
     let to = load(host, found.progress.to())?;
@@ -87,14 +81,18 @@ async fn take_up(host: &Host, found: Unfinished) -> Result<Deployment, Reason> {
         deploy::leave_alone(&run, &mut deployment, reason).await?;
         return Ok(deployment);
     }
-    if waits(&deployment) {
-        return Ok(deployment);
+    let is_of_group = deployment.progress().group().is_some();
+    if is_of_group && matches!(deployment.progress().state(), State::BackedUp | State::Passed) {
+        return Ok(deployment); // what becomes of it depends on the others
     }
     if let Err(reason) = deploy::record(host, &mut deployment, &Event::Interrupted) {
         deploy::wake_anyway(host, &deployment).await;
         return Err(reason);
     }
-    deploy::go_on(&run, &mut deployment, None, Until::End).await?;
+    let state = deployment.progress().state();
+    if !is_of_group || state == State::Waking || state.outcome().is_some() {
+        deploy::go_on(&run, &mut deployment, None, Until::End).await?;
+    }
     Ok(deployment)
 }
 

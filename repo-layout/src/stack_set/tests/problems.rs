@@ -174,9 +174,8 @@ fn evenkeel_yml_refuses_what_it_does_not_know() {
 
 #[test]
 fn tells_of_groups_that_cannot_move_or_are_alone() {
-    let of = |group: &str, needs: &str| {
-        format!("x-evenkeel:\n  group: {group}\n  depends_on: [{needs}]\nservices: {{}}\n")
-    };
+    let of =
+        |group: &str, needs: &str| format!("x-evenkeel:\n  group: {group}\n  depends_on: [{needs}]\nservices: {{}}\n");
     let tree = MapTree::new([
         ("evenkeel.yml", "stacks: { web: { group: other }, cache: { group: shops } }\n".to_owned()),
         ("stacks/web/compose.yml", of("shop", "between")),

@@ -25,3 +25,22 @@ fn what_moves_together_is_in_one_wave_and_waits_together() {
     assert_eq!(held, [why]);
     assert!(plan.problems.iter().any(|p| p.code == "held.group" && p.message == why), "{:?}", plan.problems);
 }
+
+#[test]
+fn a_file_that_cannot_be_read_holds_what_its_release_moved_with() {
+    let of =
+        |tag: &str| [candidate("shop-db", &format!("x:{tag}"), &[]), candidate("unread", &format!("x:{tag}"), &[])];
+    let mut old = releases(&of("1"));
+    old.get_mut(&name("unread")).unwrap().group = groups().get(&name("shop-db")).cloned();
+    let plan = planned(&of("2")[..1], &["unread"], &old, None);
+    assert_eq!((waves_of(&plan).len(), plan.held.len()), (0, 1), "{:?}", plan.waves);
+}
+
+#[test]
+fn what_is_merely_put_back_moves_with_nobody() {
+    let old = [candidate("shop-db", "x:1", &[]), candidate("shop-web", "x:1", &[])];
+    let new = [candidate("shop-db", "x:1", &[]), candidate("shop-web", "x:2", &[])];
+    let plan = planned(&new, &[], &releases(&old), Some(&Containers::new()));
+    let found: Vec<_> = plan.changes().map(|c| (c.stack.as_str(), c.group.is_some())).collect();
+    assert_eq!(found, [("shop-db", false), ("shop-web", true)]);
+}
