@@ -162,9 +162,16 @@ impl Terminal {
         Self { child, typed, shown }
     }
 
-    /// Waits for a text, and then types a line. What was shown before it counts no more.
+    /// Waits for a text, and then types a line.
     #[track_caller]
     fn answers(&mut self, question: &str, line: &str) {
+        self.asks(question);
+        self.typed.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// Waits for a text. What was shown before it counts no more.
+    #[track_caller]
+    fn asks(&mut self, question: &str) {
         let (shown, more) = &*self.shown;
         let until = Instant::now() + PATIENCE;
         let mut text = shown.lock().unwrap();
@@ -177,8 +184,6 @@ impl Terminal {
             assert!(!left.is_zero(), "{question:?} was not asked: {text}");
             text = more.wait_timeout(text, left).unwrap().0;
         }
-        drop(text);
-        self.typed.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
     /// Waits for the end, and gives the exit code with what was shown since the last answer.
@@ -345,11 +350,12 @@ fn an_unsigned_history_is_told_with_what_makes_it_right_and_looked_at_again() {
         fs::copy(world.path(&format!("ada{end}")), world.path(&format!("home/.ssh/id_ed25519{end}"))).unwrap();
     }
     let mut terminal = world.at_terminal(&["--keys", "ada.pub"]);
+    terminal.asks("Press Enter");
     let told = done.stderr();
     for line in told.lines().filter_map(|line| line.strip_prefix("  git ")) {
         world.run("sh", &["-c", &format!("cd infra && git {line}")]);
     }
-    terminal.answers("Press Enter to look again", "");
+    terminal.answers("to look again", "");
     terminal.answers("Whose signatures count", "");
     terminal.answers("Where does trusted history begin?", "");
     terminal.answers("Write ", "");
