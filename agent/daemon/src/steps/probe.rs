@@ -148,9 +148,11 @@ struct Asker {
     secret_env: SecretEnv,
     /// Whether the agent is in a container that has a network of its own.
     is_apart: bool,
-    /// Commands that took too long and are still at work, by container.
-    hanging: Arc<Mutex<BTreeMap<String, String>>>,
+    hanging: Arc<Mutex<Hanging>>,
 }
+
+/// Commands that took too long and are still at work, by container and command.
+type Hanging = BTreeMap<(String, Vec<String>), String>;
 
 impl Asker {
     async fn round(self, due: Vec<(String, Vec<Probe>)>, script: Option<Script>) -> Round {
@@ -199,12 +201,13 @@ impl Asker {
 
     /// Asks with a command, unless the last one is still at work: they would pile up in the container.
     async fn command(&self, container: &str, words: &[String], limit: Duration) -> Result<(), String> {
-        let known = self.hanging().get(container).cloned();
+        let key = (container.to_owned(), words.to_vec());
+        let known = self.hanging().get(&key).cloned();
         if let Some(exec) = known {
             if self.engine.is_at_work(&exec).await.map_err(|e| e.to_string())? {
                 return Err(no_answer(limit) + STILL);
             }
-            self.hanging().remove(container);
+            self.hanging().remove(&key);
         }
         let asked = self.engine.execute(container, words, limit).await.map_err(|e| e.to_string())?;
         let exec = match asked {
@@ -216,11 +219,11 @@ impl Asker {
         if let Ok(true) = self.engine.end(&exec).await {
             return Err(no_answer(limit) + ", and was ended");
         }
-        self.hanging().insert(container.to_owned(), exec);
+        self.hanging().insert(key, exec);
         Err(no_answer(limit) + STILL)
     }
 
-    fn hanging(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+    fn hanging(&self) -> MutexGuard<'_, Hanging> {
         self.hanging.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
