@@ -9,6 +9,7 @@ use crate::{
     change::{ServiceChangeKind, StackChange},
     model::Service,
     path::{below, is_within},
+    quiesce::{Quiesce, quiesce},
 };
 
 /// How long an engine waits for a container to stop that does not say, in seconds.
@@ -23,6 +24,15 @@ pub struct Down {
     pub stop_secs: u64,
 }
 
+/// A service that holds still while its data is saved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HoldsStill {
+    /// The service.
+    pub service: String,
+    /// In what way: `stop`, `pause` or `commands`.
+    pub how: &'static str,
+}
+
 /// What a change of a stack brings with it. A prediction where images and data cannot be seen.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Effects {
@@ -32,6 +42,8 @@ pub struct Effects {
     pub builds: Vec<String>,
     /// Data that is saved before, where a backup is configured: volumes by the engine's name, and folders of the repository.
     pub backs_up: Vec<String>,
+    /// Services that hold still while that is saved.
+    pub holds_still: Vec<HoldsStill>,
     /// Services whose containers are replaced or restarted: down from the stop of the old to the start of the new.
     pub down: Vec<Down>,
     /// Services whose new containers are started beside the old ones: not down at all.
@@ -41,6 +53,9 @@ pub struct Effects {
 /// The effects of `change`, which leads from one side to the other.
 pub fn effects(root: &str, change: &StackChange, from: Option<Side<'_>>, to: Option<Side<'_>>) -> Effects {
     let mut effects = Effects { backs_up: backs_up(root, from), ..Effects::default() };
+    if !effects.backs_up.is_empty() {
+        effects.holds_still = holds_still(from);
+    }
     let before: BTreeSet<&str> = images(from).collect();
     let mut pulls = BTreeSet::new();
     for service in &change.services {
@@ -65,6 +80,19 @@ pub fn effects(root: &str, change: &StackChange, from: Option<Side<'_>>, to: Opt
     }
     effects.pulls = pulls.into_iter().collect();
     effects
+}
+
+fn holds_still(from: Option<Side<'_>>) -> Vec<HoldsStill> {
+    let services = from.map(|side| side.model.services()).unwrap_or_default();
+    let way = |(name, service): (&str, Service<'_>)| {
+        let how = match quiesce(service)? {
+            Quiesce::Stop => "stop",
+            Quiesce::Pause => "pause",
+            Quiesce::Commands { .. } => "commands",
+        };
+        Some(HoldsStill { service: name.to_owned(), how })
+    };
+    services.into_iter().filter_map(way).collect()
 }
 
 fn images(side: Option<Side<'_>>) -> impl Iterator<Item = &str> {
@@ -124,7 +152,7 @@ mod tests {
         Model::parse(&format!(
             r#"{{"services":{{"app":{{"image":"{image}","stop_grace_period":"1m0s","volumes":[
                 {{"type":"volume","source":"data","target":"/d"}},{{"type":"bind","source":"/live/web/state","target":"/s"}},
-                {{"type":"bind","source":"/live/web/conf","target":"/c","read_only":true}}]}},"side":{{"image":"s:1"}},
+                {{"type":"bind","source":"/live/web/conf","target":"/c","read_only":true}}]}},"side":{{"image":"s:1","x-evenkeel":{{"quiesce":"pause"}}}},
                 "built":{{"build":{{"context":"/live/web"}},"environment":{{"A":"{image}"}}}}}},
                 "volumes":{{"data":{{"name":"web_data"}},"unused":{{"name":"web_unused"}}}}}}"#
         ))
@@ -146,10 +174,11 @@ mod tests {
         let found = effects("/live", &change, from, to);
         assert_eq!((found.pulls, found.builds), (vec!["x:2".to_owned()], vec!["built".to_owned()]));
         assert_eq!(found.backs_up, ["web/state", "web_data"]);
+        assert_eq!(found.holds_still, [HoldsStill { service: "side".to_owned(), how: "pause" }]);
         let down: Vec<_> = found.down.iter().map(|d| (d.service.as_str(), d.stop_secs)).collect();
         assert_eq!(down, [("app", 60), ("built", 10)]);
         let created = effects("/live", &change, None, to);
-        assert!(created.down.is_empty() && created.backs_up.is_empty());
+        assert!(created.down.is_empty() && created.backs_up.is_empty() && created.holds_still.is_empty());
         let mut first = change.clone();
         first.services.iter_mut().for_each(|s| s.change = ServiceChangeKind::StartFirst);
         let found = effects("/live", &first, from, to);

@@ -12,7 +12,7 @@ use serde::Serialize;
 pub use crate::change::{ServiceChange, ServiceChangeKind, StackChange, StackChangeKind, Why, WhyKind};
 pub use build::{Containers, Desired, PutBack, build, renamed, waves};
 pub use diff::{Side, diff, notes, take_along};
-pub use effects::{Down, Effects, effects};
+pub use effects::{Down, Effects, HoldsStill, effects};
 
 /// A stack with another name than before that is the same Compose project: nothing is removed or made for that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::Style;
 use evenkeel_core::plan::{
-    Down, Effects, Held, Plan, Renamed, ServiceChange, ServiceChangeKind, StackChange, StackChangeKind, Why,
+    Down, Effects, Held, HoldsStill, Plan, Renamed, ServiceChange, ServiceChangeKind, StackChange, StackChangeKind, Why,
 };
 use evenkeel_layout::problem::{Problem, Severity};
 
@@ -121,17 +121,20 @@ fn style(sign: char) -> Style {
 
 /// What a change brings with it, each with its label.
 pub fn effect_words(effects: &Effects) -> Vec<(&'static str, String)> {
-    let Effects { pulls, builds, backs_up, down, start_first } = effects;
+    let Effects { pulls, builds, backs_up, holds_still, down, start_first } = effects;
     let longest = down.iter().map(|d| d.stop_secs).max().unwrap_or(0);
     let services: Vec<&str> = down.iter().map(|Down { service, .. }| service.as_str()).collect();
     let down = (!services.is_empty())
         .then(|| format!("{} while made anew (up to {longest} s to stop, then the start)", services.join(", ")));
     let some = |items: &[String]| (!items.is_empty()).then(|| items.join(", "));
+    let still: Vec<String> =
+        holds_still.iter().map(|HoldsStill { service, how }| format!("{service} ({how})")).collect();
     let beside = some(start_first).map(|services| format!("{services} (the new ones are started first)"));
     [
         ("pulls", some(pulls)),
         ("builds", some(builds)),
         ("backs up first", some(backs_up)),
+        ("holds still meanwhile:", some(&still)),
         ("down:", down),
         ("not down:", beside),
     ]
