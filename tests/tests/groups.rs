@@ -200,3 +200,22 @@ fn a_first_deployment_that_fails_leaves_none_of_them() {
     world.once().exits(0);
     assert_eq!(runs(&world), [1, 1]);
 }
+
+#[test]
+fn what_a_person_put_back_stays_and_the_others_wait_for_it() {
+    let mut world = World::new();
+    for image in [1, 2] {
+        push(&world, &db(image), &web(image, true));
+        world.once().exits(0);
+    }
+    world.start_and_wait();
+    world.evenkeel(&["rollback", &world.stack("db"), "--reason", "two is slow"]).exits(0);
+    assert_eq!(runs(&world), [1, 2]);
+    push(&world, &db(2), &web(3, true));
+    world.evenkeel(&["sync"]).exits(1);
+    assert_eq!(runs(&world), [1, 2], "a change in the other one is no word against the person's");
+    assert_eq!(world.status().stack(&world.stack("web")).state, "held");
+    world.evenkeel(&["retry", &world.stack("db")]).exits(0);
+    world.evenkeel(&["sync"]).exits(0);
+    assert_eq!(runs(&world), [2, 3]);
+}

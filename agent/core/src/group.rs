@@ -3,7 +3,7 @@
 //! The verdict is read from their journals, while living and after a crash alike. A member that may be committed proves that
 //! all had passed, so the others go on too; before that one failure takes all of them back.
 
-use evenkeel_layout::name::StackName;
+use evenkeel_layout::name::{GroupName, StackName};
 
 use crate::{
     journal::{Group, Progress, State},
@@ -51,10 +51,35 @@ fn failed(group: &Group, all: &[(&StackName, Option<&Progress>)]) -> Option<Reas
     Some(Reason { class: reason.class, ..Reason::new(Code::GroupFailed, message) })
 }
 
+/// One that is to change, as admission sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The stack.
+    pub stack: &'a StackName,
+    /// What it moves with.
+    pub group: Option<&'a GroupName>,
+    /// Why these very bytes failed before, if they did.
+    pub failed: Option<Code>,
+    /// Whether it is another one than the release that runs.
+    pub is_new: bool,
+}
+
+/// Of those that failed before the ones for which that does not count: they failed together with others, and what is to move
+/// now was never tried. That it was is known only if every other one failed, too. Alone one may go that was not to blame.
+pub fn pardoned<'a>(wanted: &[Wanted<'a>]) -> Vec<&'a StackName> {
+    let is_pardoned = |one: &&Wanted<'_>| {
+        let Some(code) = one.failed else { return false };
+        let mut mates = wanted.iter().filter(|w| w.stack != one.stack && w.group.is_some() && w.group == one.group);
+        match mates.clone().next() {
+            None => code == Code::GroupFailed,
+            Some(_) => mates.any(|mate| mate.failed.is_none() && mate.is_new),
+        }
+    };
+    wanted.iter().filter(is_pardoned).map(|one| one.stack).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use evenkeel_layout::name::GroupName;
-
     use super::*;
     use crate::{
         id::ReleaseId,
@@ -140,5 +165,24 @@ mod tests {
         let passed = member(&[]);
         let Verdict::GoBack(reason) = judged(Some(&passed), None) else { panic!("it goes back") };
         assert!(reason.message.contains("web") && reason.class == Class::Transient, "{reason:?}");
+    }
+
+    #[test]
+    fn what_failed_together_is_tried_again_with_anything_new_and_nothing_else_is() {
+        let (shop, db, web) = (GroupName::new("shop").unwrap(), stack("db"), stack("web"));
+        let found = |of_db: (Option<Code>, bool), of_web: Option<(Option<Code>, bool)>| {
+            let one = |stack, (failed, is_new)| Wanted { stack, group: Some(&shop), failed, is_new };
+            let wanted: Vec<Wanted<'_>> =
+                [Some(one(&db, of_db)), of_web.map(|web_is| one(&web, web_is))].into_iter().flatten().collect();
+            pardoned(&wanted).into_iter().map(StackName::as_str).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let (sick, with_it) = (Some(Code::GateUnhealthy), Some(Code::GroupFailed));
+        assert!(found((with_it, true), Some((sick, true))).is_empty(), "the very same two");
+        assert_eq!(found((None, true), Some((sick, true))), ["web"], "another db may be what web wants");
+        assert_eq!(found((with_it, true), Some((None, true))), ["db"]);
+        assert!(found((None, true), Some((None, true))).is_empty(), "nothing failed: a person's hold is none of this");
+        assert!(found((None, false), Some((sick, true))).is_empty(), "db is what it was when web failed");
+        assert_eq!(found((with_it, true), None), ["db"], "alone it was not to blame");
+        assert!(found((sick, true), None).is_empty());
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use evenkeel_core::{
     answer::KeptRelease,
     id::{DeploymentId, Digest, ReleaseId},
-    journal::{Event, Seen},
+    journal::{Event, Progress, Seen},
     outcome::Outcome,
     reason::Reason,
     release::Release,
@@ -50,6 +50,11 @@ pub struct Conclusion<'a> {
     pub evidence: &'a [Seen],
     /// What is told.
     pub messages: Vec<Outgoing>,
+}
+
+/// The candidate of a deployment that goes back.
+fn turned_back(progress: &Progress) -> Option<ReleaseId> {
+    progress.to().filter(|to| progress.failure().is_some() && Some(*to) != progress.from())
 }
 
 impl Store {
@@ -131,18 +136,14 @@ impl Store {
     /// The releases of other stacks that run or are on trial. One that is on its way back is on trial no more.
     pub fn releases_beside(&self, stack: &StackName) -> Result<Vec<Release>, StoreError> {
         let rows: Vec<(i64, String)> = self.read(|db| {
-            db.prepare(
-                "SELECT id, body FROM releases WHERE stack <> ?1 AND (state = 'current' OR state = 'candidate' AND id NOT IN (
-                     SELECT staged.event ->> 'to' FROM deployments d
-                     JOIN journal staged ON staged.deployment = d.id AND staged.event ->> 'event' = 'staged'
-                     JOIN journal back ON back.deployment = d.id
-                         AND back.event ->> 'event' IN ('failed', 'rollback_started')
-                     WHERE d.ended_ms IS NULL AND staged.event ->> 'to' IS NOT NULL))",
-            )?
-            .query_map([stack.as_str()], |r| Ok((r.get(0)?, r.get(1)?)))?
-            .collect()
+            db.prepare("SELECT id, body FROM releases WHERE stack <> ?1 AND state IN ('current', 'candidate')")?
+                .query_map([stack.as_str()], |r| Ok((r.get(0)?, r.get(1)?)))?
+                .collect()
         })?;
-        rows.into_iter().map(|(id, body)| self.decode_release(ReleaseId(id), &body)).collect()
+        let turned: BTreeSet<ReleaseId> =
+            self.unfinished()?.iter().filter_map(|one| turned_back(&one.progress)).collect();
+        let of_others = rows.into_iter().map(|(id, body)| (ReleaseId(id), body)).filter(|(id, _)| !turned.contains(id));
+        of_others.map(|(id, body)| self.decode_release(id, &body)).collect()
     }
 
     /// Gives a stack another name, with its releases, its past and what people said of it.

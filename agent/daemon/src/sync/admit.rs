@@ -7,6 +7,7 @@ use std::{
 
 use evenkeel_core::{
     change::{StackChange, StackChangeKind},
+    group::{Wanted, pardoned},
     id::Digest,
     outcome::Outcome,
     plan::Plan,
@@ -105,7 +106,7 @@ impl Run<'_> {
         removals: &Removals,
     ) -> Result<Vec<&'w StackChange>, Fault> {
         let mut found = Vec::new();
-        let pardoned = self.pardoned(wave, prepared)?;
+        let pardoned = self.pardoned(wave, prepared, releases)?;
         for change in wave {
             let from = releases.get(&change.stack);
             let is_pardoned = pardoned.contains(&change.stack);
@@ -132,25 +133,29 @@ impl Run<'_> {
         Ok(ready)
     }
 
-    /// Stacks whose earlier failure does not count: they failed together with others, and what is to move together now was never
-    /// tried. Of several that failed together all have to be the same for that to be known.
-    fn pardoned(&self, wave: &[StackChange], prepared: &Prepared) -> Result<BTreeSet<StackName>, Fault> {
-        let mut failed = BTreeMap::new();
-        for candidate in wave.iter().filter_map(|change| prepared.candidate(&change.stack)) {
-            let kept_out = self.host.store.kept_out(&candidate.stack, &candidate.digest())?;
-            if let Some(kept_out) = kept_out.filter(|out| out.keep == Keep::Failed) {
-                failed.insert(candidate.stack.clone(), kept_out.reason.code);
+    /// Stacks whose earlier failure does not count, by [`pardoned`].
+    fn pardoned(
+        &self,
+        wave: &[StackChange],
+        prepared: &Prepared,
+        releases: &BTreeMap<StackName, Release>,
+    ) -> Result<BTreeSet<StackName>, Fault> {
+        let mut wanted = Vec::new();
+        for change in wave {
+            let Some(candidate) = prepared.candidate(&change.stack) else { continue };
+            if self.host.own_stack(&candidate.stack, &candidate.project, &candidate.model).is_some() {
+                continue; // it never moves, with whomever
             }
+            let digest = candidate.digest();
+            let kept_out = self.host.store.kept_out(&candidate.stack, &digest)?.filter(|out| out.keep == Keep::Failed);
+            wanted.push(Wanted {
+                stack: &candidate.stack,
+                group: change.group.as_ref(),
+                failed: kept_out.map(|out| out.reason.code),
+                is_new: releases.get(&candidate.stack).is_none_or(|release| release.digest != digest),
+            });
         }
-        let is_pardoned = |change: &&StackChange| {
-            let mut mates =
-                wave.iter().filter(|c| c.stack != change.stack && c.group.is_some() && c.group == change.group);
-            match mates.clone().next() {
-                None => failed.get(&change.stack) == Some(&Code::GroupFailed),
-                Some(_) => mates.any(|mate| !failed.contains_key(&mate.stack)),
-            }
-        };
-        Ok(wave.iter().filter(is_pardoned).map(|change| change.stack.clone()).collect())
+        Ok(pardoned(&wanted).into_iter().cloned().collect())
     }
 
     /// Why these bytes, or this removal, are kept out, if they are.
@@ -295,10 +300,15 @@ impl Run<'_> {
             && let Some(last) = host.store.last_end(stack)?
             && last.outcome == Outcome::Aborted
             && last.commit.as_deref() == Some(candidate.commit.as_str())
-            && let Some(reason) = last.reason.filter(|r| r.class == Class::Stalled && r.code != Code::GroupFailed)
+            && let Some(reason) = last.reason.filter(|r| r.class == Class::Stalled && !of_others(r.code))
         {
             return Ok(Some((Outcome::Aborted, reason)));
         }
         Ok(None)
     }
+}
+
+/// Whether it was nothing about the stack itself that ended its deployment: whoever is asked anew knows better.
+fn of_others(code: Code) -> bool {
+    matches!(code, Code::GroupFailed | Code::HeldBySuspension | Code::Observing)
 }

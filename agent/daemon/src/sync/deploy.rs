@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use evenkeel_core::{
-    change::{ServiceChange, ServiceChangeKind, StackChange, Why, WhyKind},
+    change::{ServiceChange, StackChange},
     id::ReleaseId,
     journal::{ApplyPermit, Event, Group, Progress, Purpose, Restore, SnapshotDecision, State, Todo},
     outcome::Outcome,
@@ -104,29 +104,6 @@ pub async fn put_back(run: &Run<'_>, kept: &Release, from: Option<&Release>) -> 
     drive(run, deployment, None).await
 }
 
-/// Runs a release on with data of a snapshot: the way of any deployment, back included.
-pub async fn restore(run: &Run<'_>, release: &Release, wanted: Restore) -> Result<(), Reason> {
-    let why = Why { kind: WhyKind::Other, name: format!("data of snapshot {}", wanted.snapshot) };
-    let change = |service: &str| ServiceChange {
-        service: service.to_owned(),
-        change: ServiceChangeKind::Recreate,
-        why: vec![why.clone()],
-    };
-    let changes: Vec<ServiceChange> = release.model.services().into_keys().map(change).collect();
-    let intent = Intent {
-        sync: run.id,
-        stack: &release.stack,
-        digest: Some(release.digest.clone()),
-        from: Some(release),
-        commit: run.commit(),
-        changes: &changes,
-        purpose: Purpose::Restore(wanted),
-        group: None,
-    };
-    let deployment = Deployment::intend(run.host, &intent).map_err(|e| e.reason())?;
-    drive(run, deployment, None).await
-}
-
 /// How far a deployment goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
@@ -153,7 +130,7 @@ impl Until {
 }
 
 /// Does what the journal says comes next, and journals what came of it, until there is an end or a stop.
-async fn drive(run: &Run<'_>, mut deployment: Deployment, material: Option<&StageInput<'_>>) -> Result<(), Reason> {
+pub async fn drive(run: &Run<'_>, mut deployment: Deployment, material: Option<&StageInput<'_>>) -> Result<(), Reason> {
     go_on(run, &mut deployment, material, Until::End).await
 }
 
@@ -195,8 +172,8 @@ async fn go(
             return Ok(());
         }
         if host.stop.is_cancelled() && !touched(deployment) {
-            if deployment.progress().group().is_some() && deployment.progress().state() == State::BackedUp {
-                return Err(stopped()); // others of its group may have been touched
+            if stays(deployment) {
+                return Err(stopped());
             }
             record(host, deployment, &Event::Interrupted)?;
             continue;
@@ -219,7 +196,7 @@ async fn go(
         };
         match done {
             // An engine that is away is no fault of a candidate: the journal stays, and the next start goes on.
-            Done::Event(Event::Failed { reason }) if reason.code == Code::EngineUnreachable && touched(deployment) => {
+            Done::Event(Event::Failed { reason }) if reason.code == Code::EngineUnreachable && stays(deployment) => {
                 return Err(reason);
             }
             Done::Event(event) => record(host, deployment, &event)?,
@@ -269,6 +246,12 @@ pub fn stopped() -> Reason {
 /// Whether the server may have been changed already.
 fn touched(deployment: &Deployment) -> bool {
     deployment.progress().state().is_touched()
+}
+
+/// Whether it is taken up where it is: it may have been changed, or, while it is only prepared, others that move with it.
+fn stays(deployment: &Deployment) -> bool {
+    let progress = deployment.progress();
+    touched(deployment) || (progress.group().is_some() && progress.state() == State::BackedUp)
 }
 
 /// What came of a step.
@@ -393,7 +376,7 @@ impl Step<'_> {
             && let Err(reason) = images::be_here(self.host, release).await
         {
             if reason.code == Code::Interrupted {
-                return Ok(if touched(self.deployment) { Done::Stopped } else { Done::Event(Event::Interrupted) });
+                return Ok(if stays(self.deployment) { Done::Stopped } else { Done::Event(Event::Interrupted) });
             }
             // Of a candidate that was staged a moment ago: the next sync brings it anew.
             let code = if forward && reason.code == Code::ImageMissing { Code::ImagePull } else { reason.code };

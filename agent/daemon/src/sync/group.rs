@@ -2,7 +2,10 @@
 //!
 //! What becomes of them is read from their journals ([`evenkeel_core::group`]), so that a restart decides as a living agent does.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use evenkeel_core::{
     change::StackChange,
@@ -117,15 +120,35 @@ async fn apply(
         if judge(group, &all, ended) != Verdict::Wait {
             break;
         }
-        let mut of_wave: Vec<_> = all.iter_mut().filter(|one| wave.contains(&one.stack)).collect();
-        for deployment in of_wave.iter_mut().filter(|one| one.progress().state() == State::BackedUp) {
-            if let Some(reason) = may_not_begin(run.host, &deployment.stack)? {
-                deploy::record(run.host, deployment, &Event::Failed { reason })?;
-            }
+        if stop_those_who_may_not(run, &mut all).await? {
+            break;
         }
-        side_by_side(run, of_wave.into_iter().map(|deployment| go_on(run, deployment, None, Until::Passed))).await?;
+        let has_failed = AtomicBool::new(false);
+        let of_wave = all.iter_mut().filter(|one| wave.contains(&one.stack));
+        let each = of_wave.map(|deployment| async {
+            if deployment.progress().state() == State::BackedUp && has_failed.load(Ordering::Relaxed) {
+                return Ok(()); // it waited for its turn within the wave
+            }
+            let done = go_on(run, deployment, None, Until::Passed).await;
+            has_failed.fetch_or(deployment.progress().failure().is_some(), Ordering::Relaxed);
+            done
+        });
+        side_by_side(run, each).await?;
     }
     settle(run, group, all, ended).await
+}
+
+/// Ends those that are prepared and that a person stopped since the group was begun. Whether there are any.
+async fn stop_those_who_may_not(run: &Run<'_>, all: &mut [Deployment]) -> Result<bool, Reason> {
+    let mut any = false;
+    for deployment in all.iter_mut().filter(|one| one.progress().state() == State::BackedUp) {
+        if let Some(reason) = may_not_begin(run.host, &deployment.stack)? {
+            deploy::record(run.host, deployment, &Event::Failed { reason })?;
+            go_on(run, deployment, None, Until::End).await?;
+            any = true;
+        }
+    }
+    Ok(any)
 }
 
 /// What people said since the group was begun.
@@ -151,7 +174,8 @@ pub async fn take_up(host: &Host, (sync, group): (SyncId, &Group), mut found: Ve
     if !found.iter().map(Deployment::progress).chain(ended.values()).any(is_touched) {
         return interrupt(&run, found).await;
     }
-    if may_all_go_back(&found, &ended) {
+    // Where one has failed, or may be committed, it is decided.
+    if may_all_go_back(&found, &ended) && !matches!(judge(group, &found, &ended), Verdict::GoBack(_)) {
         for deployment in found.iter_mut().filter(|one| one.progress().state() == State::Passed) {
             deploy::record(host, deployment, &Event::Interrupted)?;
         }
@@ -186,12 +210,15 @@ async fn settle(
             deploy::record(run.host, deployment, &event)?;
         }
     }
-    // Where one depends on another it goes back first.
+    // Where one depends on another it goes back first. Those that are at their end have it told, whatever holds up another.
+    let mut done = Ok(());
     for wave in group.waves.iter().rev() {
         let of_wave = all.iter_mut().filter(|one| wave.contains(&one.stack));
-        side_by_side(run, of_wave.map(|deployment| go_on(run, deployment, None, Until::End))).await?;
+        let each = of_wave.filter(|one| done.is_ok() || one.progress().todo().is_none());
+        let next = side_by_side(run, each.map(|deployment| go_on(run, deployment, None, Until::End))).await;
+        done = done.and(next);
     }
-    Ok(())
+    done
 }
 
 /// Whether none of them may be committed.

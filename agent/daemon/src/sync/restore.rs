@@ -1,6 +1,8 @@
 //! A person wants data back from a snapshot: a deployment of the release that runs, with other data.
 
 use evenkeel_core::{
+    change::{ServiceChange, ServiceChangeKind, Why, WhyKind},
+    journal::{Purpose, Restore},
     outcome::Outcome,
     people::{Stated, Told},
     reason::{Code, Reason},
@@ -12,7 +14,7 @@ use super::{Fault, deploy, put_back::refuse_to_observe};
 use crate::{
     git::Repo,
     host::{Host, messages},
-    run::{Run, SyncEnd},
+    run::{Deployment, Intent, Run, SyncEnd},
     steps::restore::plan,
     store::{Store, Words},
 };
@@ -56,7 +58,30 @@ async fn line(host: &Host, run: &Run<'_>, order: &RestoreOrder) -> Result<(), Fa
     run.set_commit(messages::commit(repo.as_ref(), &release.commit, None))?;
     let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
     let wanted = plan(host, &release, order.snapshot.as_deref(), &stamp).await?;
-    deploy::restore(run, &release, wanted).await.map_err(Fault::of)
+    exchange(run, &release, wanted).await.map_err(Fault::of)
+}
+
+/// Runs the release on with data of a snapshot: the way of any deployment, back included.
+async fn exchange(run: &Run<'_>, release: &Release, wanted: Restore) -> Result<(), Reason> {
+    let why = Why { kind: WhyKind::Other, name: format!("data of snapshot {}", wanted.snapshot) };
+    let change = |service: &str| ServiceChange {
+        service: service.to_owned(),
+        change: ServiceChangeKind::Recreate,
+        why: vec![why.clone()],
+    };
+    let changes: Vec<ServiceChange> = release.model.services().into_keys().map(change).collect();
+    let intent = Intent {
+        sync: run.id,
+        stack: &release.stack,
+        digest: Some(release.digest.clone()),
+        from: Some(release),
+        commit: run.commit(),
+        changes: &changes,
+        purpose: Purpose::Restore(wanted),
+        group: None,
+    };
+    let deployment = Deployment::intend(run.host, &intent).map_err(|e| e.reason())?;
+    deploy::drive(run, deployment, None).await
 }
 
 /// The release that the data is for.
