@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use evenkeel::git::openpgp::Keyring;
+use evenkeel::git::{certificates::State, openpgp::Keyring};
 use evenkeel_core::{id::CommitId, trust::When};
 use pgp::{
     packet::{Packet, PacketParser, SignatureType, SubpacketData},
@@ -196,6 +196,15 @@ fn a_subkey_without_its_two_bindings_signs_for_nobody() {
     let adopted = rewritten(&whole, |packet| matches!(packet, Packet::PublicSubkey(_)) || is_binding(packet));
     let others = gpg.run(&["--export", &other], b"");
     assert_eq!(judged(&[others, adopted].concat()), UNKNOWN);
+}
+
+/// What a fuzzer found: 64 digits where 40 were expected.
+#[test]
+fn a_certificate_of_another_version_is_told_of_and_counts_for_nothing() {
+    let of_version_6 = include_bytes!("../../../../fuzz/corpus/openpgp_certificate/version-6");
+    let listed = Keyring::parse(of_version_6, now()).unwrap().listed();
+    let State::Unfit(why) = &listed[0].state else { panic!("{listed:?}") };
+    assert!(listed[0].fingerprint.len() == 64 && why.contains("this version are not accepted"), "{listed:?}");
 }
 
 #[test]
